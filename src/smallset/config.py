@@ -1,0 +1,322 @@
+"""Settings of one run: frozen, serialisable, with the unit of every field.
+
+Every group is a pydantic model that refuses unknown keys. A field's docstring is its help text.
+"""
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from smallset.errors import ConfigError, suggest
+
+Split = Literal["train", "val", "test", "extra"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+Resize = Literal["squash", "crop", "pad"]
+Parts = Literal["all", "features", "classifier"]
+
+
+class Settings(BaseModel):
+    """Base of all groups of settings."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class DataConfig(Settings):
+    """Which images are used, with which labels, at which shape."""
+
+    classes: str = ""
+    """Classes to keep: names or positions from 1, such as "1-5" or "cat,dog"; empty for all."""
+    train_on: str = "train"
+    """Splits to train on, joined by "+": "train", "train+val", "train+val+extra"."""
+    noise_rate: float = Field(0.0, ge=0, le=1)
+    """Fraction of the training labels replaced by a wrong one, in [0, 1]."""
+    noise_seed: int = Field(0, ge=0)
+    """Chooses which labels are replaced; the same for every model and every run seed."""
+    resize: Resize = "squash"
+    """How a picture becomes square: squash both sides, crop the centre, or pad with black."""
+    skip_unreadable: bool = False
+    """Leave unreadable files out (they are counted in the record) instead of stopping."""
+    max_megapixels: float = Field(80.0, gt=0, le=178)
+    """Larger pictures are refused before they are decoded, in million pixels (Pillow's end: 178)."""
+    val_fraction: float = Field(0.15, ge=0, lt=1)
+    """Share of images that become val when the data has no splits of its own."""
+    test_fraction: float = Field(0.25, gt=0, lt=1)
+    """Share of images that become test when the data has no splits of its own."""
+    split_seed: int = Field(0, ge=0)
+    """Chooses who becomes train, val and test when the data has no splits of its own."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = self.train_on.split("+")
+        allowed = [split for split in SPLITS if split != "test"]
+        for name in names:
+            if name not in allowed:
+                why = " (the test split is for the final score only)" if name == "test" else ""
+                raise ValueError(f"train_on joins some of {allowed} by '+', got {name!r}{why}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"train_on names a split twice: {self.train_on!r}")
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("val_fraction + test_fraction must stay under 1 to leave a train part")
+        return self
+
+
+class LossConfig(Settings):
+    """Numbers inside the losses; each loss reads its own."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target spread over all classes, in [0, 1); cross-entropy only."""
+    margin: float = Field(0.25, ge=0)
+    """Wanted gap between positive and negative, in units of the similarity or distance."""
+    soft_margin: bool = False
+    """Replace max(0, margin + x) by log(1 + exp(x)), which never stands still."""
+    gce_q: float = Field(0.7, gt=0, le=1)
+    """Exponent of generalised cross entropy: towards 0 cross entropy, at 1 mean absolute error."""
+
+
+class OptimConfig(Settings):
+    """How the weights are updated."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """Optimizer."""
+    momentum: float = Field(0.0, ge=0, lt=1)
+    """Momentum of SGD, in [0, 1)."""
+    nesterov: bool = False
+    """Nesterov's form of momentum (SGD)."""
+    weight_decay: float = Field(0.0, ge=0)
+    """L2 penalty (SGD) or decoupled decay (AdamW), on all trained parameters."""
+    grad_clip: float | None = Field(None, gt=0)
+    """Largest L2 norm of the whole gradient; none for no limit."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name == "adamw" and (self.momentum or self.nesterov):
+            raise ValueError("momentum and nesterov belong to sgd, got optim.name 'adamw'")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class ScheduleConfig(Settings):
+    """How the learning rate moves during a stage."""
+
+    name: Literal["multistep", "cosine", "constant"] = "multistep"
+    """multistep: times gamma at each milestone; cosine: to 0 at the end; constant."""
+    milestones: tuple[int, ...] = (15,)
+    """Epochs (from 0) at whose start the rate is multiplied by gamma."""
+    gamma: float = Field(0.1, gt=0, le=1)
+    """Factor at each milestone."""
+    warmup_epochs: float = Field(0.0, ge=0)
+    """Epochs of linear rise from 0 to the rate; fractions are fine."""
+
+
+class AugmentConfig(Settings):
+    """Random changes of training images; all off by default."""
+
+    flip: bool = False
+    """Mirror left-right with probability 1/2."""
+    rotation_degrees: float = Field(0.0, ge=0, le=180)
+    """Rotate by an angle uniform in [-x, x] degrees; uncovered corners repeat the edge."""
+    crop_fraction: float = Field(0.0, ge=0, le=0.5)
+    """Shift by up to this share of the side in each direction (crop of a mirrored-edge image)."""
+    color: float = Field(0.0, ge=0, le=1)
+    """Brightness, contrast and saturation times a factor uniform in [1 - x, 1 + x]."""
+    erasing: float = Field(0.0, ge=0, le=1)
+    """Probability of painting a random rectangle (2-33 % of the area) in the mean colour."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether training images differ from epoch to epoch."""
+        return self != AugmentConfig()
+
+
+class BatchConfig(Settings):
+    """How training images are grouped."""
+
+    kind: Literal["random", "pk"] = "random"
+    """random: shuffled, each image once per epoch; pk: P classes x K images in every batch."""
+    size: int = Field(32, ge=2)
+    """Images per random batch; at least 2, as BatchNorm needs."""
+    classes_per_batch: int = Field(8, ge=2)
+    """P of pk batches."""
+    images_per_class: int = Field(4, ge=2)
+    """K of pk batches."""
+
+
+class ComputeConfig(Settings):
+    """Where and with which arithmetic; part of the numbers, so part of the record."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto takes cuda, then mps, then cpu."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the forward pass; auto is bfloat16 on GPUs and processors that have it."""
+
+
+class FigureConfig(Settings):
+    """Pictures drawn from the finished record; never changes a number."""
+
+    classes: str = ""
+    """Classes of the feature pictures, as in data.classes; empty: all up to 10, else the first 5."""
+    tsne: bool = True
+    """Draw t-SNE beside PCA."""
+
+
+class RunConfig(Settings):
+    """Everything that decides the numbers of one run; two equal configs give equal numbers."""
+
+    model: str = "plain"
+    """A name `smallset models` lists, "timm:NAME", or "their.module:function"."""
+    weights: str = "auto"
+    """auto: ImageNet weights for torchvision and timm models; none: random; or a weight file."""
+    trains: Literal["auto", "all", "classifier"] = "auto"
+    """auto: the classifier only where weights were loaded, everything otherwise."""
+    image_size: int | None = Field(None, ge=32, le=2048)
+    """Side of the square image in px; none: 112 for our own models, 224 for pretrained ones."""
+    loss: str = "cross-entropy"
+    """A name in `smallset.learn.objectives.LOSSES`, or "their.module:function"."""
+    epochs: int = Field(20, ge=1)
+    """Passes over the training images, in each stage."""
+    lr: float = Field(0.01, gt=0)
+    """Peak learning rate."""
+    seed: int = Field(0, ge=0)
+    """Seeds weights, batch order, dropout and augmentation, as separate streams."""
+    data: DataConfig = DataConfig()
+    """Which images."""
+    loss_args: LossConfig = LossConfig()
+    """Numbers inside the loss."""
+    optim: OptimConfig = OptimConfig()
+    """Optimizer."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """Learning rate over time."""
+    augment: AugmentConfig = AugmentConfig()
+    """Random changes of training images."""
+    batches: BatchConfig = BatchConfig()
+    """Grouping of training images."""
+    compute: ComputeConfig = ComputeConfig()
+    """Device and arithmetic."""
+    figures: FigureConfig = FigureConfig()
+    """Pictures of the record."""
+
+    def digest(self) -> str:
+        """Twelve hex digits that name what decides the numbers (figures do not)."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"figures"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def build_config(settings: Mapping[str, Any]) -> RunConfig:
+    """Build a config from nested settings, such as a TOML file holds.
+
+    Args:
+        settings: Nested mapping with the names of `RunConfig`; what is absent keeps its default.
+
+    Raises:
+        ConfigError: If a name is unknown (the nearest one is named) or a value does not fit.
+    """
+    try:
+        return RunConfig.model_validate(dict(settings))
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(item) for item in error.errors())) from None
+
+
+def override(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
+    """Return `config` with dotted settings replaced, such as ``{"optim.momentum": 0.9}``.
+
+    Args:
+        config: Where the other values come from.
+        settings: New values by dotted path; text is read as TOML would read it, where it can be.
+
+    Raises:
+        ConfigError: If a path does not exist or a value does not fit.
+    """
+    nested = config.model_dump(mode="json")
+    for path, value in settings.items():
+        *groups, name = path.split(".")
+        inner: Any = nested
+        for group in groups:
+            if not isinstance(inner.get(group), dict):
+                raise ConfigError(f"no group of settings named {group!r}; {_names(inner, group)}")
+            inner = inner[group]
+        if name not in inner:
+            raise ConfigError(f"no setting named {path!r}; {_names(inner, name)}")
+        inner[name] = parse_value(value) if isinstance(value, str) else value
+    return build_config(nested)
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read a TOML file of settings.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: If it is missing, is not TOML, or holds an unknown or ill-fitting setting.
+    """
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a TOML file: {error}") from None
+    return build_config(settings)
+
+
+def parse_value(text: str) -> Any:
+    """Read the right side of ``--set key=value``: a TOML value where it is one, else plain text.
+
+    Args:
+        text: Such as "0.9", "true", "[15, 25]", "none" or "cosine".
+
+    Example:
+        >>> parse_value("[15, 25]"), parse_value("cosine"), parse_value("none")
+        ([15, 25], 'cosine', None)
+    """
+    if text == "none":
+        return None
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return text if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """List the settings in which two nested mappings differ, as "path: old -> new".
+
+    Args:
+        old: The first mapping.
+        new: The second.
+        prefix: Path of both inside larger ones.
+    """
+    lines: list[str] = []
+    for key in sorted(old.keys() | new.keys()):
+        left, right = old.get(key), new.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            lines += differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            lines.append(f"{prefix}{key}: {left!r} -> {right!r}")
+    return lines
+
+
+def _names(group: Mapping[str, Any], name: str) -> str:
+    return suggest(name, group)
+
+
+def _explain(error: Any) -> str:
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        group: Any = RunConfig()
+        for part in error["loc"][:-1]:
+            group = getattr(group, str(part))
+        known = type(group).model_fields
+        return f"no setting named {path!r}; {suggest(str(error['loc'][-1]), known)}"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    shown = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
+    return f"{path}: {message}{shown}" if path else f"{message}{shown}"

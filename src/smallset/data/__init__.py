@@ -1,0 +1,1 @@
+"""Pictures come in: read, check, split, decode once, add noise, augment, batch."""

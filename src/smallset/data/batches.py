@@ -1,0 +1,89 @@
+"""Which images form a batch: rows of one epoch, drawn from a random stream."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
+
+Rows = Int[ndarray, " batch"]
+
+
+def random_batches(num_images: int, size: int, rng: np.random.Generator) -> list[Rows]:
+    """Shuffle all images into batches; each image comes once.
+
+    A last batch of a single image joins the one before it, for BatchNorm cannot train on one.
+
+    Args:
+        num_images: Number of training images.
+        size: Images per batch.
+        rng: Source of the order.
+    """
+    order = rng.permutation(num_images)
+    starts = list(range(0, num_images, size))
+    if len(starts) > 1 and num_images % size == 1:
+        starts.pop()
+    return np.split(order, starts[1:])
+
+
+def pk_batches(
+    labels: Int[ndarray, " n"], *, classes: int, per_class: int, rng: np.random.Generator
+) -> list[Rows]:
+    """Draw batches of P classes x K images (Hermans et al. 2017, section 2).
+
+    Classes take turns in a random order, and so do the images of a class; an epoch draws at least
+    as many images as there are, though not each exactly once. A class with fewer than K images
+    gives some of them twice in a batch.
+
+    Args:
+        labels: Class of each training image.
+        classes: P.
+        per_class: K.
+        rng: Source of the order.
+
+    Raises:
+        ValueError: If fewer than P classes have images.
+    """
+    present = np.unique(labels)
+    if len(present) < classes:
+        raise ValueError(
+            f"pk batches want {classes} classes each, the data has {len(present)}; "
+            f"lower batches.classes_per_batch to at most {len(present)}"
+        )
+    images = {int(label): _endless(np.flatnonzero(labels == label), rng) for label in present}
+    batches: list[Rows] = []
+    turn: list[int] = []
+    for _ in range(-(-len(labels) // (classes * per_class))):
+        if len(turn) < classes:
+            # Those still waiting go first; nobody may come twice in one batch.
+            waiting = turn
+            turn = waiting + [int(c) for c in rng.permutation(present) if c not in waiting]
+        chosen, turn = turn[:classes], turn[classes:]
+        rows = [next(images[label]) for label in chosen for _ in range(per_class)]
+        batches.append(np.array(rows))
+    return batches
+
+
+def share_without_positive(labels: Int[ndarray, " n"], size: int) -> float:
+    """Return the expected share of anchors that meet no image of their class in a random batch.
+
+    For a class of c among n images, an anchor's other size - 1 places hold none of its c - 1
+    fellows with probability C(n - c, size - 1) / C(n - 1, size - 1).
+
+    Args:
+        labels: Class of each training image.
+        size: Images per batch.
+    """
+    num_images = len(labels)
+    counts = np.bincount(labels)
+    alone = np.zeros(len(counts))
+    for label, count in enumerate(counts):
+        places = np.arange(size - 1)
+        chances = (num_images - count - places) / np.maximum(num_images - 1 - places, 1)
+        alone[label] = np.prod(chances.clip(0, 1))
+    return float((alone * counts).sum() / num_images)
+
+
+def _endless(rows: Rows, rng: np.random.Generator) -> Iterator[int]:
+    while True:
+        yield from rng.permutation(rows).tolist()

@@ -1,0 +1,91 @@
+"""Find what is wrong with a data set before anything trains on it."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from smallset.config import SPLITS
+from smallset.data.listing import ImageSet
+
+Kind = Literal["unreadable", "empty", "single", "missing", "duplicate", "conflict", "leak"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing a user should know before training."""
+
+    kind: Kind
+    message: str
+    """One sentence."""
+    paths: tuple[str, ...] = ()
+    """The files concerned, relative to the set's folder."""
+
+
+def find_problems(
+    images: ImageSet, ids: Sequence[str], errors: dict[int, str]
+) -> list[Problem]:
+    """Return every problem found, worst kinds first.
+
+    Args:
+        images: The listing.
+        ids: sha256 of each image's decoded pixels, "" where unreadable.
+        errors: Row and reason of each unreadable file.
+    """
+    problems = [
+        Problem("unreadable", f"{images.paths[row]}: {why}", (images.paths[row],))
+        for row, why in sorted(errors.items())
+    ]
+    problems += _same_pixels(images, ids)
+    problems += _thin_classes(images, np.array([row not in errors for row in range(len(images))]))
+    return problems
+
+
+def _same_pixels(images: ImageSet, ids: Sequence[str]) -> list[Problem]:
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row, name in enumerate(ids):
+        if name:
+            rows_of[name].append(row)
+    leaks: list[Problem] = []
+    conflicts: list[Problem] = []
+    duplicates: list[Problem] = []
+    for rows in rows_of.values():
+        if len(rows) == 1:
+            continue
+        paths = tuple(images.paths[row] for row in rows)
+        splits = _in_order(str(images.splits[row]) for row in rows)
+        labels = sorted({images.classes[images.labels[row]] for row in rows})
+        same = f"the same picture {len(rows)} times: {', '.join(paths)}"
+        if len(splits) > 1:
+            leaks.append(Problem("leak", f"in {' and '.join(splits)}, {same}", paths))
+        if len(labels) > 1:
+            conflicts.append(Problem("conflict", f"labelled {' and '.join(labels)}, {same}", paths))
+        elif len(splits) == 1:
+            duplicates.append(Problem("duplicate", f"in {splits[0]}, {same}", paths))
+    return leaks + conflicts + duplicates
+
+
+def _thin_classes(images: ImageSet, readable: np.ndarray) -> list[Problem]:
+    usable = images.where(readable)
+    present = [split for split in SPLITS if (images.splits == split).any()]
+    counts = {split: usable.counts(split) for split in present}
+    problems: list[Problem] = []
+    if len(images.classes) < 2:
+        problems.append(Problem("single", "there is one class only: nothing to tell apart"))
+    for label, name in enumerate(images.classes):
+        missing = [split for split in present if not counts[split][label]]
+        if len(missing) == len(present):
+            problems.append(Problem("empty", f"class {name!r} has no readable image"))
+        elif missing:
+            where = " and ".join(missing)
+            problems.append(Problem("missing", f"class {name!r} has no image in {where}"))
+        if "train" in counts and counts["train"][label] == 1:
+            problems.append(Problem("single", f"class {name!r} has one training image only"))
+    return problems
+
+
+def _in_order(splits: Iterable[str]) -> list[str]:
+    found = set(splits)
+    return [split for split in SPLITS if split in found]

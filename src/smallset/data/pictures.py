@@ -1,0 +1,108 @@
+"""From the bytes of a file to a small RGB picture: the one way pixels come in, at every stage."""
+
+import hashlib
+import io
+import struct
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from smallset.config import Resize
+
+
+# What Pillow's decoders raise on broken files, besides UnidentifiedImageError.
+_BROKEN = (
+    OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, struct.error,
+)  # fmt: skip
+
+
+class Unreadable(ValueError):
+    """The bytes are no picture that smallset takes; the message says why."""
+
+
+class Picture(NamedTuple):
+    """One decoded picture."""
+
+    image: Image.Image
+    """RGB, upright, full size."""
+    id: str
+    """sha256 of its decoded pixels and shape; two files with the same pixels have the same id."""
+
+
+def decode(content: bytes, *, max_megapixels: float) -> Picture:
+    """Decode a file into an upright RGB picture.
+
+    EXIF orientation is applied. Transparent parts are shown on white, as a viewer would. 16-bit
+    grey keeps its upper eight bits. Of an animation, the first frame is taken.
+
+    Args:
+        content: The whole file.
+        max_megapixels: A picture that claims more is refused before it is decoded, in millions.
+
+    Raises:
+        Unreadable: If it is no picture, is cut short, is too large, or has floating-point pixels.
+    """
+    if not content:
+        raise Unreadable("the file is empty")
+    try:
+        image = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        raise Unreadable("not an image, whatever its name says") from None
+    except Image.DecompressionBombError:
+        raise Unreadable(f"more than 178 megapixels; the limit is {max_megapixels:g}") from None
+    except _BROKEN as error:
+        raise Unreadable(f"its header cannot be read ({error})") from None
+    megapixels = image.width * image.height / 1e6
+    if megapixels > max_megapixels:
+        raise Unreadable(
+            f"{image.width} x {image.height} is {megapixels:.0f} megapixels; the limit is "
+            f"{max_megapixels:g} (data.max_megapixels)"
+        )
+    try:
+        image.load()
+        rgb = _to_rgb(ImageOps.exif_transpose(image))
+    except Unreadable:
+        raise
+    except _BROKEN as error:
+        raise Unreadable(f"damaged or cut short ({error})") from None
+    digest = hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode())
+    digest.update(np.asarray(rgb).data)
+    return Picture(rgb, digest.hexdigest())
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion clips it to white
+        values = np.asarray(image).astype(np.int64)
+        return Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise Unreadable("floating-point pixels have no agreed white; save it as 8 or 16 bit")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def resize(image: Image.Image, size: int, policy: Resize) -> np.ndarray:
+    """Make a picture square, by area-weighted bilinear interpolation.
+
+    Args:
+        image: An RGB picture.
+        size: Side of the result, px.
+        policy: squash (both sides to `size`), crop (the short side, then the centre) or pad (the
+            long side, then black around it).
+
+    Returns:
+        uint8, shape (size, size, 3).
+    """
+    shape, bilinear = (size, size), Image.Resampling.BILINEAR
+    if policy == "squash":
+        square = image.resize(shape, bilinear)
+    elif policy == "crop":
+        square = ImageOps.fit(image, shape, bilinear)
+    else:
+        square = ImageOps.pad(image, shape, bilinear, color="black")
+    return np.asarray(square)

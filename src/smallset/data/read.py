@@ -1,0 +1,115 @@
+"""Read a data set by name: split folders, class folders, a manifest, torchvision, a sample."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from smallset.config import SPLITS, DataConfig
+from smallset.data.listing import ImageSet
+from smallset.data.manifest import read_manifest
+from smallset.data.samples import sample_folder
+from smallset.data.split import split_images
+from smallset.data.torchvision_sets import torchvision_folder
+from smallset.errors import DataError
+
+IMAGE_SUFFIXES = frozenset(
+    ".jpg .jpeg .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .jfif .avif".split()
+)
+
+
+def read_data(data: str | Path, config: DataConfig | None = None) -> ImageSet:
+    """List the images of a data set; nothing is decoded, nothing is changed.
+
+    Args:
+        data: A folder ``train|val|test|extra/<class>/image``; a folder ``<class>/image``; a CSV or
+            JSON-lines manifest; "torchvision:NAME"; or "sample:shapes".
+        config: Fractions and seed of the split, for data that has none of its own.
+
+    Raises:
+        DataError: If there is no such data, or it is not laid out as one of these.
+    """
+    config = config or DataConfig()
+    kind, _, name = str(data).partition(":")
+    if kind == "sample":
+        images = _read_folder(sample_folder(name))
+    elif kind == "torchvision":
+        images = _read_folder(torchvision_folder(name))
+    else:
+        path = Path(data).expanduser()
+        if not path.exists():
+            raise DataError(
+                f"no data at {path}; give a folder, a .csv or .jsonl manifest, torchvision:NAME "
+                "or sample:shapes"
+            )
+        images = _read_folder(path) if path.is_dir() else read_manifest(path)
+    if (images.splits == "").all():
+        return split_images(images, config)
+    return images
+
+
+def _read_folder(root: Path) -> ImageSet:
+    folders = _subfolders(root)
+    splits = [name for name in folders if name in SPLITS]
+    if splits and len(splits) < len(folders):
+        odd = sorted(set(folders) - set(splits))
+        raise DataError(
+            f"{root} holds split folders ({', '.join(splits)}) beside others ({', '.join(odd[:5])})"
+            f"; the splits of smallset are {', '.join(SPLITS)}: rename or move the others"
+        )
+    if not folders:
+        raise DataError(f"{root} has no class folders; expected {root}/<class>/<image>")
+
+    places = [(split, split) for split in splits] or [("", "")]
+    class_folders = {place: _subfolders(root / place) for place, _ in places}
+    classes = tuple(sorted({name for names in class_folders.values() for name in names}))
+    paths: list[str] = []
+    labels: list[int] = []
+    in_split: list[str] = []
+    others: Counter[str] = Counter()
+    notes: list[str] = []
+    for place, split in places:
+        for name in class_folders[place]:
+            found, skipped = _image_files(root / place / name)
+            others += skipped
+            if not found:
+                beside = f" (found: {', '.join(sorted(skipped))})" if skipped else ""
+                notes.append(f"class folder {root / place / name} has no image{beside}")
+            paths += [file.relative_to(root).as_posix() for file in found]
+            labels += [classes.index(name)] * len(found)
+            in_split += [split] * len(found)
+    if not paths:
+        raise DataError(f"{root} has no images; supported: {' '.join(sorted(IMAGE_SUFFIXES))}")
+    if others:
+        listed = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(others.items()))
+        notes.append(f"files that are no images by their ending were left out: {listed}")
+    return ImageSet(
+        root, classes, tuple(paths), np.array(labels), np.array(in_split), notes=tuple(notes)
+    )
+
+
+def _subfolders(folder: Path) -> list[str]:
+    try:
+        return sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from None
+
+
+def _image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Return the image files below a class folder, and a count of the others by ending."""
+    images: list[Path] = []
+    others: Counter[str] = Counter()
+    for here, inner, files in os.walk(folder, followlinks=True):
+        inner[:] = sorted(name for name in inner if name[0] != ".")
+        for name in inner:
+            link = Path(here, name)
+            if link.is_symlink() and Path(here).resolve().is_relative_to(link.resolve()):
+                raise DataError(f"symlink loop: {link} leads back to {link.resolve()}; remove it")
+        for name in sorted(files):
+            suffix = Path(name).suffix.lower()
+            if suffix in IMAGE_SUFFIXES and name[0] != ".":
+                images.append(Path(here, name))
+            else:
+                others[suffix or name] += 1
+    return images, others

@@ -1,0 +1,121 @@
+"""Generated data sets, drawn once into the cache folder: ``sample:shapes[,name=value...]``."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+from pydantic import Field, ValidationError
+
+from smallset.config import Settings, parse_value
+from smallset.data.manifest import csv_text
+from smallset.data.noise import flip_labels
+from smallset.data.shapes import SHAPES, TEXTURES, draw_shape
+from smallset.errors import ConfigError, suggest
+from smallset.paths import cache_dir, make_folder
+from smallset.seeds import stream
+
+PER_SPLIT = {"train": 60, "val": 10, "test": 40, "extra": 20}
+
+
+class ShapesConfig(Settings):
+    """Options of ``sample:shapes``, written ``sample:shapes,seed=3,wrong=0.1``."""
+
+    seed: int = Field(0, ge=0)
+    """Chooses every picture."""
+    size: int = Field(112, ge=32, le=1024)
+    """Side of the pictures, px."""
+    scale: float = Field(1.0, gt=0, le=100)
+    """Images per class as a multiple of 60/10/40/20."""
+    wrong: float = Field(0.0, ge=0, le=1)
+    """Share of the training pictures put into a wrong class; truth.csv keeps the right one."""
+
+
+def sample_folder(text: str) -> Path:
+    """Return the folder of a generated set, drawing it first where it is not there yet.
+
+    Args:
+        text: What stands behind "sample:", such as "shapes" or "shapes,seed=3".
+
+    Raises:
+        ConfigError: If there is no such sample or option.
+    """
+    name, *options = text.split(",")
+    if name != "shapes":
+        raise ConfigError(f"no sample named {name!r}; {suggest(name, ['shapes'])}")
+    values = dict(option.partition("=")[::2] for option in options)
+    for key in values:
+        if key not in ShapesConfig.model_fields:
+            raise ConfigError(f"sample:shapes has no {key!r}; {suggest(key, ShapesConfig.model_fields)}")
+    try:
+        config = ShapesConfig.model_validate({k: parse_value(v) for k, v in values.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"sample:shapes, {first['loc'][0]}: {first['msg']}") from None
+    digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
+    return build_folder(
+        cache_dir() / "samples" / f"shapes-{digest}", lambda folder: _draw_shapes(folder, config)
+    )
+
+
+def build_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Return `folder`, filling it aside and renaming it where it does not exist.
+
+    Several processes may do so at a time; the first to finish wins, and all see a whole folder.
+
+    Args:
+        folder: The final place.
+        fill: Writes the content into the empty folder it is given.
+    """
+    if folder.exists():
+        return folder
+    make_folder(folder.parent)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        fill(aside)
+        aside.chmod(0o755)
+        aside.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def _draw_shapes(folder: Path, config: ShapesConfig) -> None:
+    classes = sorted(f"{shape}-{texture}" for shape in SHAPES for texture in TEXTURES)
+    jobs: list[tuple[str, int, int]] = []
+    for split, count in PER_SPLIT.items():
+        for label in range(len(classes)):
+            jobs += [(split, label, n) for n in range(max(1, round(count * config.scale)))]
+
+    # Wrong labels are drawn like the noise of a run, so their number is exact too.
+    train = [n for n, (split, _, _) in enumerate(jobs) if split == "train"]
+    ids = [f"{label}/{number}" for _, label, number in (jobs[n] for n in train)]
+    truth = [jobs[n][1] for n in train]
+    given = flip_labels(ids, truth, config.wrong, num_classes=len(classes), seed=config.seed)
+    folder_of = dict(zip(train, given.tolist(), strict=True))
+
+    def draw(n: int) -> tuple[str, str]:
+        split, label, number = jobs[n]
+        rng = stream(config.seed, f"shapes.{split}", label, number)
+        shape, texture = classes[label].split("-")
+        pixels = draw_shape(shape, texture, size=config.size, rng=rng)
+        shown = classes[folder_of.get(n, label)]
+        # Named by its own class only where the label is right: the name must not tell.
+        name = hashlib.sha256(f"{label}/{number}".encode()).hexdigest()[:10]
+        path = folder / split / shown / f"{name}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, quality=95)
+        return path.relative_to(folder).as_posix(), classes[label]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        drawn = list(pool.map(draw, range(len(jobs))))
+    (folder / "truth.csv").write_text(csv_text([["path", "true_label"], *map(list, drawn)]))
+    (folder / "sample.json").write_text(json.dumps(config.model_dump()))

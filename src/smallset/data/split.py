@@ -1,0 +1,69 @@
+"""Split a set that has no splits of its own: stratified, by group where groups are given."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from smallset.config import DataConfig
+from smallset.data.listing import ImageSet
+from smallset.seeds import stream
+
+
+def split_images(images: ImageSet, config: DataConfig) -> ImageSet:
+    """Give every image a split, train, val or test, fixed by the split seed.
+
+    Each class is shared out by the same fractions, with at least one image in train and, from three
+    images on, one in each split whose fraction is not 0. With groups, whole groups are dealt out,
+    largest first, each to the split that is furthest below its share of the group's classes.
+
+    Args:
+        images: A listing without splits.
+        config: `val_fraction`, `test_fraction` and `split_seed`.
+    """
+    rng = stream(config.split_seed, "split")
+    shares = {"val": config.val_fraction, "test": config.test_fraction}
+    if images.groups is None:
+        splits = _by_class(images, shares, rng)
+    else:
+        splits = _by_group(images, shares, rng)
+    note = (
+        f"split by smallset into train, val and test (seed {config.split_seed}); "
+        "`smallset check DATA --write-split FILE.csv` writes it down"
+    )
+    return replace(images, splits=splits, notes=(*images.notes, note))
+
+
+def _by_class(
+    images: ImageSet, shares: dict[str, float], rng: np.random.Generator
+) -> np.ndarray:
+    splits = np.full(len(images), "train")
+    # Files are dealt in the order of their names, whatever order the disk listed them in.
+    by_name = np.argsort(np.array(images.paths))
+    for label in range(len(images.classes)):
+        rows = rng.permutation(by_name[images.labels[by_name] == label])
+        start = 0
+        for split, share in shares.items():
+            least = 1 if share and len(rows) >= 3 else 0
+            count = min(max(round(share * len(rows)), least), max(len(rows) - 1 - start, 0))
+            splits[rows[start : start + count]] = split
+            start += count
+    return splits
+
+
+def _by_group(
+    images: ImageSet, shares: dict[str, float], rng: np.random.Generator
+) -> np.ndarray:
+    assert images.groups is not None
+    names, group_of = np.unique(np.array(images.groups), return_inverse=True)
+    members = np.zeros((len(names), len(images.classes)))  # images by group and class
+    np.add.at(members, (group_of, images.labels), 1)
+    order = rng.permutation(len(names))
+    order = order[np.argsort(-members[order].sum(axis=1), kind="stable")]
+
+    targets = {"train": 1 - sum(shares.values()), **shares}
+    missing = np.stack([share * members.sum(axis=0) for share in targets.values()])
+    home = np.empty(len(names), dtype=int)
+    for group in order:
+        home[group] = np.argmax(missing @ members[group])
+        missing[home[group]] -= members[group]
+    return np.array(list(targets))[home][group_of]

@@ -1,0 +1,33 @@
+"""Errors a user can cause and fix.
+
+SmallsetError
+├── ConfigError   a setting is unknown, mistyped or out of range
+├── DataError     images, labels or weights on disk are not what was promised
+└── RunError      a run went wrong (diverged, or its checkpoint does not match)
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SmallsetError(Exception):
+    """Base of the errors below; the command line prints its message without a traceback."""
+
+
+class ConfigError(SmallsetError, ValueError):
+    """A setting is unknown, mistyped or out of range."""
+
+
+class DataError(SmallsetError, ValueError):
+    """Images, labels or weights on disk are not what was promised."""
+
+
+class RunError(SmallsetError, RuntimeError):
+    """A run went wrong."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return the second half of an "unknown name" message: the nearest name, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(names)}"

@@ -1,0 +1,62 @@
+"""Which device and which arithmetic; and keeping glibc from giving memory back all the time."""
+
+import ctypes
+import os
+import sys
+
+import torch
+
+from smallset.config import ComputeConfig
+from smallset.errors import ConfigError
+
+
+def resolve(config: ComputeConfig) -> ComputeConfig:
+    """Replace "auto" by what this machine has.
+
+    Args:
+        config: As the user gave it.
+
+    Raises:
+        ConfigError: If a device was asked for that is not here.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+    device = config.device
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if there[name])
+    elif not there[device]:
+        raise ConfigError(f"device {device!r} is not on this machine; use --device auto")
+    precision = config.precision
+    if precision == "auto":
+        precision = "bfloat16" if _has_bfloat16(device) else "float32"
+    return ComputeConfig(device=device, precision=precision)
+
+
+def _has_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        # Without these instructions bfloat16 is emulated and slower than float32.
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def keep_memory() -> bool:
+    """Tell glibc to keep freed memory; the command line does this, the library never by itself.
+
+    glibc gives large tensors back to the system after every step and faults them in again, page by
+    page, at the next: a third to a half of a training step on a CPU (SPEED). The price is that the
+    process stays as large as it once was. ``SMALLSET_KEEP_MEMORY=0`` switches it off.
+
+    Returns:
+        Whether it took effect: on Linux with glibc only.
+    """
+    if sys.platform != "linux" or os.environ.get("SMALLSET_KEEP_MEMORY") == "0":
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # their numbers in malloc.h
+    return bool(
+        mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1) and mallopt(top_pad, 64 << 20)
+    )

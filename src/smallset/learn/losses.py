@@ -1,0 +1,126 @@
+"""Losses as pure functions of tensors. Nothing is normalised unless the formula says so."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Embeddings = Float[Tensor, "batch dim"]
+Logits = Float[Tensor, "batch classes"]
+Labels = Int[Tensor, " batch"]
+Scalar = Float[Tensor, ""]
+
+
+def triplet_cosine_loss(
+    embeddings: Embeddings, labels: Labels, *, margin: float = 0.25, soft_margin: bool = False
+) -> Scalar:
+    """Triplet loss on cosine similarity, with the hardest positive and negative of every anchor.
+
+    With s the similarity of rows scaled to length 1::
+
+        loss_i = max(0, max_{y_j != y_i} s(i, j) - min_{j != i, y_j == y_i} s(i, j) + margin)
+
+    The mean is over the anchors that have a positive and a negative in the batch; the others are
+    left out. A batch without any such anchor has loss 0 and gradient 0.
+
+    Args:
+        embeddings: One vector per image, of any length but 0.
+        labels: Class index of each image.
+        margin: Wanted gap, in units of s, which is in [-1, 1].
+        soft_margin: Use log(1 + exp(x)) in place of max(0, margin + x); `margin` is not used.
+
+    Source:
+        The report behind this project (REPORT_FACTS, loss 2); mining as in Hermans et al. 2017,
+        section 2, https://arxiv.org/abs/1703.07737.
+    """
+    unit = F.normalize(embeddings, dim=1)
+    return _batch_hard(-unit @ unit.T, labels, margin=margin, soft_margin=soft_margin)
+
+
+def triplet_euclidean_loss(
+    embeddings: Embeddings, labels: Labels, *, margin: float = 0.25, soft_margin: bool = False
+) -> Scalar:
+    """Triplet loss on Euclidean distance, with the hardest positive and negative of every anchor.
+
+    With d the distance between rows, which are not normalised::
+
+        loss_i = max(0, max_{j != i, y_j == y_i} d(i, j) - min_{y_j != y_i} d(i, j) + margin)
+
+    Anchors are averaged and left out as in `triplet_cosine_loss`. Between identical rows d is 0,
+    and so is its gradient.
+
+    Args:
+        embeddings: One vector per image.
+        labels: Class index of each image.
+        margin: Wanted gap, in units of d.
+        soft_margin: Use log(1 + exp(x)) in place of max(0, margin + x); `margin` is not used.
+
+    Source:
+        Hermans et al. 2017, "In Defense of the Triplet Loss for Person Re-Identification", the
+        "Batch Hard" loss of section 2, https://arxiv.org/abs/1703.07737.
+    """
+    # cdist's default above 25 rows goes through a matmul and errs by 1e-3 on unit vectors.
+    distances = torch.cdist(embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
+    return _batch_hard(distances, labels, margin=margin, soft_margin=soft_margin)
+
+
+def _batch_hard(
+    distances: Float[Tensor, "batch batch"], labels: Labels, *, margin: float, soft_margin: bool
+) -> Scalar:
+    same: Bool[Tensor, "batch batch"] = labels[:, None] == labels[None, :]
+    is_self = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    hardest_positive = distances.masked_fill(~same | is_self, -torch.inf).amax(dim=1)
+    hardest_negative = distances.masked_fill(same, torch.inf).amin(dim=1)
+    valid = hardest_positive.isfinite() & hardest_negative.isfinite()
+    if not valid.any():
+        return distances.sum() * 0  # still part of the graph, so backward runs and gives zeros
+    gap = hardest_positive[valid] - hardest_negative[valid]
+    return (F.softplus(gap) if soft_margin else F.relu(gap + margin)).mean()
+
+
+def squared_loss(logits: Logits, labels: Labels) -> Scalar:
+    """Squared error between softmax outputs and one-hot labels, summed over classes and batch.
+
+    Args:
+        logits: Raw outputs; the softmax is taken here.
+        labels: Class index of each image.
+
+    Source:
+        REPORT_FACTS, loss 4, `squared`.
+    """
+    return (logits.softmax(dim=1) - _one_hot(logits, labels)).square().sum()
+
+
+def mse_loss(logits: Logits, labels: Labels) -> Scalar:
+    """Squared error between softmax outputs and one-hot labels, mean over all elements.
+
+    With 35 classes its gradient is several hundred times smaller than cross entropy's, so at the
+    same rate it hardly learns (EVIDENCE, section 3).
+
+    Args:
+        logits: Raw outputs; the softmax is taken here.
+        labels: Class index of each image.
+
+    Source:
+        REPORT_FACTS, loss 4, `mse`.
+    """
+    return (logits.softmax(dim=1) - _one_hot(logits, labels)).square().mean()
+
+
+def gce_loss(logits: Logits, labels: Labels, *, q: float = 0.7) -> Scalar:
+    """Generalised cross entropy, which heeds wrong labels less: mean of (1 - p_label^q) / q.
+
+    Args:
+        logits: Raw outputs; the softmax is taken here.
+        labels: Class index of each image.
+        q: In (0, 1]; towards 0 it is cross entropy, at 1 the mean absolute error.
+
+    Source:
+        Zhang & Sabuncu 2018, section 3.1, https://arxiv.org/abs/1805.07836.
+    """
+    log_probs = logits.log_softmax(dim=1).gather(1, labels[:, None])
+    return ((1 - (q * log_probs).exp()) / q).mean()
+
+
+def _one_hot(logits: Logits, labels: Labels) -> Logits:
+    return F.one_hot(labels, num_classes=logits.shape[1]).to(logits.dtype)

@@ -1,0 +1,202 @@
+"""The folder that a run leaves: what is in it, how it is written and read. No torch here."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from smallset.data.manifest import csv_text
+from smallset.errors import DataError
+from smallset.paths import write_atomic
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Every scored image of a run; rows in the order of predictions.csv."""
+
+    ids: tuple[str, ...]
+    paths: tuple[str, ...]
+    splits: ndarray
+    """The split each image was used in: images trained on count as "train"."""
+    classes: tuple[str, ...]
+    labels: Int[ndarray, " n"]
+    """What the data says."""
+    given_labels: Int[ndarray, " n"]
+    """What the run was told; differs where label noise was added."""
+    probs: Float[ndarray, "n classes"]
+
+    @property
+    def predicted(self) -> Int[ndarray, " n"]:
+        """Return the most probable class of each image."""
+        return self.probs.argmax(axis=1)
+
+    def accuracy(self, split: str, *, given: bool = False) -> float | None:
+        """Return the share of images of a split that were predicted right; None if it is empty.
+
+        Args:
+            split: Its name.
+            given: Compare with the given labels rather than with those of the data.
+        """
+        rows = self.splits == split
+        if not rows.any():
+            return None
+        truth = self.given_labels if given else self.labels
+        return float((self.predicted == truth)[rows].mean())
+
+    def confusion(self, split: str) -> Int[ndarray, "classes classes"]:
+        """Return counts[i, j]: images of class i (by the data) predicted as j.
+
+        Args:
+            split: Its name.
+        """
+        rows = self.splits == split
+        counts = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
+        np.add.at(counts, (self.labels[rows], self.predicted[rows]), 1)
+        return counts
+
+    def recall(self, split: str) -> dict[str, float | None]:
+        """Return, per class, the share of its images that were predicted right.
+
+        Args:
+            split: Its name.
+        """
+        counts = self.confusion(split)
+        totals = counts.sum(axis=1)
+        return {
+            name: float(counts[i, i] / totals[i]) if totals[i] else None
+            for i, name in enumerate(self.classes)
+        }
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run on disk, read when asked for."""
+
+    folder: Path
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Content of config.json."""
+        return self._json("config.json")
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """Content of result.json."""
+        return self._json("result.json")
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """Lines of epochs.jsonl."""
+        return [json.loads(line) for line in self._text("epochs.jsonl").splitlines()]
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """Content of predictions.csv."""
+        header, *rows = csv.reader(io.StringIO(self._text("predictions.csv"), newline=""))
+        first = len(PREDICTION_COLUMNS)
+        classes = tuple(name.removeprefix("p_") for name in header[first:])
+        index = {name: i for i, name in enumerate(classes)}
+        columns = list(zip(*(row[:first] for row in rows), strict=True))
+        return Predictions(
+            ids=columns[0],
+            paths=columns[1],
+            splits=np.array(columns[2]),
+            classes=classes,
+            labels=np.array([index[name] for name in columns[3]]),
+            given_labels=np.array([index[name] for name in columns[4]]),
+            probs=np.array([row[first:] for row in rows], dtype=np.float64),
+        )
+
+    def embeddings(self, split: str) -> Float[ndarray, "n dim"]:
+        """Return the embeddings of the images of a split, in the order of predictions.csv.
+
+        Args:
+            split: "train" or "test".
+        """
+        with np.load(self.folder / "embeddings.npz") as arrays:
+            return arrays[split]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run came to its end; the result is written last."""
+        return (self.folder / "result.json").exists()
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.folder / name).read_text(encoding="utf-8")
+        except OSError:
+            raise DataError(f"{self.folder} is no record of a finished run: no {name}") from None
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return json.loads(self._text(name))
+
+
+PREDICTION_COLUMNS = ("id", "path", "split", "label", "given_label", "predicted")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Args:
+        path: Where to.
+        content: What.
+    """
+    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write epochs.jsonl.
+
+    Args:
+        folder: The record.
+        history: One mapping per epoch.
+    """
+    write_atomic(folder / "epochs.jsonl", "".join(json.dumps(line) + "\n" for line in history))
+
+
+def write_predictions(folder: Path, predictions: Predictions) -> None:
+    """Write predictions.csv.
+
+    Args:
+        folder: The record.
+        predictions: One row per scored image.
+    """
+    names = predictions.classes
+    rows: list[list[Any]] = [[*PREDICTION_COLUMNS, *(f"p_{name}" for name in names)]]
+    for row, name in enumerate(predictions.ids):
+        labels = (predictions.labels, predictions.given_labels, predictions.predicted)
+        rows.append(
+            [
+                name,
+                predictions.paths[row],
+                str(predictions.splits[row]),
+                *(names[each[row]] for each in labels),
+                # Nine digits bring a float32 back exactly.
+                *(f"{p:.9g}" for p in predictions.probs[row]),
+            ]
+        )
+    write_atomic(folder / "predictions.csv", csv_text(rows))
+
+
+def write_embeddings(folder: Path, embeddings: Mapping[str, Float[ndarray, "n dim"]]) -> None:
+    """Write embeddings.npz in float16; in float32 where a value is too large for it (65,504).
+
+    Args:
+        folder: The record.
+        embeddings: By split.
+    """
+    arrays = {}
+    for split, values in embeddings.items():
+        fits = np.abs(values).max(initial=0) <= np.finfo(np.float16).max
+        arrays[split] = values.astype(np.float16 if fits else np.float32)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_atomic(folder / "embeddings.npz", content.getvalue())

@@ -1,0 +1,1 @@
+"""Networks by name, pretrained weights, and the table of layers."""

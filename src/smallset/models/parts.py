@@ -1,0 +1,59 @@
+"""What every model is: a feature part, a classifier part, and what they return."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Output(NamedTuple):
+    """What every model returns."""
+
+    logits: Float[Tensor, "batch classes"]
+    embeddings: Float[Tensor, "batch dim"]
+    """The input of the classifier part, flattened."""
+
+
+class Classifier(nn.Module):
+    """A feature part and a classifier part, which can be trained apart.
+
+    Args:
+        features: Maps normalised images (batch, 3, side, side) to feature maps or vectors.
+        classifier: Maps what `features` gives to logits (batch, classes).
+        mean: Mean colour that images are normalised with, in [0, 1].
+        std: Spread that images are normalised with.
+    """
+
+    def __init__(
+        self,
+        features: nn.Module,
+        classifier: nn.Module,
+        *,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.classifier = classifier
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+
+    def forward(self, images: Float[Tensor, "batch 3 side side"]) -> Output:
+        """Return logits and embeddings of normalised images.
+
+        Args:
+            images: Normalised images.
+        """
+        return self.classify(self.features(images))
+
+    def classify(self, maps: Float[Tensor, "batch ..."]) -> Output:
+        """Return logits and embeddings of what the feature part gave earlier.
+
+        Args:
+            maps: Output of `features`.
+        """
+        return Output(self.classifier(maps), maps.flatten(1))

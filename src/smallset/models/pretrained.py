@@ -1,0 +1,166 @@
+"""Any classification network of torchvision or timm, its last layer replaced."""
+
+import urllib.error
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision import models as zoo
+
+from smallset.errors import ConfigError, DataError, suggest
+from smallset.models.parts import Classifier
+from smallset.models.weights import WeightFile, check_tensors, imported, read_weights
+
+HEADS = ("fc", "classifier", "heads", "head")
+"""Names that torchvision's networks give to their classifier part."""
+
+AUXILIARY = {
+    "googlenet": {"aux_logits": False, "init_weights": False, "transform_input": True},
+    "inception_v3": {"aux_logits": False, "init_weights": False, "transform_input": True},
+}
+"""Networks with extra outputs for training, which smallset does not use, and with a normalisation
+of their own, which they do themselves."""
+
+
+def torchvision_names() -> list[str]:
+    """Return the names of torchvision's classification networks."""
+    return [name for name in zoo.list_models(module=zoo) if not name.startswith("quantized_")]
+
+
+def pretrained(
+    name: str, num_classes: int, *, image_size: int = 224, weights: WeightFile | None = None
+) -> Classifier:
+    """Build a torchvision network with a new last layer.
+
+    The classifier part is everything behind the feature part in torchvision's own network, with its
+    last Linear layer replaced (VGG16: three Linear layers). SqueezeNet has none: its 1x1
+    convolution, ReLU and average become average and Linear layer, as for the ResNets.
+
+    Args:
+        name: One of `torchvision_names`.
+        num_classes: Number of classes.
+        image_size: Side of the images, px; vision transformers are built for one size.
+        weights: ImageNet weights in torchvision's layout; None starts from random ones.
+
+    Raises:
+        ConfigError: If there is no such network.
+        DataError: If the weights do not fit it.
+    """
+    if name not in torchvision_names():
+        raise ConfigError(f"no torchvision network named {name!r}; {suggest(name, torchvision_names())}")
+    arguments: dict[str, Any] = dict(AUXILIARY.get(name, {}))
+    if name.startswith("vit_"):
+        arguments["image_size"] = image_size
+    network = zoo.get_model(name, weights=None, **arguments)
+    head_name = next(head for head in HEADS if hasattr(network, head))
+    head = getattr(network, head_name)
+    last_name, last = _last_layer(head)
+    if weights is not None:
+        prefix = f"{head_name}.{last_name}." if last_name else f"{head_name}."
+        tensors = check_tensors(
+            weights,
+            network.state_dict(),
+            replaced={f"{prefix}weight", f"{prefix}bias"},
+            ignored=("aux1.", "aux2.", "AuxLogits."),
+        )
+        network.load_state_dict(tensors, strict=False)  # all but the layer that is replaced
+    setattr(network, head_name, nn.Identity())
+    mean, std = _normalisation(name)
+    if isinstance(last, nn.Conv2d):
+        network = nn.Sequential(network.features, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        head = nn.Linear(last.in_channels, num_classes)
+    elif last_name:
+        parent, _, child = last_name.rpartition(".")
+        setattr(head.get_submodule(parent), child, nn.Linear(last.in_features, num_classes))
+    else:
+        head = nn.Linear(last.in_features, num_classes)
+    return Classifier(network, head, mean=mean, std=std)
+
+
+def find_weights(name: str, setting: str) -> WeightFile | None:
+    """Return the weights a run asked for, from a file, the store, or torchvision's download.
+
+    Args:
+        name: A torchvision network.
+        setting: "none", "auto" or a file.
+
+    Raises:
+        DataError: If they cannot be had; the message says which file to put where.
+    """
+    if setting == "none":
+        return None
+    if setting != "auto":
+        return read_weights(Path(setting).expanduser())
+    stored = imported(name)
+    if stored is not None:
+        return read_weights(stored)
+    official = zoo.get_model_weights(name)["DEFAULT"].url
+    place = Path(torch.hub.get_dir()) / "checkpoints" / official.rsplit("/", 1)[-1]
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            prefix = place.stem.rsplit("-", 1)[-1]
+            torch.hub.download_url_to_file(official, str(place), hash_prefix=prefix)
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            raise DataError(
+                f"the ImageNet weights of {name} are not on this machine and could not be "
+                f"downloaded ({error}); put {place.name} into {place.parent}, or name a file with "
+                f"--weights FILE, or import one: smallset weights import FILE --model {name}; "
+                "--weights none starts from random ones"
+            ) from None
+    return read_weights(place)
+
+
+def timm_model(
+    name: str, num_classes: int, *, image_size: int = 224, setting: str = "auto"
+) -> tuple[Classifier, bool]:
+    """Build a timm network with a new last layer; also return whether it has pretrained weights.
+
+    Args:
+        name: timm's name, without the "timm:".
+        num_classes: Number of classes.
+        image_size: Side of the images, px; used where the network is built for one size.
+        setting: "none", "auto" (timm's own download) or a file in timm's layout.
+
+    Raises:
+        ConfigError: If timm is not installed or has no such network.
+        DataError: If weights cannot be had or do not fit.
+    """
+    try:
+        import timm
+    except ImportError:
+        raise ConfigError("timm:... needs the extra: pip install 'smallset[timm]'") from None
+    if not timm.is_model(name):
+        raise ConfigError(f"timm has no network named {name!r}; {suggest(name, timm.list_models())}")
+    try:
+        network = timm.create_model(name, pretrained=setting == "auto", num_classes=0)
+    # huggingface_hub raises many kinds; all of them are OSError or RuntimeError underneath.
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"the weights of timm:{name} could not be downloaded ({error}); "
+            "name a file with --weights FILE, or use --weights none"
+        ) from None
+    config: Mapping[str, Any] = network.pretrained_cfg
+    if setting not in ("auto", "none"):
+        file = read_weights(Path(setting).expanduser())
+        head = str(config.get("classifier") or "head")
+        network.load_state_dict(check_tensors(file, network.state_dict(), ignored=(f"{head}.",)))
+    with torch.no_grad():
+        side = (config.get("fixed_input_size") and config["input_size"][-1]) or image_size
+        width = network.eval()(torch.zeros(1, 3, side, side)).shape[1]
+    model = Classifier(
+        network, nn.Linear(width, num_classes), mean=config["mean"], std=config["std"]
+    )
+    return model, setting != "none"
+
+
+def _last_layer(head: nn.Module) -> tuple[str, Any]:
+    layers = [(n, m) for n, m in head.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    return layers[-1]
+
+
+def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    preset: Any = zoo.get_model_weights(name)["DEFAULT"].transforms()
+    return tuple(preset.mean), tuple(preset.std)

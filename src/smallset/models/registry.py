@@ -1,0 +1,119 @@
+"""Models by name."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from smallset.errors import ConfigError, DataError, suggest
+from smallset.models.parts import Classifier
+from smallset.models.plain import plain
+from smallset.models.pretrained import find_weights, pretrained, timm_model, torchvision_names
+from smallset.models.residual import bottleneck, residual
+
+MODELS: dict[str, Callable[[int, int], Classifier]] = {
+    "plain": lambda num_classes, image_size: plain(num_classes, image_size=image_size),
+    "residual": lambda num_classes, _: residual(num_classes),
+    "bottleneck": lambda num_classes, _: bottleneck(num_classes),
+}
+"""Our own models, from scratch. To add one: write the function, add it here."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model, and whether its feature part was trained elsewhere before."""
+
+    model: Classifier
+    is_pretrained: bool
+    weights_sha256: str | None = None
+
+
+def default_image_size(name: str) -> int:
+    """Return the side in px that a model takes where none is set: 112, or 224 if pretrained.
+
+    Args:
+        name: As in `RunConfig.model`.
+    """
+    return 112 if name in MODELS or _is_function(name) else 224
+
+
+def build_model(name: str, num_classes: int, *, image_size: int, weights: str, seed: int) -> Built:
+    """Build the model called `name`; the same seed gives the same weights.
+
+    Args:
+        name: As in `RunConfig.model`.
+        num_classes: Number of classes.
+        image_size: Side of the images, px.
+        weights: As in `RunConfig.weights`.
+        seed: Seed of the random weights; torch's global state is left as it was.
+
+    Raises:
+        ConfigError: If there is no such model, or it cannot take the setting.
+        DataError: If weights cannot be had or do not fit.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if name in MODELS or _is_function(name):
+            if weights not in ("auto", "none"):
+                raise ConfigError(f"model {name!r} is trained from scratch; it takes no --weights")
+            if name in MODELS:
+                return Built(MODELS[name](num_classes, image_size), is_pretrained=False)
+            return Built(_call(name, num_classes, image_size), is_pretrained=False)
+        if name.startswith("timm:"):
+            return Built(
+                *timm_model(name[5:], num_classes, image_size=image_size, setting=weights)
+            )
+        if name not in torchvision_names():
+            known = [*MODELS, *torchvision_names()]
+            raise ConfigError(f"no model named {name!r}; {suggest(name, known)}")
+        file = find_weights(name, weights)
+        model = pretrained(name, num_classes, image_size=image_size, weights=file)
+        return Built(model, file is not None, file.sha256 if file else None)
+
+
+def check_weights(name: str, file: str) -> Built:
+    """Build a pretrained model from a file, to see whether it fits.
+
+    Args:
+        name: A torchvision or timm network.
+        file: The weight file.
+
+    Raises:
+        ConfigError: If there is no such model, or it takes no weights.
+        DataError: If the file does not fit.
+    """
+    if file in ("auto", "none"):
+        raise DataError(f"{file!r} is no weight file")
+    size = default_image_size(name)
+    return build_model(name, 2, image_size=size, weights=file, seed=0)
+
+
+def _is_function(name: str) -> bool:
+    return ":" in name and not name.startswith("timm:")
+
+
+def load_object(name: str) -> Any:
+    """Import "package.module:object".
+
+    Args:
+        name: As a user writes it in a setting.
+
+    Raises:
+        ConfigError: If it cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"cannot import {name!r}: {error}") from None
+
+
+def _call(name: str, num_classes: int, image_size: int) -> Classifier:
+    model = load_object(name)(num_classes, image_size=image_size)
+    if not isinstance(model, Classifier):
+        raise ConfigError(
+            f"{name} must return a smallset.models.parts.Classifier, got {type(model).__name__}"
+        )
+    return model

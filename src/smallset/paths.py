@@ -1,0 +1,70 @@
+"""Where smallset keeps things, and writing files so that a crash never leaves half of one."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from smallset.errors import RunError
+
+
+def cache_dir() -> Path:
+    """Return the folder of decoded images, features, weights and samples.
+
+    ``SMALLSET_CACHE`` names it; without that it is the platform's cache folder.
+    """
+    named = os.environ.get("SMALLSET_CACHE")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "smallset"
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a file aside and rename it, so that `path` holds all of the old or all of the new.
+
+    Args:
+        path: Where to; its folder exists.
+        content: Text is written as UTF-8.
+
+    Raises:
+        RunError: If the disk is full or the folder cannot be written; `path` is as it was.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    aside = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            aside = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.chmod(0o644)  # NamedTemporaryFile makes files that only their owner can read
+        aside.replace(path)
+    except OSError as error:
+        if aside is not None:
+            aside.unlink(missing_ok=True)
+        kept = "; the one already there is kept" if path.exists() else ""
+        raise RunError(f"cannot write {path}: {error.strerror}{kept}") from error
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder with its parents and return it.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        RunError: If it cannot be made or written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise RunError(f"cannot write into the folder {path}: {error.strerror}") from None
+    return path

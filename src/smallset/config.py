@@ -9,7 +9,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -54,7 +54,7 @@ class DataConfig(Settings):
     """Chooses who becomes train, val and test when the data has no splits of its own."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "DataConfig":
         names = self.train_on.split("+")
         allowed = [split for split in SPLITS if split != "test"]
         for name in names:
@@ -96,7 +96,7 @@ class OptimConfig(Settings):
     """Largest L2 norm of the whole gradient; none for no limit."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "OptimConfig":
         if self.name == "adamw" and (self.momentum or self.nesterov):
             raise ValueError("momentum and nesterov belong to sgd, got optim.name 'adamw'")
         if self.nesterov and not self.momentum:

@@ -51,7 +51,7 @@ def read_data(data: str | Path, config: DataConfig | None = None) -> ImageSet:
 
 def _read_folder(root: Path) -> ImageSet:
     folders = _subfolders(root)
-    splits = [name for name in folders if name in SPLITS]
+    splits = [name for name in SPLITS if name in folders]
     if splits and len(splits) < len(folders):
         odd = sorted(set(folders) - set(splits))
         raise DataError(

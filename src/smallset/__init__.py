@@ -1,0 +1,39 @@
+"""Train, compare, show, clean and use image classifiers with tens of images per class.
+
+Nothing heavy is imported until it is used: ``import smallset`` loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from smallset.errors import ConfigError, DataError, RunError, SmallsetError
+
+if TYPE_CHECKING:
+    from smallset.api import check, train
+    from smallset.config import RunConfig
+    from smallset.learn.record import Record
+
+__version__ = "0.1.0"
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "Record",
+    "RunConfig",
+    "RunError",
+    "SmallsetError",
+    "check",
+    "train",
+]
+
+_HOME = {
+    "RunConfig": "smallset.config",
+    "Record": "smallset.learn.record",
+    "check": "smallset.api",
+    "train": "smallset.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'smallset' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,5 @@
+"""``python -m smallset``."""
+
+from smallset.cli import main
+
+main()

@@ -1,0 +1,291 @@
+"""The command line: parse, call one function, print.
+
+Heavy modules are imported inside the commands, so that help is quick.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from smallset.errors import SmallsetError
+
+app = typer.Typer(
+    help="Train, compare, show, clean and use image classifiers with tens of images per class.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+weights_app = typer.Typer(help="Pretrained weights: list, import, verify.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="Folder, .csv or .jsonl manifest, torchvision:NAME, or sample:shapes.",
+    ),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as optim.momentum=0.9."),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="A TOML file of settings.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result only.")]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave unreadable files out, and count them.")
+]
+
+
+def main() -> None:
+    """Run the command line; errors a user can fix end it with one message and status 2."""
+    try:
+        app()
+    except SmallsetError as error:
+        print(f"smallset: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("smallset: stopped; train --resume continues after the last epoch", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder that the record goes into.")],
+    model: Annotated[str | None, typer.Option(help="Name; see `smallset models`.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Such as cross-entropy, triplet-cosine.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images per stage.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per batch.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the images, px.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    weights: Annotated[str | None, typer.Option(help="auto, none, or a weight file.")] = None,
+    classes: Annotated[str | None, typer.Option(help='Such as "1-5" or "cat,dog".')] = None,
+    train_on: Annotated[str | None, typer.Option(help="Such as train+val+extra.")] = None,
+    noise: Annotated[float | None, typer.Option(help="Share of wrong training labels.")] = None,
+    noise_seed: Annotated[int | None, typer.Option(help="Chooses the wrong labels.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    skip_unreadable: SkipUnreadable = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one classifier, and leave a record with figures."""
+    flags = {
+        "model": model, "loss": loss, "epochs": epochs, "lr": lr, "batches.size": batch_size,
+        "image_size": image_size, "seed": seed, "weights": weights, "data.classes": classes,
+        "data.train_on": train_on, "data.noise_rate": noise, "data.noise_seed": noise_seed,
+        "compute.device": device, "data.skip_unreadable": skip_unreadable or None,
+    }  # fmt: skip
+    settings = _settings(config, sets, flags)
+    _train(data, settings, out, resume=resume, quiet=quiet)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the record.")] = Path(
+        "runs/demo"
+    ),
+    quiet: Quiet = False,
+) -> None:
+    """Train on generated pictures, offline, in two minutes, and name the figures it made."""
+    from smallset.config import RunConfig, override
+
+    settings = {
+        "image_size": 64, "epochs": 8, "optim.momentum": 0.9, "schedule.name": "cosine",
+        "lr": 0.02, "augment.flip": True, "augment.crop_fraction": 0.1,
+    }  # fmt: skip
+    _train("sample:shapes", override(RunConfig(), settings), _free(out), resume=False, quiet=quiet)
+
+
+@app.command()
+def check(
+    data: Data,
+    write_split: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Write the split down as a manifest."),
+    ] = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    quiet: Quiet = False,
+) -> None:
+    """Print splits, classes and every problem found; exit status 1 if there is a problem."""
+    from rich.table import Table
+
+    from smallset import api
+    from smallset.config import SPLITS
+    from smallset.data.manifest import manifest_text
+    from smallset.paths import write_atomic
+
+    console = _console()
+    images, problems = api.check(data, _settings(config, sets, {}), reporter=_reporter(quiet))
+    present = [split for split in SPLITS if (images.splits == split).any()]
+    counts = [images.counts(split) for split in present]
+    table = Table("#", "class", *present, title=f"{data}: {len(images)} images")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for number, name in enumerate(images.classes):
+        table.add_row(str(number + 1), _plain(name), *(str(count[number]) for count in counts))
+    table.add_section()
+    table.add_row("", "all", *(str(count.sum()) for count in counts))
+    console.print(table)
+    for note in images.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    for problem in problems:
+        text = f"{problem.kind}: {problem.message}"
+        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    if write_split is not None:
+        write_atomic(write_split, manifest_text(images, write_split))
+        console.print(f"split written to {write_split}", markup=False, highlight=False)
+    found = f"{len(problems)} problem(s) found" if problems else "no problems found"
+    console.print(found, highlight=False)
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="Model whose layers to print.")] = None,
+    num_classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 35,
+    image_size: Annotated[int | None, typer.Option(min=32, help="Side of the image, px.")] = None,
+) -> None:
+    """List the models, or print each layer of one with output shape and parameter count."""
+    import torch
+    from rich.table import Table
+
+    from smallset.models.pretrained import torchvision_names
+    from smallset.models.registry import MODELS, build_model, default_image_size
+    from smallset.models.summary import layer_table
+
+    console = _console()
+    if name is None:
+        console.print("from scratch:", ", ".join(MODELS), highlight=False)
+        console.print("torchvision:", ", ".join(torchvision_names()), highlight=False)
+        console.print("timm (extra): timm:NAME", highlight=False)
+        return
+    size = image_size or default_image_size(name)
+    with torch.device("meta"):
+        model = build_model(name, num_classes, image_size=size, weights="none", seed=0).model
+    table = Table("layer", "kind", "output shape", "parameters", title=f"{name} at {size} px")
+    table.columns[3].justify = "right"
+    layers = layer_table(model, size)
+    for layer in layers:
+        shape = " x ".join(map(str, layer.output_shape))
+        table.add_row(layer.name, layer.kind, shape, f"{layer.num_parameters:,}")
+    table.add_section()
+    total = sum(p.numel() for p in model.parameters())
+    other = total - sum(layer.num_parameters for layer in layers)
+    if other:
+        table.add_row("(outside layers)", "", "", f"{other:,}")
+    table.add_row("all", "", f"{num_classes} classes", f"{total:,}")
+    part = sum(p.numel() for p in model.classifier.parameters())
+    table.add_row("of these, classifier part", "", "", f"{part:,}")
+    console.print(table)
+
+
+@weights_app.command("list")
+def weights_list() -> None:
+    """List the imported weights, and those torchvision has downloaded before."""
+    import torch
+
+    from smallset.models.weights import store_dir
+
+    downloads = Path(torch.hub.get_dir()) / "checkpoints"
+    for title, folder in (("imported", store_dir()), ("torchvision's downloads", downloads)):
+        files = sorted(folder.glob("*.pth")) + sorted(folder.glob("*.safetensors"))
+        print(f"{title} ({folder}):")
+        for file in files:
+            print(f"  {file.name}  {file.stat().st_size / 1e6:.1f} MB")
+        if not files:
+            print("  none")
+
+
+@weights_app.command("import")
+def weights_import(
+    file: Annotated[Path, typer.Argument(help="A .pth or .safetensors file.")],
+    model: Annotated[str, typer.Option(help="The model it belongs to.")],
+) -> None:
+    """Check a weight file against a model, and keep a copy that runs will find."""
+    from smallset.models.registry import check_weights
+    from smallset.models.weights import import_weights
+
+    check_weights(model, str(file))
+    print(f"{model} will use {import_weights(file, model)}")
+
+
+@weights_app.command("verify")
+def weights_verify(
+    file: Annotated[Path, typer.Argument(help="A .pth or .safetensors file.")],
+    model: Annotated[str | None, typer.Option(help="The model it should fit.")] = None,
+) -> None:
+    """Check a weight file: its sha256 against its name, its tensors against a model."""
+    from smallset.models.registry import check_weights
+    from smallset.models.weights import read_weights
+
+    read = read_weights(file)
+    print(f"sha256 {read.sha256}, {len(read.tensors)} tensors")
+    if model is not None:
+        check_weights(model, str(file))
+        print(f"fits {model}")
+
+
+def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) -> None:
+    from smallset import api
+    from smallset.learn.compute import keep_memory
+
+    keep_memory()
+    record = api.train(data, settings, out=out, resume=resume, reporter=_reporter(quiet))
+    scores = [
+        f"{split} {record.result[f'{split}_accuracy']:.1%}"
+        for split in ("train", "val", "test")
+        if record.result[f"{split}_accuracy"] is not None
+    ]
+    print(f"accuracy: {', '.join(scores)}")
+    print(f"record:   {out}")
+    for figure in sorted((out / "figures").iterdir()):
+        print(f"figure:   {figure}")
+
+
+def _settings(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Any:
+    from smallset.config import RunConfig, override, read_config
+    from smallset.errors import ConfigError
+
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    for text in sets or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes KEY=VALUE, got {text!r}")
+        given[key.strip()] = value.strip()
+    return override(read_config(config) if config else RunConfig(), given)
+
+
+def _free(folder: Path) -> Path:
+    """Return the folder, or the first of folder-2, folder-3, ... that is not there yet."""
+    free, number = folder, 1
+    while free.exists():
+        number += 1
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _plain(text: str) -> Any:
+    """Return text that rich shows as it is, whatever brackets it has."""
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _reporter(quiet: bool) -> Any:
+    from smallset.learn.progress import ConsoleReporter, Reporter
+
+    return Reporter() if quiet else ConsoleReporter(_console())

@@ -1,0 +1,101 @@
+"""Draw the figures of a run from its record."""
+
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from smallset.config import FigureConfig
+from smallset.data.listing import parse_classes
+from smallset.learn.record import Record
+from smallset.paths import make_folder, write_atomic
+from smallset.show.embed import Plane, pca, tsne
+from smallset.show.fonts import choose_fonts
+from smallset.show.plots import confusion_matrix, feature_scatter, training_curves
+
+MOST_CLASSES = 10  # more colours than this cannot be told apart
+
+
+def draw_run(record: Record, config: FigureConfig) -> list[str]:
+    """Draw every figure of a run into its folder `figures`.
+
+    Args:
+        record: A finished run.
+        config: Which classes the feature pictures show, and whether t-SNE is drawn.
+
+    Returns:
+        What a user should know, such as characters that no installed font has.
+
+    Raises:
+        ConfigError: If the chosen classes are not in the record.
+        RunError: If a figure cannot be written.
+    """
+    folder = make_folder(record.folder / "figures")
+    predictions = record.predictions
+    fonts = choose_fonts(predictions.classes)
+    notes = []
+    if fonts.missing:
+        notes.append(
+            f"no installed font has {fonts.missing[:20]!r} of the class names, so figures show "
+            "boxes; install one, such as Noto Sans CJK (Debian: apt install fonts-noto-cjk), and "
+            "delete matplotlib's font cache"
+        )
+    with mpl.rc_context({"font.family": fonts.families, "font.size": 9}):
+        _draw_curves(record, folder)
+        for split in ("train", "test"):
+            accuracy = predictions.accuracy(split)
+            total = int((predictions.splits == split).sum())
+            title = f"{split}: {accuracy:.1%} of {total} images right"
+            figure = confusion_matrix(
+                predictions.confusion(split), predictions.classes, title=title
+            )
+            _save(figure, folder / f"confusion-{split}.png")
+        notes += _draw_features(record, config, folder)
+    return notes
+
+
+def _draw_curves(record: Record, folder: Path) -> None:
+    config = record.config["config"]
+    title = f"{config['model']}, {config['loss']}, {config['image_size']} px, seed {config['seed']}"
+    figure = training_curves(record.history, record.result["test_accuracy"], title=title)
+    _save(figure, folder / "curves.png")
+
+
+def _draw_features(record: Record, config: FigureConfig, folder: Path) -> list[str]:
+    predictions = record.predictions
+    classes = predictions.classes
+    chosen = parse_classes(config.classes, classes)
+    if not config.classes and len(chosen) > MOST_CLASSES:
+        chosen = chosen[:5]
+    vectors, labels = {}, {}
+    for split in ("train", "test"):
+        of_split = predictions.labels[predictions.splits == split]
+        keep = np.isin(of_split, chosen)
+        vectors[split], labels[split] = record.embeddings(split)[keep], of_split[keep]
+    if len(vectors["train"]) < 3 or not len(vectors["test"]):
+        return ["too few images of the chosen classes for feature pictures"]
+    if not np.ptp(vectors["train"].astype(np.float32), axis=0).any():
+        return ["all embeddings of train are equal: the features collapsed; no feature pictures"]
+
+    which = f"{len(chosen)} of {len(classes)} classes"
+    pictures: dict[str, tuple[Plane, str]] = {}
+    plane = pca(vectors["train"], vectors["test"])
+    share = "" if plane.explained is None else f", {plane.explained:.0%} of the variance of train"
+    pictures["pca"] = plane, f"PCA of the features, {which}{share}"
+    if config.tsne:
+        together = tsne(vectors["train"], vectors["test"])
+        pictures["tsne"] = together, f"t-SNE of the features, {which}, train and test together"
+    for name, (points, title) in pictures.items():
+        figure = feature_scatter(
+            points, labels["train"], labels["test"], classes, chosen=chosen, title=title
+        )
+        _save(figure, folder / f"{name}.png")
+    return []
+
+
+def _save(figure: Figure, path: Path) -> None:
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=130)
+    write_atomic(path, content.getvalue())

@@ -1,0 +1,153 @@
+"""Arrays in, figure out. Nothing here reads files or knows what a run is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from numpy import ndarray
+
+from smallset.show.embed import Plane
+
+TRAIN, VAL, TEST = "#0072B2", "#D55E00", "#009E73"  # Okabe & Ito: told apart by everyone
+CLASS_COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9",
+    "#D55E00", "#7F7F7F", "#8C6D1F", "#5B3A8E", "#B8B000",
+)  # fmt: skip
+MARKERS = "os^Dv"
+
+
+def training_curves(
+    history: Sequence[Mapping[str, Any]], test_accuracy: float | None, *, title: str
+) -> Figure:
+    """Draw loss and accuracy per epoch, train and val, with the test accuracy as a line.
+
+    Stages follow each other along the axis; losses of different stages get panels of their own,
+    for they have different units.
+
+    Args:
+        history: Lines of epochs.jsonl.
+        test_accuracy: In [0, 1]; None draws no line.
+        title: Above the figure.
+    """
+    stages = sorted({line["stage"] for line in history})
+    panels = len(stages) + 1
+    figure = Figure(figsize=(4.6 * panels, 3.9), layout="constrained")
+    axes: Any = figure.subplots(1, panels)
+    figure.suptitle(title, fontsize=11)
+
+    for axis, stage in zip(axes[:-1], stages, strict=True):
+        lines = [line for line in history if line["stage"] == stage]
+        _curves(axis, [line["epoch"] for line in lines], lines, "loss")
+        name = lines[0]["objective"]
+        axis.set(title=f"loss: {name}", xlabel="epoch", ylabel="loss")
+        axis.legend(frameon=False)
+        axis.set_ylim(bottom=0)
+
+    axis = axes[-1]
+    times = list(range(len(history)))
+    _curves(axis, times, history, "accuracy")
+    if test_accuracy is not None:
+        label = f"test, at the end: {test_accuracy:.1%}"
+        axis.axhline(test_accuracy, color=TEST, linestyle="--", label=label)
+    for boundary in [t for t in times[1:] if history[t]["stage"] != history[t - 1]["stage"]]:
+        axis.axvline(boundary - 0.5, color="0.6", linewidth=1)
+        axis.text(boundary - 0.3, 1.0, "next stage", fontsize=7, color="0.4", va="top")
+    axis.set(title="accuracy", xlabel="epoch", ylabel="share of images right", ylim=(0, 1.02))
+    axis.legend(frameon=False, loc="best")
+    return figure
+
+
+def _curves(
+    axis: Any, times: Sequence[int], lines: Sequence[Mapping[str, Any]], what: str
+) -> None:
+    for split, colour in (("train", TRAIN), ("val", VAL)):
+        values = [line[f"{split}_{what}"] for line in lines]
+        if any(value is not None for value in values):
+            values = [np.nan if value is None else value for value in values]
+            marker = "." if len(values) < 60 else ""
+            label = "train, running mean" if split == "train" else split
+            axis.plot(times, values, color=colour, marker=marker, label=label)
+    axis.grid(color="0.92")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+
+
+def confusion_matrix(
+    counts: Int[ndarray, "classes classes"], classes: Sequence[str], *, title: str
+) -> Figure:
+    """Draw a confusion matrix: one row per true class, shaded by the share of that class.
+
+    Args:
+        counts: counts[i, j]: images of class i predicted as j.
+        classes: Names, in that order.
+        title: Above the figure.
+    """
+    size = len(classes)
+    side = min(max(4.5, 0.27 * size + 2.6), 24)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axis: Any = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    # The square root keeps a few confused images visible beside a dark diagonal.
+    image = axis.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
+    font = 9 if size <= 12 else 7 if size <= 60 else 4
+    if size <= 60:
+        for i, j in np.argwhere(counts):
+            colour = "white" if shares[i, j] > 0.35 else "black"
+            axis.text(j, i, counts[i, j], ha="center", va="center", fontsize=font, color=colour)
+    axis.set_xticks(range(size), classes, rotation=90, fontsize=font)
+    axis.set_yticks(range(size), classes, fontsize=font)
+    axis.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+    axis.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+    axis.grid(which="minor", color="0.93", linewidth=0.5)
+    axis.tick_params(which="both", length=0)
+    axis.set(xlabel="predicted", ylabel="true class")
+    axis.set_title(title, fontsize=11)
+    bar = figure.colorbar(image, ax=axis, shrink=0.6, pad=0.02, ticks=[0, 0.05, 0.2, 0.5, 1])
+    bar.set_label("share of the true class")
+    return figure
+
+
+def feature_scatter(
+    plane: Plane,
+    train_labels: Int[ndarray, " n"],
+    test_labels: Int[ndarray, " m"],
+    classes: Sequence[str],
+    *,
+    chosen: Sequence[int],
+    title: str,
+) -> Figure:
+    """Draw train and test features side by side on the same axes, coloured by class.
+
+    Args:
+        plane: The points.
+        train_labels: Class of each training point.
+        test_labels: Class of each test point.
+        classes: The class list.
+        chosen: The classes that are drawn, as positions in it.
+        title: Above the figure.
+    """
+    columns = 1 if len(chosen) <= 20 else 2
+    figure = Figure(figsize=(10.4 + 1.6 * columns, 4.8), layout="constrained")
+    axes: Any = figure.subplots(1, 2, sharex=True, sharey=True)
+    figure.suptitle(title, fontsize=11)
+    parts = (("train", plane.train, train_labels), ("test", plane.test, test_labels))
+    for axis, (name, points, labels) in zip(axes, parts, strict=True):
+        for number, label in enumerate(chosen):
+            at = points[labels == label]
+            axis.scatter(
+                at[:, 0], at[:, 1], s=22, linewidths=0.3, edgecolors="white",
+                color=CLASS_COLOURS[number % len(CLASS_COLOURS)],
+                marker=MARKERS[number // len(CLASS_COLOURS) % len(MARKERS)],
+                label=classes[label],
+            )  # fmt: skip
+        axis.set(title=f"{name} ({len(points)} images)", xticks=[], yticks=[])
+        axis.spines[["top", "right"]].set_visible(False)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="outside right center", frameon=False, fontsize=8, ncols=columns,
+        markerscale=1.3,
+    )  # fmt: skip
+    return figure

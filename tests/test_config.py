@@ -1,0 +1,67 @@
+import pytest
+
+from smallset.config import RunConfig, build_config, differences, override, read_config
+from smallset.errors import ConfigError
+
+
+def test_defaults_are_the_settings_of_the_report():
+    config = RunConfig()
+    assert (config.epochs, config.lr, config.batches.size, config.optim.name) == (20, 0.01, 32, "sgd")
+    assert (config.schedule.milestones, config.schedule.gamma) == ((15,), 0.1)
+    assert config.optim.momentum == 0
+
+
+def test_override_reaches_nested_settings_and_changes_the_digest():
+    config = override(RunConfig(), {"optim.momentum": "0.9", "schedule.milestones": "[15, 25]"})
+    assert (config.optim.momentum, config.schedule.milestones) == (0.9, (15, 25))
+    assert config.digest() != RunConfig().digest()
+
+
+def test_figures_are_not_part_of_the_digest():
+    assert override(RunConfig(), {"figures.tsne": "false"}).digest() == RunConfig().digest()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optim.momentun": 1}, "no setting named 'optim.momentun'; did you mean 'momentum'"),
+        ({"opt.lr": 1}, "no group of settings named 'opt'; did you mean 'optim'"),
+        ({"image_size": 16}, "image_size: input should be greater than or equal to 32, got 16"),
+        ({"data.noise_rate": 20}, "noise_rate: .* less than or equal to 1, got 20"),
+        ({"lr": "fast"}, "lr: .* valid number.*, got 'fast'"),
+        ({"lr": "nan"}, "lr"),
+        ({"batches.size": 1}, "batches.size: .* greater than or equal to 2, got 1"),
+        ({"data.train_on": "train+test"}, "test split is for the final score only"),
+        ({"data.train_on": "train+train"}, "names a split twice"),
+        ({"optim.nesterov": True}, "nesterov needs a momentum"),
+        ({"optim.name": "adamw", "optim.momentum": 0.9}, "belong to sgd"),
+        ({"optim.name": "adam"}, "optim.name"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        override(RunConfig(), settings)
+
+
+def test_a_toml_file_is_read_and_its_typos_are_found(tmp_path):
+    good, bad, broken = (tmp_path / name for name in ("good.toml", "bad.toml", "broken.toml"))
+    good.write_text('model = "residual"\n[optim]\nmomentum = 0.9\n')
+    bad.write_text("[schedule]\nmilestone = [3]\n")
+    broken.write_text("model = \n")
+    assert read_config(good).optim.momentum == 0.9
+    with pytest.raises(ConfigError, match=r"'schedule\.milestone'; did you mean 'milestones'"):
+        read_config(bad)
+    with pytest.raises(ConfigError, match="not a TOML file"):
+        read_config(broken)
+    with pytest.raises(ConfigError, match="cannot read the settings file"):
+        read_config(tmp_path / "absent.toml")
+
+
+def test_a_dumped_config_builds_the_same_config():
+    config = override(RunConfig(), {"schedule.milestones": [3, 5], "optim.grad_clip": 1.0})
+    assert build_config(config.model_dump(mode="json")) == config
+
+
+def test_differences_are_listed_by_path():
+    old, new = {"a": {"b": 1, "c": 2}, "d": 0}, {"a": {"b": 3, "c": 2}, "d": 0}
+    assert differences(old, new) == ["a.b: 1 -> 3"]

@@ -1,0 +1,138 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from smallset.data.pictures import Unreadable, decode, resize
+
+
+def encoded(image, kind="PNG", **options):
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+def decoded(content):
+    return np.asarray(decode(content, max_megapixels=80).image)
+
+
+@pytest.fixture
+def photo():
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_rgb_pixels_come_through_unchanged(photo):
+    np.testing.assert_array_equal(decoded(encoded(photo)), np.asarray(photo))
+
+
+def test_the_id_names_pixels_not_bytes(photo):
+    ids = [
+        decode(encoded(image, kind), max_megapixels=80).id
+        for image, kind in [(photo, "PNG"), (photo, "BMP"), (photo.rotate(180), "PNG")]
+    ]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_the_id_tells_two_shapes_with_the_same_bytes_apart():
+    wide, tall = Image.new("RGB", (4, 2)), Image.new("RGB", (2, 4))
+    assert len({decode(encoded(i), max_megapixels=80).id for i in (wide, tall)}) == 2
+
+
+def test_transparent_parts_are_white():
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    assert (decoded(encoded(clear)) == 255).all()
+    half = decoded(encoded(Image.new("RGBA", (4, 4), (255, 0, 0, 128))))
+    np.testing.assert_array_equal(half[0, 0], [255, 127, 127])
+
+
+def test_a_palette_with_a_transparent_colour_shows_it_white():
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putpixel((0, 0), 1)
+    pixels = decoded(encoded(image, transparency=0))
+    np.testing.assert_array_equal(pixels[0, 0], [0, 255, 0])
+    np.testing.assert_array_equal(pixels[1, 1], [255, 255, 255])
+
+
+def test_sixteen_bit_grey_keeps_its_upper_byte():
+    values = np.array([[0, 256, 32768, 65535]], dtype=np.uint16)
+    pixels = decoded(encoded(Image.fromarray(values)))
+    np.testing.assert_array_equal(pixels[0, :, 0], [0, 1, 128, 255])
+
+
+def test_cmyk_becomes_rgb():
+    pixels = decoded(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=95))
+    np.testing.assert_allclose(pixels[0, 0], [255, 0, 0], atol=6)  # JPEG loses a few levels
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_grey_modes_become_three_channels(mode):
+    assert decoded(encoded(Image.new(mode, (4, 4)))).shape == (4, 4, 3)
+
+
+def test_of_an_animation_the_first_frame_is_taken():
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(decoded(content)[0, 0], [255, 0, 0])
+
+
+def test_exif_orientation_is_applied(photo):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
+    turned = decoded(encoded(photo, exif=exif.tobytes()))
+    np.testing.assert_array_equal(turned, np.rot90(np.asarray(photo), k=-1))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "empty"), (b"hello, I am text", "not an image"), (b"\xff\xd8\xff\xe0", "image|header")],
+)
+def test_what_is_no_picture_is_said(content, reason):
+    with pytest.raises(Unreadable, match=reason):
+        decode(content, max_megapixels=80)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_picture_cut_short_is_unreadable(photo, kind):
+    content = encoded(photo.resize((300, 200)), kind)
+    with pytest.raises(Unreadable, match="cut short"):
+        decode(content[: len(content) // 2], max_megapixels=80)
+
+
+def huge_png(side):
+    """A PNG header that claims side x side pixels, with hardly any data behind it."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [9_300, 30_000])  # above our limit, above Pillow's own
+def test_a_picture_above_the_pixel_limit_is_refused_undecoded(side):
+    with pytest.raises(Unreadable, match="megapixels; the limit is 80"):
+        decode(huge_png(side), max_megapixels=80)
+
+
+def test_floating_point_pixels_are_refused():
+    content = encoded(Image.fromarray(np.zeros((4, 4), dtype=np.float32)), "TIFF")
+    with pytest.raises(Unreadable, match="floating-point"):
+        decode(content, max_megapixels=80)
+
+
+def test_each_policy_makes_the_square_it_promises():
+    # Left third red, the rest blue, twice as wide as high.
+    pixels = np.zeros((30, 60, 3), dtype=np.uint8)
+    pixels[:, :20, 0], pixels[:, 20:, 2] = 255, 255
+    image = Image.fromarray(pixels)
+    squash, crop, pad = (resize(image, 30, policy) for policy in ("squash", "crop", "pad"))
+    assert squash.shape == crop.shape == pad.shape == (30, 30, 3)
+    assert (squash[15, 5, 0], squash[15, 20, 2]) == (255, 255)
+    assert (crop[15, 2, 0], crop[15, 10, 2]) == (255, 255)  # columns 15 to 45 of the picture
+    assert not pad[2].any()
+    assert pad[15, 5, 0] == 255

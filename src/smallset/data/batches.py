@@ -55,9 +55,9 @@ def pk_batches(
     turn: list[int] = []
     for _ in range(-(-len(labels) // (classes * per_class))):
         if len(turn) < classes:
-            # Those still waiting go first; nobody may come twice in one batch.
-            waiting = turn
-            turn = waiting + [int(c) for c in rng.permutation(present) if c not in waiting]
+            # Those still waiting go first, and last in the new round: never twice in one batch.
+            fresh = [int(label) for label in rng.permutation(present)]
+            turn = turn + sorted(fresh, key=turn.__contains__)
         chosen, turn = turn[:classes], turn[classes:]
         rows = [next(images[label]) for label in chosen for _ in range(per_class)]
         batches.append(np.array(rows))

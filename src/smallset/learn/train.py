@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from smallset.learn.optim import Schedule
 from smallset.models.parts import Output
 
 
+@runtime_checkable
 class Source(Protocol):
     """Images or their features, ready for the model, with their labels."""
 

@@ -27,7 +27,7 @@ def test_pk_batches_repeat_the_images_of_a_small_class_and_refuse_too_few_classe
     labels = np.array([0, 1, 1, 1, 1])
     rows = pk_batches(labels, classes=2, per_class=4, rng=np.random.default_rng(0))[0]
     assert sorted(labels[rows]) == [0] * 4 + [1] * 4
-    with pytest.raises(ValueError, match="lower batches.classes_per_batch to at most 2"):
+    with pytest.raises(ValueError, match=r"lower batches\.classes_per_batch to at most 2"):
         pk_batches(labels, classes=3, per_class=2, rng=np.random.default_rng(0))
 
 

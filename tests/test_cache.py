@@ -86,7 +86,7 @@ def test_several_processes_at_a_time_see_one_whole_array(folder, tmp_path):
     assert all(process.returncode == 0 for process in running)
     assert len(told) == 1
     # One array is left, and nothing half-made beside it.
-    assert len(os.listdir(tmp_path / "cache" / "decoded")) == 1
+    assert len(list((tmp_path / "cache" / "decoded").iterdir())) == 1
 
 
 def test_a_failed_decoding_leaves_nothing_behind(folder, tmp_path, monkeypatch):
@@ -98,4 +98,4 @@ def test_a_failed_decoding_leaves_nothing_behind(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "resize", fail)
     with pytest.raises(OSError, match="No space left"):
         load(folder)
-    assert os.listdir(tmp_path / "cache" / "decoded") == []
+    assert list((tmp_path / "cache" / "decoded").iterdir()) == []

@@ -6,7 +6,12 @@ from smallset.errors import ConfigError
 
 def test_defaults_are_the_settings_of_the_report():
     config = RunConfig()
-    assert (config.epochs, config.lr, config.batches.size, config.optim.name) == (20, 0.01, 32, "sgd")
+    assert (config.epochs, config.lr, config.batches.size, config.optim.name) == (
+        20,
+        0.01,
+        32,
+        "sgd",
+    )
     assert (config.schedule.milestones, config.schedule.gamma) == ((15,), 0.1)
     assert config.optim.momentum == 0
 
@@ -15,6 +20,11 @@ def test_override_reaches_nested_settings_and_changes_the_digest():
     config = override(RunConfig(), {"optim.momentum": "0.9", "schedule.milestones": "[15, 25]"})
     assert (config.optim.momentum, config.schedule.milestones) == (0.9, (15, 25))
     assert config.digest() != RunConfig().digest()
+
+
+def test_a_setting_that_is_text_keeps_its_text():
+    config = override(RunConfig(), {"data.classes": "1", "weights": "none", "image_size": "none"})
+    assert (config.data.classes, config.weights, config.image_size) == ("1", "none", None)
 
 
 def test_figures_are_not_part_of_the_digest():

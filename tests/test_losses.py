@@ -117,9 +117,7 @@ def test_a_batch_without_a_whole_anchor_costs_nothing(loss, labels):
 @pytest.mark.parametrize("loss", [triplet_cosine_loss, triplet_euclidean_loss])
 def test_the_order_of_the_batch_does_not_matter(loss):
     embeddings, order = draw(12, 4), torch.randperm(12, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(
-        loss(embeddings[order], LABELS[order]), loss(embeddings, LABELS)
-    )
+    torch.testing.assert_close(loss(embeddings[order], LABELS[order]), loss(embeddings, LABELS))
 
 
 def test_collapsed_embeddings_stand_at_the_margin():

@@ -37,16 +37,28 @@ def test_a_class_of_one_split_only_is_in_the_list_of_the_whole_set(tmp_path):
 def test_class_folders_are_split_by_class_and_the_same_way_each_time(tmp_path):
     make(tmp_path, *(f"{name}/{n}.png" for name in "ab" for n in range(20)))
     images = read_data(tmp_path)
-    assert [images.counts(s).tolist() for s in ("train", "val", "test")] == [[12] * 2, [3] * 2, [5] * 2]
+    assert [images.counts(s).tolist() for s in ("train", "val", "test")] == [
+        [12] * 2,
+        [3] * 2,
+        [5] * 2,
+    ]
     np.testing.assert_array_equal(read_data(tmp_path).splits, images.splits)
     assert (read_data(tmp_path, DataConfig(split_seed=1)).splits != images.splits).any()
     assert "split by smallset" in images.notes[-1]
 
 
 def test_small_classes_keep_a_training_image_and_reach_each_split_from_three_on(tmp_path):
-    make(tmp_path, "one/0.png", *(f"three/{n}.png" for n in range(3)), *(f"x/{n}.png" for n in range(9)))
+    make(
+        tmp_path,
+        "one/0.png",
+        *(f"three/{n}.png" for n in range(3)),
+        *(f"x/{n}.png" for n in range(9)),
+    )
     images = read_data(tmp_path)
-    counts = {s: dict(zip(images.classes, images.counts(s).tolist(), strict=True)) for s in ("train", "val", "test")}
+    counts = {
+        s: dict(zip(images.classes, images.counts(s).tolist(), strict=True))
+        for s in ("train", "val", "test")
+    }
     assert [counts[s]["one"] for s in counts] == [1, 0, 0]
     assert [counts[s]["three"] for s in counts] == [1, 1, 1]
 
@@ -58,6 +70,7 @@ def test_groups_never_straddle_splits(tmp_path):
     (tmp_path / "m.csv").write_text("path,label,group\n" + "\n".join(lines))
     images = read_data(tmp_path / "m.csv")
     homes = {}
+    assert images.groups is not None
     for group, split in zip(images.groups, images.splits, strict=True):
         homes.setdefault(group, set()).add(split)
     assert all(len(home) == 1 for home in homes.values())
@@ -121,7 +134,9 @@ def test_a_symlink_loop_is_named(tmp_path):
 
 def test_split_folders_beside_others_are_refused(tmp_path):
     make(tmp_path, "train/a/0.png", "valid/a/0.png")
-    with pytest.raises(DataError, match=r"beside others \(valid\); the splits of smallset are train"):
+    with pytest.raises(
+        DataError, match=r"beside others \(valid\); the splits of smallset are train"
+    ):
         read_data(tmp_path)
 
 
@@ -135,9 +150,11 @@ def test_an_empty_class_folder_and_other_files_are_told(tmp_path):
     assert any("1 x .txt" in note for note in images.notes)
 
 
-@pytest.mark.parametrize("name", ["nowhere", "sample:shape", "torchvision:CIFAR", "sample:shapes,x=1"])
+@pytest.mark.parametrize(
+    "name", ["nowhere", "sample:shape", "torchvision:CIFAR", "sample:shapes,x=1"]
+)
 def test_data_that_does_not_exist_is_said(name):
-    with pytest.raises((DataError, ConfigError), match="no data at|did you mean|has no 'x'"):
+    with pytest.raises((DataError, ConfigError), match=r"no data at|did you mean|has no 'x'"):
         read_data(name)
 
 
@@ -174,7 +191,9 @@ def test_a_torchvision_set_becomes_folders(shared_cache):
         images[name] = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
         labels[name] = (np.arange(count) % 10).astype(np.uint8)
         for kind, array in (("images-idx3", images[name]), ("labels-idx1", labels[name])):
-            header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+            header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(
+                f">{array.ndim}I", *array.shape
+            )
             content = header + array.tobytes()
             (raw / f"{name}-{kind}-ubyte").write_bytes(content)
             (raw / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(content))

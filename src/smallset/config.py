@@ -9,7 +9,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -36,21 +36,21 @@ class DataConfig(Settings):
     """Classes to keep: names or positions from 1, such as "1-5" or "cat,dog"; empty for all."""
     train_on: str = "train"
     """Splits to train on, joined by "+": "train", "train+val", "train+val+extra"."""
-    noise_rate: float = Field(0.0, ge=0, le=1)
+    noise_rate: float = Field(default=0.0, ge=0, le=1)
     """Fraction of the training labels replaced by a wrong one, in [0, 1]."""
-    noise_seed: int = Field(0, ge=0)
+    noise_seed: int = Field(default=0, ge=0)
     """Chooses which labels are replaced; the same for every model and every run seed."""
     resize: Resize = "squash"
     """How a picture becomes square: squash both sides, crop the centre, or pad with black."""
     skip_unreadable: bool = False
     """Leave unreadable files out (they are counted in the record) instead of stopping."""
-    max_megapixels: float = Field(80.0, gt=0, le=178)
-    """Larger pictures are refused before they are decoded, in million pixels (Pillow's end: 178)."""
-    val_fraction: float = Field(0.15, ge=0, lt=1)
+    max_megapixels: float = Field(default=80.0, gt=0, le=178)
+    """Larger pictures are refused before they are decoded, in millions (at most 178)."""
+    val_fraction: float = Field(default=0.15, ge=0, lt=1)
     """Share of images that become val when the data has no splits of its own."""
-    test_fraction: float = Field(0.25, gt=0, lt=1)
+    test_fraction: float = Field(default=0.25, gt=0, lt=1)
     """Share of images that become test when the data has no splits of its own."""
-    split_seed: int = Field(0, ge=0)
+    split_seed: int = Field(default=0, ge=0)
     """Chooses who becomes train, val and test when the data has no splits of its own."""
 
     @model_validator(mode="after")
@@ -71,13 +71,13 @@ class DataConfig(Settings):
 class LossConfig(Settings):
     """Numbers inside the losses; each loss reads its own."""
 
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target spread over all classes, in [0, 1); cross-entropy only."""
-    margin: float = Field(0.25, ge=0)
+    margin: float = Field(default=0.25, ge=0)
     """Wanted gap between positive and negative, in units of the similarity or distance."""
     soft_margin: bool = False
     """Replace max(0, margin + x) by log(1 + exp(x)), which never stands still."""
-    gce_q: float = Field(0.7, gt=0, le=1)
+    gce_q: float = Field(default=0.7, gt=0, le=1)
     """Exponent of generalised cross entropy: towards 0 cross entropy, at 1 mean absolute error."""
 
 
@@ -86,13 +86,13 @@ class OptimConfig(Settings):
 
     name: Literal["sgd", "adamw"] = "sgd"
     """Optimizer."""
-    momentum: float = Field(0.0, ge=0, lt=1)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
     """Momentum of SGD, in [0, 1)."""
     nesterov: bool = False
     """Nesterov's form of momentum (SGD)."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     """L2 penalty (SGD) or decoupled decay (AdamW), on all trained parameters."""
-    grad_clip: float | None = Field(None, gt=0)
+    grad_clip: float | None = Field(default=None, gt=0)
     """Largest L2 norm of the whole gradient; none for no limit."""
 
     @model_validator(mode="after")
@@ -111,9 +111,9 @@ class ScheduleConfig(Settings):
     """multistep: times gamma at each milestone; cosine: to 0 at the end; constant."""
     milestones: tuple[int, ...] = (15,)
     """Epochs (from 0) at whose start the rate is multiplied by gamma."""
-    gamma: float = Field(0.1, gt=0, le=1)
+    gamma: float = Field(default=0.1, gt=0, le=1)
     """Factor at each milestone."""
-    warmup_epochs: float = Field(0.0, ge=0)
+    warmup_epochs: float = Field(default=0.0, ge=0)
     """Epochs of linear rise from 0 to the rate; fractions are fine."""
 
 
@@ -122,13 +122,13 @@ class AugmentConfig(Settings):
 
     flip: bool = False
     """Mirror left-right with probability 1/2."""
-    rotation_degrees: float = Field(0.0, ge=0, le=180)
+    rotation_degrees: float = Field(default=0.0, ge=0, le=180)
     """Rotate by an angle uniform in [-x, x] degrees; uncovered corners repeat the edge."""
-    crop_fraction: float = Field(0.0, ge=0, le=0.5)
+    crop_fraction: float = Field(default=0.0, ge=0, le=0.5)
     """Shift by up to this share of the side in each direction (crop of a mirrored-edge image)."""
-    color: float = Field(0.0, ge=0, le=1)
+    color: float = Field(default=0.0, ge=0, le=1)
     """Brightness, contrast and saturation times a factor uniform in [1 - x, 1 + x]."""
-    erasing: float = Field(0.0, ge=0, le=1)
+    erasing: float = Field(default=0.0, ge=0, le=1)
     """Probability of painting a random rectangle (2-33 % of the area) in the mean colour."""
 
     @property
@@ -142,11 +142,11 @@ class BatchConfig(Settings):
 
     kind: Literal["random", "pk"] = "random"
     """random: shuffled, each image once per epoch; pk: P classes x K images in every batch."""
-    size: int = Field(32, ge=2)
+    size: int = Field(default=32, ge=2)
     """Images per random batch; at least 2, as BatchNorm needs."""
-    classes_per_batch: int = Field(8, ge=2)
+    classes_per_batch: int = Field(default=8, ge=2)
     """P of pk batches."""
-    images_per_class: int = Field(4, ge=2)
+    images_per_class: int = Field(default=4, ge=2)
     """K of pk batches."""
 
 
@@ -163,7 +163,7 @@ class FigureConfig(Settings):
     """Pictures drawn from the finished record; never changes a number."""
 
     classes: str = ""
-    """Classes of the feature pictures, as in data.classes; empty: all up to 10, else the first 5."""
+    """Classes of the feature pictures, as in data.classes; empty: all of 10, else the first 5."""
     tsne: bool = True
     """Draw t-SNE beside PCA."""
 
@@ -177,15 +177,15 @@ class RunConfig(Settings):
     """auto: ImageNet weights for torchvision and timm models; none: random; or a weight file."""
     trains: Literal["auto", "all", "classifier"] = "auto"
     """auto: the classifier only where weights were loaded, everything otherwise."""
-    image_size: int | None = Field(None, ge=32, le=2048)
+    image_size: int | None = Field(default=None, ge=32, le=2048)
     """Side of the square image in px; none: 112 for our own models, 224 for pretrained ones."""
     loss: str = "cross-entropy"
     """A name in `smallset.learn.objectives.LOSSES`, or "their.module:function"."""
-    epochs: int = Field(20, ge=1)
+    epochs: int = Field(default=20, ge=1)
     """Passes over the training images, in each stage."""
-    lr: float = Field(0.01, gt=0)
+    lr: float = Field(default=0.01, gt=0)
     """Peak learning rate."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Seeds weights, batch order, dropout and augmentation, as separate streams."""
     data: DataConfig = DataConfig()
     """Which images."""
@@ -245,7 +245,9 @@ def override(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
             inner = inner[group]
         if name not in inner:
             raise ConfigError(f"no setting named {path!r}; {_names(inner, name)}")
-        inner[name] = parse_value(value) if isinstance(value, str) else value
+        # A setting that is text stays as it was written: classes "1", weights "none".
+        is_text = isinstance(inner[name], str)
+        inner[name] = parse_value(value) if isinstance(value, str) and not is_text else value
     return build_config(nested)
 
 
@@ -297,8 +299,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     lines: list[str] = []
     for key in sorted(old.keys() | new.keys()):
         left, right = old.get(key), new.get(key)
-        if isinstance(left, Mapping) and isinstance(right, Mapping):
-            lines += differences(left, right, f"{prefix}{key}.")
+        if isinstance(left, dict) and isinstance(right, dict):
+            inner = cast(dict[str, Any], left), cast(dict[str, Any], right)
+            lines += differences(*inner, f"{prefix}{key}.")
         elif left != right:
             lines.append(f"{prefix}{key}: {left!r} -> {right!r}")
     return lines
@@ -309,13 +312,14 @@ def _names(group: Mapping[str, Any], name: str) -> str:
 
 
 def _explain(error: Any) -> str:
-    path = ".".join(str(part) for part in error["loc"])
+    parts: list[str] = [str(part) for part in error["loc"]]
+    path = ".".join(parts)
     if error["type"] == "extra_forbidden":
         group: Any = RunConfig()
-        for part in error["loc"][:-1]:
-            group = getattr(group, str(part))
-        known = type(group).model_fields
-        return f"no setting named {path!r}; {suggest(str(error['loc'][-1]), known)}"
+        for part in parts[:-1]:
+            group = getattr(group, part)
+        known = [str(name) for name in group.model_dump()]
+        return f"no setting named {path!r}; {suggest(parts[-1], known)}"
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     shown = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"

@@ -49,7 +49,7 @@ class Augmenter:
         if self.config.crop_fraction:
             reach = round(self.config.crop_fraction * size)
             shifts = self.rng["crop"].integers(-reach, reach + 1, (2, count, 1))
-            rows, columns = (_mirror(at + by, size) for at, by in zip((rows, columns), shifts))
+            rows, columns = _mirror(rows + shifts[0], size), _mirror(columns + shifts[1], size)
         if self.config.flip:
             flipped = self.rng["flip"].random((count, 1)) < 0.5
             columns = np.where(flipped, columns[:, ::-1], columns)

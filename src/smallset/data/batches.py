@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-Rows = Int[ndarray, " batch"]
+Rows = Int[ndarray, " _"]
+"""Positions of the images of a batch; batches differ in length, so the axis has no name."""
 
 
 def random_batches(num_images: int, size: int, rng: np.random.Generator) -> list[Rows]:

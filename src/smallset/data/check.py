@@ -24,9 +24,7 @@ class Problem:
     """The files concerned, relative to the set's folder."""
 
 
-def find_problems(
-    images: ImageSet, ids: Sequence[str], errors: dict[int, str]
-) -> list[Problem]:
+def find_problems(images: ImageSet, ids: Sequence[str], errors: dict[int, str]) -> list[Problem]:
     """Return every problem found, worst kinds first.
 
     Args:

@@ -4,6 +4,7 @@ Other columns are allowed and not read, so `predictions.csv` of a record is a ma
 """
 
 import csv
+import io
 import json
 import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -38,12 +39,13 @@ def read_manifest(path: Path) -> ImageSet:
                 raise DataError(f"{where}: {column!r} is missing or empty")
         row["path"] = _inside(row["path"], path.parent, where)
         if row["path"] in seen:
-            raise DataError(f"{where}: {row['path']} was listed before, as image {seen[row['path']]}")
-        seen[row["path"]] = number
-        if has_split and row.get("split") not in SPLITS:
             raise DataError(
-                f"{where}: unknown split {row.get('split')!r}; {suggest(str(row.get('split')), SPLITS)}"
+                f"{where}: {row['path']} was listed before, as image {seen[row['path']]}"
             )
+        seen[row["path"]] = number
+        split = str(row.get("split"))
+        if has_split and split not in SPLITS:
+            raise DataError(f"{where}: unknown split {split!r}; {suggest(split, SPLITS)}")
     classes = tuple(sorted({row["label"] for row in rows}))
     index = {name: number for number, name in enumerate(classes)}
     images = ImageSet(
@@ -90,9 +92,7 @@ def csv_text(rows: list[list[Any]]) -> str:
     Args:
         rows: The header and the lines.
     """
-    from io import StringIO
-
-    text = StringIO()
+    text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 

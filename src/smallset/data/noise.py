@@ -10,7 +10,7 @@ from numpy import ndarray
 
 def flip_labels(
     ids: Sequence[str],
-    labels: Int[ndarray, " n"] | Sequence[int],
+    labels: Int[ndarray, " n"],
     rate: float,
     *,
     num_classes: int,
@@ -36,7 +36,7 @@ def flip_labels(
         ValueError: If `rate` is outside [0, 1], or there are too few classes, or a label is out of
             range, or there is not one id per label.
     """
-    truth = np.asarray(labels)
+    truth = labels
     if not 0 <= rate <= 1:
         raise ValueError(f"rate must be a fraction in [0, 1], got {rate}")
     if len(ids) != len(truth):
@@ -53,7 +53,7 @@ def flip_labels(
         return given
     draws = [hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in ids]
     order = sorted(range(len(truth)), key=lambda row: draws[row])
-    flipped = np.array(order[:count])
+    flipped = order[:count]
     # Adding 1..K-1 modulo K reaches every other class once: uniform, and never the true one. The
     # last bytes choose it, for the first ones, which chose the image, are small here.
     shift = np.array([1 + int.from_bytes(draws[i][16:]) % (num_classes - 1) for i in flipped])

@@ -10,7 +10,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from smallset.config import Resize
 
-
 # What Pillow's decoders raise on broken files, besides UnidentifiedImageError.
 _BROKEN = (
     OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, struct.error,

@@ -15,7 +15,21 @@ from smallset.data.torchvision_sets import torchvision_folder
 from smallset.errors import DataError
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .jfif .avif".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".jfif",
+        ".avif",
+    ]
 )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from pydantic import Field, ValidationError
 
@@ -26,13 +27,13 @@ PER_SPLIT = {"train": 60, "val": 10, "test": 40, "extra": 20}
 class ShapesConfig(Settings):
     """Options of ``sample:shapes``, written ``sample:shapes,seed=3,wrong=0.1``."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Chooses every picture."""
-    size: int = Field(112, ge=32, le=1024)
+    size: int = Field(default=112, ge=32, le=1024)
     """Side of the pictures, px."""
-    scale: float = Field(1.0, gt=0, le=100)
+    scale: float = Field(default=1.0, gt=0, le=100)
     """Images per class as a multiple of 60/10/40/20."""
-    wrong: float = Field(0.0, ge=0, le=1)
+    wrong: float = Field(default=0.0, ge=0, le=1)
     """Share of the training pictures put into a wrong class; truth.csv keeps the right one."""
 
 
@@ -48,10 +49,13 @@ def sample_folder(text: str) -> Path:
     name, *options = text.split(",")
     if name != "shapes":
         raise ConfigError(f"no sample named {name!r}; {suggest(name, ['shapes'])}")
-    values = dict(option.partition("=")[::2] for option in options)
+    parts = [option.partition("=") for option in options]
+    values = {name: value for name, _, value in parts}
     for key in values:
         if key not in ShapesConfig.model_fields:
-            raise ConfigError(f"sample:shapes has no {key!r}; {suggest(key, ShapesConfig.model_fields)}")
+            raise ConfigError(
+                f"sample:shapes has no {key!r}; {suggest(key, ShapesConfig.model_fields)}"
+            )
     try:
         config = ShapesConfig.model_validate({k: parse_value(v) for k, v in values.items()})
     except ValidationError as error:
@@ -98,7 +102,7 @@ def _draw_shapes(folder: Path, config: ShapesConfig) -> None:
     # Wrong labels are drawn like the noise of a run, so their number is exact too.
     train = [n for n, (split, _, _) in enumerate(jobs) if split == "train"]
     ids = [f"{label}/{number}" for _, label, number in (jobs[n] for n in train)]
-    truth = [jobs[n][1] for n in train]
+    truth = np.array([jobs[n][1] for n in train])
     given = flip_labels(ids, truth, config.wrong, num_classes=len(classes), seed=config.seed)
     folder_of = dict(zip(train, given.tolist(), strict=True))
 

@@ -33,9 +33,7 @@ def split_images(images: ImageSet, config: DataConfig) -> ImageSet:
     return replace(images, splits=splits, notes=(*images.notes, note))
 
 
-def _by_class(
-    images: ImageSet, shares: dict[str, float], rng: np.random.Generator
-) -> np.ndarray:
+def _by_class(images: ImageSet, shares: dict[str, float], rng: np.random.Generator) -> np.ndarray:
     splits = np.full(len(images), "train")
     # Files are dealt in the order of their names, whatever order the disk listed them in.
     by_name = np.argsort(np.array(images.paths))
@@ -50,9 +48,7 @@ def _by_class(
     return splits
 
 
-def _by_group(
-    images: ImageSet, shares: dict[str, float], rng: np.random.Generator
-) -> np.ndarray:
+def _by_group(images: ImageSet, shares: dict[str, float], rng: np.random.Generator) -> np.ndarray:
     assert images.groups is not None
     names, group_of = np.unique(np.array(images.groups), return_inverse=True)
     members = np.zeros((len(names), len(images.classes)))  # images by group and class

@@ -17,7 +17,11 @@ TORCHVISION_SETS: dict[str, dict[str, dict[str, Any]]] = {
     "CIFAR10": _TRAIN_TEST,
     "CIFAR100": _TRAIN_TEST,
     "Caltech101": {"": {}},
-    "Country211": {"train": {"split": "train"}, "val": {"split": "valid"}, "test": {"split": "test"}},
+    "Country211": {
+        "train": {"split": "train"},
+        "val": {"split": "valid"},
+        "test": {"split": "test"},
+    },
     "DTD": _WITH_VAL,
     "EuroSAT": {"": {}},
     "FGVCAircraft": _WITH_VAL,

@@ -54,7 +54,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             progress = json.loads((file.metadata() or {})["progress"])
             return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RunError(f"the checkpoint {path} is damaged ({error}); train without --resume") from None
+        raise RunError(
+            f"the checkpoint {path} is damaged ({error}); train without --resume"
+        ) from None
 
 
 def restore_model(model: nn.Module, tensors: dict[str, Tensor]) -> None:

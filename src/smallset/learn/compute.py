@@ -3,11 +3,14 @@
 import ctypes
 import os
 import sys
+from typing import Literal
 
 import torch
 
 from smallset.config import ComputeConfig
 from smallset.errors import ConfigError
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def resolve(config: ComputeConfig) -> ComputeConfig:
@@ -19,10 +22,14 @@ def resolve(config: ComputeConfig) -> ComputeConfig:
     Raises:
         ConfigError: If a device was asked for that is not here.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
-    device = config.device
+    there: dict[Device, bool] = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.mps.is_available(),
+    }
+    device: Device = config.device
     if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if there[name])
+        device = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
     elif not there[device]:
         raise ConfigError(f"device {device!r} is not on this machine; use --device auto")
     precision = config.precision

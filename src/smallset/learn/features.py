@@ -36,7 +36,7 @@ def compute_features(
     spec: str,
     bfloat16: bool,
     folder: Path | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None],
 ) -> np.ndarray:
     """Return the output of the feature part for every image, from disk or computed now.
 

@@ -33,9 +33,7 @@ class Stage(NamedTuple):
 
 def _cross_entropy(config: LossConfig) -> Objective:
     smoothing = config.label_smoothing
-    return lambda output, labels: F.cross_entropy(
-        output.logits, labels, label_smoothing=smoothing
-    )
+    return lambda output, labels: F.cross_entropy(output.logits, labels, label_smoothing=smoothing)
 
 
 def _one(name: str, objective: Objective) -> list[Stage]:
@@ -73,9 +71,7 @@ LOSSES: dict[str, Callable[[LossConfig], list[Stage]]] = {
     "triplet-euclidean": _triplet_euclidean,
     "squared": lambda _: _one("squared", lambda output, y: squared_loss(output.logits, y)),
     "mse": lambda _: _one("mse", lambda output, y: mse_loss(output.logits, y)),
-    "gce": lambda config: _one(
-        "gce", lambda output, y: gce_loss(output.logits, y, q=config.gce_q)
-    ),
+    "gce": lambda config: _one("gce", lambda output, y: gce_loss(output.logits, y, q=config.gce_q)),
 }
 """Every loss the command line knows. To add one: write the function, add it here."""
 

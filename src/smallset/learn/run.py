@@ -1,18 +1,11 @@
 """One run from settings to record: the only place where names become objects."""
 
 import contextlib
-import hashlib
 import json
-import platform
-import shutil
-import subprocess
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +18,7 @@ from torch import Tensor, nn
 
 from smallset.config import Parts, RunConfig, differences
 from smallset.data.augment import Augmenter
-from smallset.data.batches import pk_batches, random_batches, share_without_positive
-from smallset.data.cache import Pixels, load_pixels
-from smallset.data.check import Problem, find_problems
-from smallset.data.listing import ImageSet, select_classes
-from smallset.data.noise import flip_labels
-from smallset.data.read import read_data
+from smallset.data.batches import Rows, pk_batches, random_batches, share_without_positive
 from smallset.errors import ConfigError, DataError, RunError
 from smallset.learn.checkpoint import (
     load_checkpoint,
@@ -39,9 +27,11 @@ from smallset.learn.checkpoint import (
     save_checkpoint,
 )
 from smallset.learn.compute import resolve
+from smallset.learn.describe import describe
 from smallset.learn.features import compute_features
 from smallset.learn.objectives import Stage, build_stages
 from smallset.learn.optim import build_optimizer, build_schedule
+from smallset.learn.prepare import Prepared, prepare
 from smallset.learn.progress import Reporter
 from smallset.learn.record import (
     Predictions,
@@ -51,7 +41,7 @@ from smallset.learn.record import (
     write_json,
     write_predictions,
 )
-from smallset.learn.sources import FeatureSource, PixelSource, Rows
+from smallset.learn.sources import FeatureSource, PixelSource, Selection
 from smallset.learn.train import EpochResult, fit, forward, in_order
 from smallset.models.parts import Classifier, Output
 from smallset.models.registry import Built, build_model, default_image_size, load_object
@@ -59,125 +49,6 @@ from smallset.paths import make_folder, write_atomic
 from smallset.seeds import stream, torch_seed
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Images that passed the checks, each in the split it is used in, with the labels to learn."""
-
-    images: ImageSet
-    """`splits` says "train" for every image that is trained on."""
-    rows: Int[ndarray, " n"]
-    """Where each image is in `pixels`."""
-    given_labels: Int[ndarray, " n"]
-    pixels: Pixels
-    problems: Sequence[Problem]
-
-    def of(self, split: str) -> Int[ndarray, " m"]:
-        """Return the positions of the images of a split.
-
-        Args:
-            split: Its name.
-        """
-        return np.flatnonzero(self.images.splits == split)
-
-    def ids(self, split: str) -> list[str]:
-        """Return the content hashes of the images of a split.
-
-        Args:
-            split: Its name.
-        """
-        return [self.pixels.ids[row] for row in self.rows[self.of(split)]]
-
-    def fingerprint(self) -> str:
-        """Return a hash of everything about the data that decides the numbers."""
-        labels = zip(self.images.splits.tolist(), self.given_labels.tolist(), strict=True)
-        names = [self.pixels.ids[row] for row in self.rows]
-        text = json.dumps([self.images.classes, names, list(labels)])
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-def prepare(data: str | Path, config: RunConfig, reporter: Reporter) -> Prepared:
-    """Read, decode and check the data of a run, choose its images, and add its label noise.
-
-    Args:
-        data: As `smallset.data.read.read_data` takes it.
-        config: Resolved settings.
-        reporter: Told of everything a user should know.
-
-    Raises:
-        DataError: If a file is unreadable (unless such files are to be skipped), or a split or
-            class needed has no image.
-    """
-    assert config.image_size is not None
-    images = read_data(data, config.data)
-    pixels = load_pixels(
-        images,
-        size=config.image_size,
-        policy=config.data.resize,
-        max_megapixels=config.data.max_megapixels,
-        progress=partial(reporter.counted, "decoding"),
-    )
-    for note in images.notes:
-        reporter.note(note)
-    problems = find_problems(images, pixels.ids, pixels.errors)
-    _report_problems(problems, config, reporter)
-
-    # Every step below keeps track of where an image is among the decoded ones.
-    numbered = replace(images, paths=tuple(map(str, range(len(images)))))
-    chosen = select_classes(numbered.where(pixels.readable), config.data.classes)
-    train_on = config.data.train_on.split("+")
-    for split in (*train_on, "test"):
-        if not (chosen.splits == split).any():
-            raise DataError(
-                f"{data} has no {split} images" + (f" of {config.data.classes!r}" if config.data.classes else "")
-                + "; a run needs train and test, and what data.train_on names"
-            )
-    splits = np.where(np.isin(chosen.splits, train_on), "train", chosen.splits)
-    used = np.isin(splits, ["train", "val", "test"])
-    kept = replace(chosen, splits=splits).where(used)
-    rows = np.array([int(path) for path in kept.paths])
-    kept = replace(kept, paths=tuple(images.paths[row] for row in rows))
-    _require_trainable(kept)
-
-    given = kept.labels.copy()
-    train = np.flatnonzero(kept.splits == "train")
-    given[train] = flip_labels(
-        [pixels.ids[row] for row in rows[train]],
-        kept.labels[train],
-        config.data.noise_rate,
-        num_classes=len(kept.classes),
-        seed=config.data.noise_seed,
-    )
-    return Prepared(kept, rows, given, pixels, problems)
-
-
-def _report_problems(problems: Sequence[Problem], config: RunConfig, reporter: Reporter) -> None:
-    unreadable = [problem for problem in problems if problem.kind == "unreadable"]
-    if unreadable and not config.data.skip_unreadable:
-        shown = "\n  ".join(problem.message for problem in unreadable[:20])
-        more = f"\n  and {len(unreadable) - 20} more" if len(unreadable) > 20 else ""
-        raise DataError(
-            f"{len(unreadable)} unreadable file(s):\n  {shown}{more}\n"
-            "repair or remove them, or leave them out with --skip-unreadable"
-        )
-    for kind, count in Counter(problem.kind for problem in problems).items():
-        first = next(problem.message for problem in problems if problem.kind == kind)
-        others = f" (and {count - 1} more; see smallset check)" if count > 1 else ""
-        reporter.note(f"{kind}: {first}{others}")
-
-
-def _require_trainable(images: ImageSet) -> None:
-    if len(images.classes) < 2:
-        raise DataError(f"training needs two classes or more, got {', '.join(images.classes)}")
-    counts = images.counts("train")
-    empty = [name for name, count in zip(images.classes, counts, strict=True) if not count]
-    if empty:
-        raise DataError(
-            f"no training image of {', '.join(empty[:5])}"
-            + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
-            + "; add some, remove the class, or choose others with --classes"
-        )
 
 
 class Run:
@@ -208,7 +79,7 @@ class Run:
         self.scratch = scratch
         self.device = config.compute.device
         self.bfloat16 = config.compute.precision == "bfloat16"
-        self.model = built.model.to(self.device, memory_format=torch.channels_last).eval()
+        self.model = built.model.eval().to(self.device).to(memory_format=torch.channels_last)
         self.stages = _stages(config)
         if config.trains == "classifier":
             self.stages = [stage._replace(trains="classifier") for stage in self.stages]
@@ -254,13 +125,16 @@ class Run:
                 build_schedule(config.schedule, epochs),
                 epochs=range(start, epochs), val=val,
                 grad_clip=config.optim.grad_clip, bfloat16=self.bfloat16,
-                # Dropout draws from torch's global stream, so each epoch starts one of its own.
-                seed_epoch=lambda e: torch.manual_seed(torch_seed(config.seed, "dropout", number, e)),
+                seed_epoch=partial(self._seed_dropout, number),
                 on_step=self.reporter.step,
             ):  # fmt: skip
                 seconds = time.perf_counter() - began
                 self._after_epoch(number, stage, result, optimizer, seconds)
                 began = time.perf_counter()
+
+    def _seed_dropout(self, stage: int, epoch: int) -> None:
+        # Dropout draws from torch's global stream, so each epoch starts one of its own.
+        torch.manual_seed(torch_seed(self.config.seed, "dropout", stage, epoch))
 
     def _after_epoch(
         self,
@@ -305,7 +179,7 @@ class Run:
             )
         plan = partial(self._plan, labels, stage)
         pixels = PixelSource(
-            Rows(self.data.pixels.array, self.data.rows[at]), labels,
+            Selection(self.data.pixels.array, self.data.rows[at]), labels,
             mean=self.model.mean, std=self.model.std, device=self.device,
             plan=plan, augmenter=augmenter,
         )  # fmt: skip
@@ -320,7 +194,7 @@ class Run:
         )  # fmt: skip
         return FeatureSource(features, labels, device=self.device, plan=plan)
 
-    def _plan(self, labels: Int[ndarray, " n"], stage: int, epoch: int) -> Sequence[ndarray]:
+    def _plan(self, labels: Int[ndarray, " n"], stage: int, epoch: int) -> Sequence[Rows]:
         batches, rng = self.config.batches, stream(self.config.seed, "order", stage, epoch)
         if batches.kind == "random":
             return random_batches(len(labels), batches.size, rng)
@@ -416,9 +290,7 @@ def train_run(
     _refuse_overwriting(record, resume)
 
     size = config.image_size or default_image_size(config.model)
-    config = config.model_copy(
-        update={"image_size": size, "compute": resolve(config.compute)}
-    )
+    config = config.model_copy(update={"image_size": size, "compute": resolve(config.compute)})
     _stages(config)  # an unknown loss should not wait for the data
     with contextlib.closing(listening):
         prepared = prepare(data, config, listening)
@@ -429,7 +301,7 @@ def train_run(
         if config.trains == "auto":
             trains = "classifier" if built.is_pretrained else "all"
             config = config.model_copy(update={"trains": trains})
-        described = _describe(data, config, prepared, built)
+        described = describe(data, config, prepared, built)
         if resume:
             _refuse_other_run(record, described)
             if record.is_complete:
@@ -536,57 +408,6 @@ def _refuse_other_run(record: Record, new: dict[str, Any]) -> None:
         )
 
 
-def _describe(
-    data: str | Path, config: RunConfig, prepared: Prepared, built: Built
-) -> dict[str, Any]:
-    images = prepared.images
-    fingerprint = prepared.fingerprint()
-    skipped = [p.message for p in prepared.problems if p.kind == "unreadable"]
-    splits = {split: len(prepared.of(split)) for split in ("train", "val", "test")}
-    changed = int((prepared.given_labels != images.labels).sum())
-    digest = hashlib.sha256(
-        f"{config.digest()}/{fingerprint}/{built.weights_sha256}".encode()
-    ).hexdigest()
-    return {
-        "config": config.model_dump(mode="json"),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("smallset", "torch", "torchvision", "numpy", "pillow")},
-        },
-        "commit": _commit(),
-        "device": _device_name(config.compute.device),
-        "data": {
-            "source": str(data),
-            "fingerprint": fingerprint,
-            "classes": list(images.classes),
-            "images": splits,
-            "skipped": skipped,
-            "wrong_labels": changed,
-        },
-        "weights": built.weights_sha256,
-        "digest": digest[:16],
-    }
-
-
-def _commit() -> str | None:
-    """Return the git commit of the source this runs from, or None where it is no checkout."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
-
-
-def _device_name(device: str) -> str:
-    if device == "cuda":
-        return f"cuda: {torch.cuda.get_device_name()}"
-    if device == "mps":
-        return "mps"
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"cpu: {capability}, {torch.get_num_threads()} threads"
-
-
 def _result(
     run: Run, predictions: Predictions, findings: list[str], began: float
 ) -> dict[str, Any]:
@@ -594,7 +415,9 @@ def _result(
         **{f"{split}_accuracy": predictions.accuracy(split) for split in ("train", "val", "test")},
         "recall": predictions.recall("test"),
         # Those of the earlier parts of a resumed run are in its history.
-        "seconds": round(max(time.perf_counter() - began, sum(e["seconds"] for e in run.history)), 1),
+        "seconds": round(
+            max(time.perf_counter() - began, sum(e["seconds"] for e in run.history)), 1
+        ),
         "findings": findings,
     }
 

@@ -8,14 +8,14 @@ from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from smallset.config import AugmentConfig
 from smallset.data.augment import Augmenter
+from smallset.data.batches import Rows
 
-Plan = Callable[[int], Sequence[Int[ndarray, " batch"]]]
+Plan = Callable[[int], Sequence[Rows]]
 """From the epoch to the rows of each of its batches."""
 
 
-class Rows:
+class Selection:
     """Some rows of a memory-mapped array, in some order, not copied until they are asked for.
 
     Args:
@@ -50,7 +50,7 @@ class PixelSource:
 
     def __init__(
         self,
-        array: UInt8[ndarray, "n size size 3"] | Rows,
+        array: UInt8[ndarray, "n size size 3"] | Selection,
         labels: Int[ndarray, " n"],
         *,
         mean: tuple[float, ...],
@@ -75,7 +75,7 @@ class PixelSource:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(self, epoch: int) -> Sequence[Int[ndarray, " batch"]]:
+    def batches(self, epoch: int) -> Sequence[Rows]:
         """Return the rows of each batch of one epoch.
 
         Args:
@@ -85,7 +85,7 @@ class PixelSource:
         return self.plan(epoch)
 
     def load(
-        self, batches: Iterable[Int[ndarray, " batch"]], epoch: int | None
+        self, batches: Iterable[Rows], epoch: int | None
     ) -> Iterator[tuple[Float[Tensor, "batch 3 size size"], Int[Tensor, " batch"]]]:
         """Yield normalised images (channels-last in memory) and labels.
 
@@ -136,7 +136,7 @@ class FeatureSource:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(self, epoch: int) -> Sequence[Int[ndarray, " batch"]]:
+    def batches(self, epoch: int) -> Sequence[Rows]:
         """Return the rows of each batch of one epoch.
 
         Args:
@@ -147,7 +147,7 @@ class FeatureSource:
 
     def load(
         self,
-        batches: Iterable[Int[ndarray, " batch"]],
+        batches: Iterable[Rows],
         epoch: int | None,  # noqa: ARG002  features are never augmented
     ) -> Iterator[tuple[Float[Tensor, "batch ..."], Int[Tensor, " batch"]]]:
         """Yield features and labels.

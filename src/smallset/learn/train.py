@@ -7,9 +7,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy import ndarray
 from torch import Tensor, nn
 
+from smallset.data.batches import Rows
 from smallset.errors import RunError
 from smallset.learn.objectives import Objective
 from smallset.learn.optim import Schedule
@@ -24,7 +24,7 @@ class Source(Protocol):
         """Return the number of images."""
         ...
 
-    def batches(self, epoch: int) -> Sequence[Int[ndarray, " batch"]]:
+    def batches(self, epoch: int) -> Sequence[Rows]:
         """Return the rows of each batch of one training epoch.
 
         Args:
@@ -32,9 +32,7 @@ class Source(Protocol):
         """
         ...
 
-    def load(
-        self, batches: Iterable[Int[ndarray, " batch"]], epoch: int | None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def load(self, batches: Iterable[Rows], epoch: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield inputs and labels of each batch, on the model's device.
 
         Args:
@@ -141,8 +139,8 @@ def fit(
     val: Source | None = None,
     grad_clip: float | None = None,
     bfloat16: bool = False,
-    seed_epoch: Callable[[int], None] = lambda epoch: None,
-    on_step: Callable[[int, int, int], None] = lambda step, steps, images: None,
+    seed_epoch: Callable[[int], object] | None = None,
+    on_step: Callable[[int, int, int], object] | None = None,
 ) -> Iterator[EpochResult]:
     """Train epoch by epoch; each result is yielded with the model as it is after that epoch.
 
@@ -165,7 +163,8 @@ def fit(
     """
     peak = optimizer.param_groups[0]["lr"]
     for epoch in epochs:
-        seed_epoch(epoch)
+        if seed_epoch is not None:
+            seed_epoch(epoch)
         trained.train()
         batches = source.batches(epoch)
         stats: list[StepStats] = []
@@ -181,7 +180,8 @@ def fit(
                     grad_clip=grad_clip, bfloat16=bfloat16,
                 )
             )  # fmt: skip
-            on_step(step + 1, len(batches), len(labels))
+            if on_step is not None:
+                on_step(step + 1, len(batches), len(labels))
         trained.eval()
         _require_finite(stats, rates, epoch, trained)
         scores = None
@@ -224,7 +224,7 @@ def evaluate(
     return _mean(stats)
 
 
-def in_order(num_images: int, batch_size: int) -> list[Int[ndarray, " batch"]]:
+def in_order(num_images: int, batch_size: int) -> list[Rows]:
     """Return all rows in batches, in order.
 
     Args:

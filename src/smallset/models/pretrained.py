@@ -1,7 +1,6 @@
 """Any classification network of torchvision or timm, its last layer replaced."""
 
 import urllib.error
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +44,20 @@ def pretrained(
         weights: ImageNet weights in torchvision's layout; None starts from random ones.
 
     Raises:
-        ConfigError: If there is no such network.
+        ConfigError: If there is no such network, or it cannot take the size.
         DataError: If the weights do not fit it.
     """
     if name not in torchvision_names():
-        raise ConfigError(f"no torchvision network named {name!r}; {suggest(name, torchvision_names())}")
+        raise ConfigError(
+            f"no torchvision network named {name!r}; {suggest(name, torchvision_names())}"
+        )
     arguments: dict[str, Any] = dict(AUXILIARY.get(name, {}))
     if name.startswith("vit_"):
         arguments["image_size"] = image_size
-    network = zoo.get_model(name, weights=None, **arguments)
+    try:
+        network = zoo.get_model(name, weights=None, **arguments)
+    except (AssertionError, ValueError) as error:
+        raise ConfigError(f"{name} cannot take images of {image_size} px: {error}") from None
     head_name = next(head for head in HEADS if hasattr(network, head))
     head = getattr(network, head_name)
     last_name, last = _last_layer(head)
@@ -69,7 +73,8 @@ def pretrained(
     setattr(network, head_name, nn.Identity())
     mean, std = _normalisation(name)
     if isinstance(last, nn.Conv2d):
-        network = nn.Sequential(network.features, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        features: Any = network.features
+        network = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         head = nn.Linear(last.in_channels, num_classes)
     elif last_name:
         parent, _, child = last_name.rpartition(".")
@@ -133,7 +138,9 @@ def timm_model(
     except ImportError:
         raise ConfigError("timm:... needs the extra: pip install 'smallset[timm]'") from None
     if not timm.is_model(name):
-        raise ConfigError(f"timm has no network named {name!r}; {suggest(name, timm.list_models())}")
+        raise ConfigError(
+            f"timm has no network named {name!r}; {suggest(name, timm.list_models())}"
+        )
     try:
         network = timm.create_model(name, pretrained=setting == "auto", num_classes=0)
     # huggingface_hub raises many kinds; all of them are OSError or RuntimeError underneath.
@@ -142,7 +149,7 @@ def timm_model(
             f"the weights of timm:{name} could not be downloaded ({error}); "
             "name a file with --weights FILE, or use --weights none"
         ) from None
-    config: Mapping[str, Any] = network.pretrained_cfg
+    config: Any = network.pretrained_cfg
     if setting not in ("auto", "none"):
         file = read_weights(Path(setting).expanduser())
         head = str(config.get("classifier") or "head")

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,15 +63,32 @@ def build_model(name: str, num_classes: int, *, image_size: int, weights: str, s
                 return Built(MODELS[name](num_classes, image_size), is_pretrained=False)
             return Built(_call(name, num_classes, image_size), is_pretrained=False)
         if name.startswith("timm:"):
-            return Built(
-                *timm_model(name[5:], num_classes, image_size=image_size, setting=weights)
-            )
+            return Built(*timm_model(name[5:], num_classes, image_size=image_size, setting=weights))
         if name not in torchvision_names():
             known = [*MODELS, *torchvision_names()]
             raise ConfigError(f"no model named {name!r}; {suggest(name, known)}")
         file = find_weights(name, weights)
         model = pretrained(name, num_classes, image_size=image_size, weights=file)
         return Built(model, file is not None, file.sha256 if file else None)
+
+
+def outline(name: str, num_classes: int, image_size: int) -> Classifier:
+    """Build a model without the memory and time of its weights, to look at its layers.
+
+    Args:
+        name: As in `RunConfig.model`.
+        num_classes: Number of classes.
+        image_size: Side of the images, px.
+
+    Raises:
+        ConfigError: If there is no such model.
+    """
+    build = partial(build_model, name, num_classes, image_size=image_size, weights="none", seed=0)
+    try:
+        with torch.device("meta"):
+            return build().model
+    except NotImplementedError:  # RegNet computes its widths with tensors, which "meta" has not
+        return build().model
 
 
 def check_weights(name: str, file: str) -> Built:

@@ -54,7 +54,9 @@ def tsne(
     both = np.concatenate([train, test]).astype(np.float32)
     num_axes = min(50, *both.shape)
     if both.shape[1] > num_axes:
-        both = PCA(n_components=num_axes, svd_solver="randomized", random_state=0).fit_transform(both)
+        both = PCA(n_components=num_axes, svd_solver="randomized", random_state=0).fit_transform(
+            both
+        )
     perplexity = min(perplexity, (len(both) - 1) / 3)
     plane = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(both)
     return Plane(plane[: len(train)], plane[len(train) :], None)

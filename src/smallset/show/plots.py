@@ -60,9 +60,7 @@ def training_curves(
     return figure
 
 
-def _curves(
-    axis: Any, times: Sequence[int], lines: Sequence[Mapping[str, Any]], what: str
-) -> None:
+def _curves(axis: Any, times: Sequence[int], lines: Sequence[Mapping[str, Any]], what: str) -> None:
     for split, colour in (("train", TRAIN), ("val", VAL)):
         values = [line[f"{split}_{what}"] for line in lines]
         if any(value is not None for value in values):

@@ -1,0 +1,143 @@
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from smallset.cli import app, main
+
+
+def call(capsys, monkeypatch, *arguments):
+    """Run the command line in this process; return exit status, stdout and stderr."""
+    monkeypatch.setattr(sys, "argv", ["smallset", *map(str, arguments)])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as stop:
+        main()
+    out, err = capsys.readouterr()
+    return stop.value.code or 0, out, err
+
+
+TINY = [
+    "--image-size", "32", "--epochs", "1", "--batch-size", "8", "--set", "figures.tsne=false",
+]  # fmt: skip
+
+
+def test_train_leaves_a_record_and_names_its_figures(capsys, monkeypatch, split_folders, tmp_path):
+    run = tmp_path / "run"
+    status, out, _ = call(
+        capsys, monkeypatch, "train", split_folders, "--out", run, *TINY, "--lr", "0.02",
+        "--classes", "1-3", "--noise", "0.25", "--set", "optim.momentum=0.9",
+    )  # fmt: skip
+    assert status == 0
+    settings = json.loads((run / "config.json").read_text())["config"]
+    assert (settings["lr"], settings["optim"]["momentum"]) == (0.02, 0.9)
+    assert (settings["data"]["classes"], settings["data"]["noise_rate"]) == ("1-3", 0.25)
+    assert re.search(r"epoch +0 .* train loss .* val loss .* images/s", out)
+    assert "accuracy: train" in out
+    for name in ("curves", "confusion-train", "confusion-test", "pca"):
+        assert f"figure:   {run}/figures/{name}.png" in out
+        assert (run / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_quiet_prints_the_result_only(capsys, monkeypatch, split_folders, tmp_path):
+    _, out, _ = call(
+        capsys, monkeypatch, "train", split_folders, "--out", tmp_path / "run", *TINY, "--quiet"
+    )
+    assert {line.split(":")[0] for line in out.splitlines()} == {"accuracy", "record", "figure"}
+
+
+def test_a_settings_file_and_flags_on_top_of_it(capsys, monkeypatch, split_folders, tmp_path):
+    (tmp_path / "c.toml").write_text('model = "residual"\nlr = 0.5\n')
+    status, _, _ = call(
+        capsys, monkeypatch, "train", split_folders, "--out", tmp_path / "run", *TINY,
+        "--config", tmp_path / "c.toml", "--lr", "0.03",
+    )  # fmt: skip
+    settings = json.loads((tmp_path / "run/config.json").read_text())["config"]
+    assert (status, settings["model"], settings["lr"]) == (0, "residual", 0.03)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "optim.lrr=1"], "no setting named 'optim.lrr'"),
+        (["--set", "momentum"], "--set takes KEY=VALUE, got 'momentum'"),
+        (["--model", "plian"], "did you mean 'plain'"),
+        (["--loss", "triplet"], "no loss named 'triplet'"),
+        (["--image-size", "16"], "image_size"),
+        (["--batch-size", "1"], "batches.size"),
+        (["--device", "tpu"], "device"),
+        (["--resume"], "holds no run to resume"),
+        (["--config", "nowhere.toml"], "cannot read the settings file nowhere.toml"),
+    ],
+)
+def test_what_the_user_can_fix_is_one_message_and_status_2(
+    capsys, monkeypatch, split_folders, tmp_path, arguments, message
+):
+    command = ["train", split_folders, "--out", tmp_path / "run", *arguments]
+    status, _, err = call(capsys, monkeypatch, *command)
+    assert status == 2
+    assert err.startswith("smallset: ")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_check_prints_the_table_and_tells_by_its_status(
+    capsys, monkeypatch, split_folders, tmp_path
+):
+    status, out, _ = call(capsys, monkeypatch, "check", split_folders, "--quiet")
+    assert status == 0
+    assert "no problems found" in out
+    assert re.search(r"3 +│ cat +│ +8 │ +3 │ +5 │ +2", out)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/0.jpg").write_text("I am text")
+    status, out, _ = call(capsys, monkeypatch, "check", tmp_path, "--quiet")
+    assert status == 1
+    assert "unreadable: a/0.jpg: not an image" in out
+
+
+def test_check_writes_a_split_that_can_be_used_in_place_of_the_folder(
+    capsys, monkeypatch, split_folders, tmp_path
+):
+    classes = split_folders / "train"
+    target = split_folders / "split.csv"
+    try:
+        status, _, _ = call(
+            capsys, monkeypatch, "check", classes, "--write-split", target, "--quiet"
+        )
+        assert status == 0
+        assert call(capsys, monkeypatch, "check", target, "--quiet")[0] == 0
+    finally:
+        target.unlink()
+
+
+def test_brackets_in_names_are_shown_as_they_are(capsys, monkeypatch, tmp_path):
+    from conftest import picture
+
+    for name in ("[red]", "[bold]"):
+        (tmp_path / name).mkdir()
+        for n in range(4):
+            picture(0, len(name) * 10 + n).save(tmp_path / name / f"{n}.png")
+    _, out, _ = call(capsys, monkeypatch, "check", tmp_path, "--quiet")
+    assert "[red]" in out
+    assert "[bold]" in out
+
+
+def test_models_prints_each_layer_with_shape_and_count(capsys, monkeypatch):
+    status, out, _ = call(capsys, monkeypatch, "models", "plain")
+    assert status == 0
+    assert re.search(r"features.0 +│ Conv2d +│ 32 x 112 x 112 +│ +864", out)
+    assert re.search(r"all +│ +│ 35 classes +│ +3,609,923", out)
+    _, out, _ = call(capsys, monkeypatch, "models", "resnet18")
+    assert re.search(r"all +│ +│ 35 classes +│ +11,194,467", out)
+    _, out, _ = call(capsys, monkeypatch, "models", "vgg16")
+    assert re.search(r"all +│ +│ 35 classes +│ +134,403,939", out)
+
+
+def test_every_command_has_help():
+    done = subprocess.run(
+        [sys.executable, "-m", "smallset", "--help"], capture_output=True, text=True, check=True
+    )
+    names = {getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    assert names == {"train", "demo", "check", "models"}
+    assert all(name in done.stdout for name in names)

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from smallset.show.embed import Plane, pca, tsne
+from smallset.show.fonts import choose_fonts
+from smallset.show.plots import confusion_matrix, feature_scatter, training_curves
+
+
+def blobs(per_class, seed):
+    rng = np.random.default_rng(seed)
+    centres = np.eye(3, 20) * 10
+    labels = np.repeat(np.arange(3), per_class)
+    return (centres[labels] + rng.normal(size=(len(labels), 20))).astype(np.float16), labels
+
+
+def test_pca_is_fitted_on_train_and_agrees_with_the_singular_values():
+    train, _ = blobs(20, 0)
+    test, _ = blobs(5, 1)
+    plane = pca(train, test)
+    centred = train.astype(float) - train.astype(float).mean(axis=0)
+    _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
+    assert plane.explained == pytest.approx((sizes[:2] ** 2).sum() / (sizes**2).sum(), rel=1e-3)
+    expected = (test.astype(float) - train.astype(float).mean(axis=0)) @ axes[:2].T
+    np.testing.assert_allclose(np.abs(plane.test), np.abs(expected), atol=1e-2)
+
+
+def test_tsne_keeps_classes_together_and_repeats_itself():
+    train, labels = blobs(20, 0)
+    test, test_labels = blobs(5, 1)
+    plane, again = tsne(train, test), tsne(train, test)
+    np.testing.assert_array_equal(plane.train, again.train)
+    nearest = np.linalg.norm(plane.test[:, None] - plane.train, axis=2).argmin(axis=1)
+    assert (labels[nearest] == test_labels).all()
+
+
+def test_tsne_takes_very_few_points():
+    assert tsne(np.eye(3, 8), np.eye(2, 8)).test.shape == (2, 2)
+
+
+def texts(figure):
+    return [t.get_text() for t in figure.findobj(lambda a: hasattr(a, "get_text"))]
+
+
+HISTORY = [
+    {
+        "stage": stage, "objective": name, "epoch": epoch, "lr": 0.1,
+        "train_loss": 1.0 / (epoch + 1),
+        "train_accuracy": 0.5, "val_loss": None, "val_accuracy": None, "seconds": 1.0,
+    }
+    for stage, name in ((0, "triplet-cosine"), (1, "cross-entropy"))
+    for epoch in range(3)
+]  # fmt: skip
+
+
+def test_curves_have_a_panel_for_each_stage_and_name_the_test_accuracy():
+    figure = training_curves(HISTORY, 0.755, title="t")
+    assert len(figure.axes) == 3
+    assert {"loss: triplet-cosine", "loss: cross-entropy", "accuracy"} <= set(texts(figure))
+    assert any("75.5%" in text for text in texts(figure))
+    lines = figure.axes[-1].get_lines()
+    assert np.size(lines[0].get_xdata()) == 6  # no line for val: there is none
+
+
+def test_the_confusion_matrix_writes_every_count_under_its_names():
+    counts = np.array([[5, 1], [0, 7]])
+    written = texts(confusion_matrix(counts, ["ant", "bee"], title="t"))
+    assert {"5", "1", "7", "ant", "bee"} <= set(written)
+
+
+def test_points_of_train_and_test_share_axes_and_a_legend():
+    plane = Plane(np.zeros((4, 2)), np.ones((2, 2)), None)
+    labels = np.array([0, 0, 2, 2]), np.array([0, 2])
+    figure = feature_scatter(plane, *labels, ["a", "b", "c"], chosen=[0, 2], title="t")
+    assert isinstance(figure, Figure)
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["a", "c"]
+    assert "train (4 images)" in texts(figure)
+
+
+def test_fonts_cover_what_they_can_and_name_what_they_cannot():
+    assert choose_fonts(["cat", "Käfer", "Жук"]) == (["DejaVu Sans"], "")
+    choice = choose_fonts(["\U0010fffd cat"])  # a code point no font has
+    assert choice.missing == "\U0010fffd"

@@ -44,9 +44,11 @@ def main() -> None:
     """Run the command line; errors a user can fix end it with one message and status 2."""
     try:
         app()
-    except SmallsetError:
+    except SmallsetError as error:
+        print(f"smallset: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        print("smallset: stopped; train --resume continues after the last epoch", file=sys.stderr)
         sys.exit(130)
 
 
@@ -191,12 +193,13 @@ def weights_list() -> None:
     from smallset.models.weights import store_dir
 
     downloads = Path(torch.hub.get_dir()) / "checkpoints"
-    for _title, folder in (("imported", store_dir()), ("torchvision's downloads", downloads)):
+    for title, folder in (("imported", store_dir()), ("torchvision's downloads", downloads)):
         files = sorted(folder.glob("*.pth")) + sorted(folder.glob("*.safetensors"))
-        for _file in files:
-            pass
+        print(f"{title} ({folder}):")
+        for file in files:
+            print(f"  {file.name}  {file.stat().st_size / 1e6:.1f} MB")
         if not files:
-            pass
+            print("  none")
 
 
 @weights_app.command("import")
@@ -206,8 +209,10 @@ def weights_import(
 ) -> None:
     """Check a weight file against a model, and keep a copy that runs will find."""
     from smallset.models.registry import check_weights
+    from smallset.models.weights import import_weights
 
     check_weights(model, str(file))
+    print(f"{model} will use {import_weights(file, model)}")
 
 
 @weights_app.command("verify")
@@ -219,9 +224,11 @@ def weights_verify(
     from smallset.models.registry import check_weights
     from smallset.models.weights import read_weights
 
-    read_weights(file)
+    read = read_weights(file)
+    print(f"sha256 {read.sha256}, {len(read.tensors)} tensors")
     if model is not None:
         check_weights(model, str(file))
+        print(f"fits {model}")
 
 
 def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) -> None:
@@ -230,13 +237,15 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
 
     keep_memory()
     record = api.train(data, settings, out=out, resume=resume, reporter=_reporter(quiet))
-    [
+    scores = [
         f"{split} {record.result[f'{split}_accuracy']:.1%}"
         for split in ("train", "val", "test")
         if record.result[f"{split}_accuracy"] is not None
     ]
-    for _figure in sorted((out / "figures").iterdir()):
-        pass
+    print(f"accuracy: {', '.join(scores)}")
+    print(f"record:   {out}")
+    for figure in sorted((out / "figures").iterdir()):
+        print(f"figure:   {figure}")
 
 
 def _settings(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Any:

@@ -82,7 +82,6 @@ class ConsoleReporter(Reporter):
         self.stage, self.first, self.epochs = "", 0, 0
         self.at = 0
         self.images, self.since = 0, time.perf_counter()
-        self.told: dict[str, int] = {}
 
     def note(self, text: str) -> None:  # noqa: D102  as in the base
         self.console.print(f"note: {text}", style="yellow", highlight=False, markup=False)
@@ -90,9 +89,8 @@ class ConsoleReporter(Reporter):
     def counted(self, what: str, done: int, total: int) -> None:  # noqa: D102
         if self.console.is_terminal:
             self._show(what, done, total)
-        elif done == total or done * 4 // total > self.told.get(what, 0):
-            self.told[what] = done * 4 // total
-            self.console.print(f"{what}: {done}/{total}", highlight=False)
+        elif done == total:
+            self.console.print(f"{what}: {total} images", highlight=False)
 
     def start_stage(self, name: str, *, first: int, epochs: int) -> None:  # noqa: D102
         self.close()

@@ -242,8 +242,9 @@ class Run:
                 probs.append(output.logits.softmax(dim=1).cpu().numpy())
                 if split != "val":
                     vectors.append(output.embeddings.cpu().numpy())
-                done = min(64 * (number + 1), len(at))
-                self.reporter.counted(f"scoring {split}", done, len(at))
+                if not cached:
+                    done = min(64 * (number + 1), len(at))
+                    self.reporter.counted(f"scoring {split}", done, len(at))
             order.append(at)
             if vectors:
                 embeddings[split] = np.concatenate(vectors)

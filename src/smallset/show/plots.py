@@ -44,7 +44,8 @@ def training_curves(
         name = lines[0]["objective"]
         axis.set(title=f"loss: {name}", xlabel="epoch", ylabel="loss")
         axis.legend(frameon=False)
-        axis.set_ylim(bottom=0)
+        # From 0, so that a loss that hardly moves looks like one; a point at the top stays whole.
+        axis.set_ylim(0, axis.dataLim.y1 * 1.06)
 
     axis = axes[-1]
     times = list(range(len(history)))
@@ -54,8 +55,18 @@ def training_curves(
         axis.axhline(test_accuracy, color=TEST, linestyle="--", label=label)
     for boundary in [t for t in times[1:] if history[t]["stage"] != history[t - 1]["stage"]]:
         axis.axvline(boundary - 0.5, color="0.6", linewidth=1)
-        axis.text(boundary - 0.3, 1.0, "next stage", fontsize=7, color="0.4", va="top")
-    axis.set(title="accuracy", xlabel="epoch", ylabel="share of images right", ylim=(0, 1.02))
+        axis.text(
+            boundary - 0.6,
+            0.5,
+            "next stage",
+            fontsize=7,
+            color="0.4",
+            ha="right",
+            va="center",
+            rotation=90,
+        )
+    counted = "epoch" if len(stages) == 1 else "epoch, stage after stage"
+    axis.set(title="accuracy", xlabel=counted, ylabel="share of images right", ylim=(0, 1.02))
     axis.legend(frameon=False, loc="best")
     return figure
 

@@ -95,10 +95,10 @@ class Ours:
         self.source = PixelSource(
             Selection(pixels.array, rows), images.labels[rows],
             mean=mean, std=self.model.std, device="cpu",
-            plan=lambda epoch: random_batches(len(rows), 32, stream(0, "order", epoch)),
             augmenter=lambda e: Augmenter(config, seed=0, stage=0, epoch=e, mean=mean),
         )  # fmt: skip
-        self.held = list(self.source.load(self.source.batches(0)[:8], 0))
+        self.plan = lambda epoch: random_batches(len(rows), 32, stream(0, "order", epoch))
+        self.held = list(self.source.load(self.plan(0)[:8], 0))
         self.epoch = 0
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
@@ -115,7 +115,7 @@ class Ours:
 
     def whole(self, steps: int) -> float:
         self.epoch += 1
-        batches = self.source.batches(self.epoch)[:steps]
+        batches = self.plan(self.epoch)[:steps]
         began = time.perf_counter()
         for images, labels in self.source.load(batches, self.epoch):
             self._step(images, labels)

@@ -40,6 +40,21 @@ def test_train_leaves_a_record_and_names_its_figures(capsys, monkeypatch, split_
         assert (run / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, split_folders, tmp_path):
+    from smallset.learn.progress import ConsoleReporter
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    command = ["train", split_folders, "--out", tmp_path / "run", *TINY, "--epochs", "2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ConsoleReporter, "epoch", interrupt)
+        status, _, err = call(capsys, monkeypatch, *command)
+    assert status == 2
+    assert "stopped; the same command with --resume" in err
+    assert call(capsys, monkeypatch, *command, "--resume")[0] == 0
+
+
 def test_quiet_prints_the_result_only(capsys, monkeypatch, split_folders, tmp_path):
     _, out, _ = call(
         capsys, monkeypatch, "train", split_folders, "--out", tmp_path / "run", *TINY, "--quiet"

@@ -67,9 +67,9 @@ def test_the_gradient_is_clipped_to_its_largest_norm():
     assert float(moved.detach().norm()) == pytest.approx(1e-3, rel=1e-3)
 
 
-def vectors(plan=None):
+def vectors():
     array = IMAGES.flatten(1).numpy().reshape(16, 3, 8, 8)
-    return FeatureSource(array, LABELS.numpy(), device="cpu", plan=plan)
+    return FeatureSource(array, LABELS.numpy(), device="cpu")
 
 
 def halves(epoch):
@@ -79,10 +79,18 @@ def halves(epoch):
 def run(model, part, epochs=3, schedule=lambda time: 1.0, lr=0.1, **options):
     part.requires_grad_(True)
     optimizer = torch.optim.SGD(part.parameters(), lr=lr)
-    source = vectors(halves)
+    source = vectors()
     return list(
         fit(
-            model, part, source, cross_entropy, optimizer, schedule, epochs=range(epochs), **options
+            model,
+            part,
+            source,
+            halves,
+            cross_entropy,
+            optimizer,
+            schedule,
+            epochs=range(epochs),
+            **options,
         )
     )
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smallset.errors import SmallsetError
+from smallset.errors import RunError, SmallsetError
 
 app = typer.Typer(
     help="Train, compare, show, clean and use image classifiers with tens of images per class.",
@@ -47,9 +47,6 @@ def main() -> None:
     except SmallsetError as error:
         print(f"smallset: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("smallset: stopped; train --resume continues after the last epoch", file=sys.stderr)
-        sys.exit(130)
 
 
 @app.command()
@@ -236,7 +233,12 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
     from smallset.learn.compute import keep_memory
 
     keep_memory()
-    record = api.train(data, settings, out=out, resume=resume, reporter=_reporter(quiet))
+    try:
+        record = api.train(data, settings, out=out, resume=resume, reporter=_reporter(quiet))
+    except KeyboardInterrupt:
+        raise RunError(
+            "stopped; the same command with --resume goes on after the last finished epoch"
+        ) from None
     scores = [
         f"{split} {record.result[f'{split}_accuracy']:.1%}"
         for split in ("train", "val", "test")

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from numpy import ndarray
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -121,7 +120,7 @@ class Run:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             began = time.perf_counter()
             for result in fit(
-                model, part, source, stage.objective, optimizer,
+                model, part, source, partial(self._plan, number), stage.objective, optimizer,
                 build_schedule(config.schedule, epochs),
                 epochs=range(start, epochs), val=val,
                 grad_clip=config.optim.grad_clip, bfloat16=self.bfloat16,
@@ -168,7 +167,7 @@ class Run:
         Args:
             split: "train", "val" or "test".
             cached: Give features, computed once.
-            stage: Number of the stage, for the streams of order and augmentation.
+            stage: Number of the stage, for the stream of augmentation.
         """
         config, at = self.config, self.data.of(split)
         labels = self.data.given_labels[at]
@@ -177,11 +176,10 @@ class Run:
             augmenter = lambda epoch: Augmenter(  # noqa: E731
                 config.augment, seed=config.seed, stage=stage, epoch=epoch, mean=self.model.mean
             )
-        plan = partial(self._plan, labels, stage)
         pixels = PixelSource(
             Selection(self.data.pixels.array, self.data.rows[at]), labels,
             mean=self.model.mean, std=self.model.std, device=self.device,
-            plan=plan, augmenter=augmenter,
+            augmenter=augmenter,
         )  # fmt: skip
         if not cached:
             return pixels
@@ -192,9 +190,10 @@ class Run:
             folder=None if self._features_are_fixed() else self.scratch,
             progress=partial(self.reporter.counted, f"features of {split}"),
         )  # fmt: skip
-        return FeatureSource(features, labels, device=self.device, plan=plan)
+        return FeatureSource(features, labels, device=self.device)
 
-    def _plan(self, labels: Int[ndarray, " n"], stage: int, epoch: int) -> Sequence[Rows]:
+    def _plan(self, stage: int, epoch: int) -> Sequence[Rows]:
+        labels = self.data.given_labels[self.data.of("train")]
         batches, rng = self.config.batches, stream(self.config.seed, "order", stage, epoch)
         if batches.kind == "random":
             return random_batches(len(labels), batches.size, rng)

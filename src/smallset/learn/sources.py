@@ -1,6 +1,6 @@
 """Where batches come from: decoded pixels, or features that a frozen part gave once."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -10,9 +10,6 @@ from torch import Tensor
 
 from smallset.data.augment import Augmenter
 from smallset.data.batches import Rows
-
-Plan = Callable[[int], Sequence[Rows]]
-"""From the epoch to the rows of each of its batches."""
 
 
 class Selection:
@@ -44,7 +41,6 @@ class PixelSource:
         mean: Mean colour to normalise with, in [0, 1].
         std: Spread to normalise with.
         device: Where batches are wanted.
-        plan: Rows of each batch of an epoch; None for images that are not trained on.
         augmenter: Gives the changes of one epoch; None for none.
     """
 
@@ -56,13 +52,11 @@ class PixelSource:
         mean: tuple[float, ...],
         std: tuple[float, ...],
         device: str,
-        plan: Plan | None = None,
         augmenter: Callable[[int], Augmenter] | None = None,
     ) -> None:
         self.array = array
         self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
         self.device = device
-        self.plan = plan
         self.augmenter = augmenter
         # (pixel / 255 - mean) / std as one product and one sum.
         scale = 1 / (255 * torch.tensor(std, device=device))
@@ -74,15 +68,6 @@ class PixelSource:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def batches(self, epoch: int) -> Sequence[Rows]:
-        """Return the rows of each batch of one epoch.
-
-        Args:
-            epoch: From 0.
-        """
-        assert self.plan is not None
-        return self.plan(epoch)
 
     def load(
         self, batches: Iterable[Rows], epoch: int | None
@@ -117,7 +102,6 @@ class FeatureSource:
         array: One feature map or vector per image, float32; may be memory-mapped.
         labels: Class index of each.
         device: Where batches are wanted.
-        plan: Rows of each batch of an epoch; None for images that are not trained on.
     """
 
     def __init__(
@@ -126,24 +110,13 @@ class FeatureSource:
         labels: Int[ndarray, " n"],
         *,
         device: str,
-        plan: Plan | None = None,
     ) -> None:
         self.array = array
         self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
         self.device = device
-        self.plan = plan
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def batches(self, epoch: int) -> Sequence[Rows]:
-        """Return the rows of each batch of one epoch.
-
-        Args:
-            epoch: From 0.
-        """
-        assert self.plan is not None
-        return self.plan(epoch)
 
     def load(
         self,

@@ -24,14 +24,6 @@ class Source(Protocol):
         """Return the number of images."""
         ...
 
-    def batches(self, epoch: int) -> Sequence[Rows]:
-        """Return the rows of each batch of one training epoch.
-
-        Args:
-            epoch: From 0; the same epoch always gives the same batches.
-        """
-        ...
-
     def load(self, batches: Iterable[Rows], epoch: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield inputs and labels of each batch, on the model's device.
 
@@ -40,6 +32,10 @@ class Source(Protocol):
             epoch: Which epoch's augmentation to apply; None for none.
         """
         ...
+
+
+Plan = Callable[[int], Sequence[Rows]]
+"""From the epoch, from 0, to the rows of each of its batches; the same each time it is asked."""
 
 
 class StepStats(NamedTuple):
@@ -131,6 +127,7 @@ def fit(
     model: Callable[[Tensor], Output],
     trained: nn.Module,
     source: Source,
+    plan: Plan,
     objective: Objective,
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
@@ -148,6 +145,7 @@ def fit(
         model: Maps what `source` loads to an `Output`.
         trained: The part that changes: it alone is put into train mode, all else stays in eval.
         source: Training images.
+        plan: Which of them form a batch.
         objective: The scalar to minimise.
         optimizer: Holds the parameters of `trained`, at the peak learning rate.
         schedule: Factor on that rate over time.
@@ -166,7 +164,7 @@ def fit(
         if seed_epoch is not None:
             seed_epoch(epoch)
         trained.train()
-        batches = source.batches(epoch)
+        batches = plan(epoch)
         stats: list[StepStats] = []
         rates: list[float] = []
         for step, (images, labels) in enumerate(source.load(batches, epoch)):

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from conftest import picture
 from matplotlib.figure import Figure
 
+import smallset
+from smallset.learn.progress import Reporter
 from smallset.show.embed import Plane, pca, tsne
 from smallset.show.fonts import choose_fonts
 from smallset.show.plots import confusion_matrix, feature_scatter, training_curves
@@ -82,3 +85,25 @@ def test_fonts_cover_what_they_can_and_name_what_they_cannot():
     assert choose_fonts(["cat", "Käfer", "Жук"]) == (["DejaVu Sans"], "")
     choice = choose_fonts(["\U0010fffd cat"])  # a code point no font has
     assert choice.missing == "\U0010fffd"
+
+
+def test_names_no_font_has_are_noted_once_and_the_figures_are_drawn(tmp_path, tiny):
+    """Warnings are errors here, so matplotlib's own, one per character, would end the test."""
+    for label, name in enumerate(["a", "\U0010fffd"]):
+        for split in ("train", "test"):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            for n in range(4):
+                picture(label, n + 10 * len(split)).save(
+                    tmp_path / "set" / split / name / f"{n}.png"
+                )
+    notes = []
+
+    class Listening(Reporter):
+        def note(self, text):
+            notes.append(text)
+
+    record = smallset.train(
+        tmp_path / "set", tiny(epochs=1), out=tmp_path / "run", reporter=Listening()
+    )
+    assert len([note for note in notes if "no installed font has" in note]) == 1
+    assert (record.folder / "figures" / "pca.png").exists()

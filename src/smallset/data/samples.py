@@ -21,6 +21,7 @@ from smallset.errors import ConfigError, suggest
 from smallset.paths import cache_dir, make_folder
 from smallset.seeds import stream
 
+FORMAT = "2"  # part of every folder's name: a change in how pictures are drawn must change it
 PER_SPLIT = {"train": 60, "val": 10, "test": 40, "extra": 20}
 
 
@@ -61,7 +62,7 @@ def sample_folder(text: str) -> Path:
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"sample:shapes, {first['loc'][0]}: {first['msg']}") from None
-    digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
+    digest = hashlib.sha256(f"{FORMAT}{config.model_dump_json()}".encode()).hexdigest()[:8]
     return build_folder(
         cache_dir() / "samples" / f"shapes-{digest}", lambda folder: _draw_shapes(folder, config)
     )

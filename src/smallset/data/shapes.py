@@ -67,17 +67,23 @@ def draw_shape(
         rng: Every random choice comes from here.
     """
     picture = _background(size, rng)
-    for _ in range(rng.integers(2, 6)):
+    for _ in range(rng.integers(1, 5)):
         other = str(rng.choice(list(SHAPES)))
-        mask = _mask(SHAPES[other], size, radius=rng.uniform(0.05, 0.13), rng=rng)
+        mask = _mask(SHAPES[other], size, radius=rng.uniform(0.05, 0.12), turn=math.pi, rng=rng)
         picture = _paint(picture, mask, rng.uniform(0, 255, 3))
 
-    mask = _mask(SHAPES[shape], size, radius=rng.uniform(0.20, 0.36), rng=rng)
+    mask = _mask(SHAPES[shape], size, radius=rng.uniform(0.27, 0.42), turn=0.8, rng=rng)
     first, second = _contrasting_colours(rng)
     pattern = _pattern(texture, size, rng)
     picture = _paint(picture, mask, np.where(pattern[..., None], first, second))
-    if rng.random() < 0.5:  # something in front of it
-        stick = _mask([(-1, -0.06), (1, -0.06), (1, 0.06), (-1, 0.06)], size, radius=0.6, rng=rng)
+    if rng.random() < 0.3:  # something in front of it
+        stick = _mask(
+            [(-1, -0.06), (1, -0.06), (1, 0.06), (-1, 0.06)],
+            size,
+            radius=0.6,
+            turn=math.pi,
+            rng=rng,
+        )
         picture = _paint(picture, stick, rng.uniform(0, 255, 3))
     return _light_and_lens(picture, rng)
 
@@ -97,11 +103,11 @@ def _contrasting_colours(rng: np.random.Generator) -> tuple[ndarray, ndarray]:
 
 
 def _mask(
-    points: Points, size: int, *, radius: float, rng: np.random.Generator
+    points: Points, size: int, *, radius: float, turn: float, rng: np.random.Generator
 ) -> Float[ndarray, "size size 1"]:
-    """Draw a polygon at a random place, angle and stretch; 1 inside, soft at the edge."""
-    angle, stretch = rng.uniform(0, 2 * math.pi), rng.uniform(0.75, 1.0)
-    margin = min(radius, 0.32)
+    """Draw a polygon, placed at random and turned by up to `turn`; 1 inside, soft at the edge."""
+    angle, stretch = rng.uniform(-turn, turn), rng.uniform(0.8, 1.0)
+    margin = min(radius, 0.38)
     cx, cy = rng.uniform(margin, 1 - margin, 2)
     cos, sin = math.cos(angle), math.sin(angle)
     scale = 3 * size  # drawn three times too large, then averaged
@@ -118,7 +124,7 @@ def _mask(
 
 
 def _pattern(texture: str, size: int, rng: np.random.Generator) -> Bool[ndarray, "size size"]:
-    angle, width = rng.uniform(0, 2 * math.pi), size * rng.uniform(0.04, 0.075)
+    angle, width = rng.uniform(0, 2 * math.pi), size * rng.uniform(0.05, 0.085)
     y, x = np.mgrid[:size, :size] / width
     u = math.cos(angle) * x - math.sin(angle) * y + rng.uniform(0, 2)
     v = math.sin(angle) * x + math.cos(angle) * y + rng.uniform(0, 2)
@@ -137,7 +143,7 @@ def _light_and_lens(
     angle = rng.uniform(0, 2 * math.pi)
     light = 1 + rng.uniform(0, 0.7) * (math.cos(angle) * x + math.sin(angle) * y)
     lit = picture * (rng.uniform(0.6, 1.15) * light)[..., None]
-    lit += rng.normal(0, rng.uniform(2, 10), picture.shape)
+    lit += rng.normal(0, rng.uniform(2, 8), picture.shape)
     image = Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
-    blurred = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.009) * size))
+    blurred = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.007) * size))
     return np.asarray(blurred)

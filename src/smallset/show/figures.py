@@ -1,5 +1,6 @@
 """Draw the figures of a run from its record."""
 
+import warnings
 from io import BytesIO
 from pathlib import Path
 
@@ -42,7 +43,9 @@ def draw_run(record: Record, config: FigureConfig) -> list[str]:
             "boxes; install one, such as Noto Sans CJK (Debian: apt install fonts-noto-cjk), and "
             "delete matplotlib's font cache"
         )
-    with mpl.rc_context({"font.family": fonts.families, "font.size": 9}):
+    with mpl.rc_context({"font.family": fonts.families, "font.size": 9}), warnings.catch_warnings():
+        # The note above says it once; matplotlib would say it for each character and figure.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         _draw_curves(record, folder)
         for split in ("train", "test"):
             accuracy = predictions.accuracy(split)

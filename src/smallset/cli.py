@@ -95,7 +95,7 @@ def demo(
 
     settings = {
         "image_size": 64, "epochs": 8, "optim.momentum": 0.9, "schedule.name": "cosine",
-        "lr": 0.02, "augment.flip": True, "augment.crop_fraction": 0.1,
+        "lr": 0.02, "augment.flip": True,
     }  # fmt: skip
     _train("sample:shapes", override(RunConfig(), settings), _free(out), resume=False, quiet=quiet)
 

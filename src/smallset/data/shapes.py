@@ -67,12 +67,12 @@ def draw_shape(
         rng: Every random choice comes from here.
     """
     picture = _background(size, rng)
-    for _ in range(rng.integers(1, 5)):
+    for _ in range(rng.integers(1, 4)):
         other = str(rng.choice(list(SHAPES)))
         mask = _mask(SHAPES[other], size, radius=rng.uniform(0.05, 0.12), turn=math.pi, rng=rng)
         picture = _paint(picture, mask, rng.uniform(0, 255, 3))
 
-    mask = _mask(SHAPES[shape], size, radius=rng.uniform(0.27, 0.42), turn=0.8, rng=rng)
+    mask = _mask(SHAPES[shape], size, radius=rng.uniform(0.30, 0.42), turn=0.5, rng=rng)
     first, second = _contrasting_colours(rng)
     pattern = _pattern(texture, size, rng)
     picture = _paint(picture, mask, np.where(pattern[..., None], first, second))
@@ -89,8 +89,8 @@ def draw_shape(
 
 
 def _background(size: int, rng: np.random.Generator) -> Float[ndarray, "size size 3"]:
-    cells = int(rng.integers(2, 9))
-    coarse = rng.uniform(0, 255, (cells, cells, 3)).astype(np.uint8)
+    cells = int(rng.integers(2, 6))
+    coarse = rng.uniform(50, 205, (cells, cells, 3)).astype(np.uint8)
     image = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image, dtype=np.float64)
 
@@ -98,7 +98,7 @@ def _background(size: int, rng: np.random.Generator) -> Float[ndarray, "size siz
 def _contrasting_colours(rng: np.random.Generator) -> tuple[ndarray, ndarray]:
     while True:
         first, second = rng.uniform(0, 255, (2, 3))
-        if abs(first - second).sum() > 170:
+        if abs(first - second).sum() > 220:
             return first, second
 
 
@@ -124,7 +124,7 @@ def _mask(
 
 
 def _pattern(texture: str, size: int, rng: np.random.Generator) -> Bool[ndarray, "size size"]:
-    angle, width = rng.uniform(0, 2 * math.pi), size * rng.uniform(0.05, 0.085)
+    angle, width = rng.uniform(-0.5, 0.5), size * rng.uniform(0.06, 0.09)
     y, x = np.mgrid[:size, :size] / width
     u = math.cos(angle) * x - math.sin(angle) * y + rng.uniform(0, 2)
     v = math.sin(angle) * x + math.cos(angle) * y + rng.uniform(0, 2)
@@ -141,9 +141,9 @@ def _light_and_lens(
     size = len(picture)
     y, x = np.mgrid[:size, :size] / size - 0.5
     angle = rng.uniform(0, 2 * math.pi)
-    light = 1 + rng.uniform(0, 0.7) * (math.cos(angle) * x + math.sin(angle) * y)
-    lit = picture * (rng.uniform(0.6, 1.15) * light)[..., None]
-    lit += rng.normal(0, rng.uniform(2, 8), picture.shape)
+    light = 1 + rng.uniform(0, 0.5) * (math.cos(angle) * x + math.sin(angle) * y)
+    lit = picture * (rng.uniform(0.7, 1.1) * light)[..., None]
+    lit += rng.normal(0, rng.uniform(2, 6), picture.shape)
     image = Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
-    blurred = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.007) * size))
+    blurred = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.006) * size))
     return np.asarray(blurred)

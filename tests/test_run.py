@@ -380,7 +380,9 @@ def test_a_run_killed_and_resumed_gives_the_numbers_of_one_that_was_not(
         (loss, kill_at) if kill_at < 3 else ("cross-entropy", kill_at - 3)
     )
     same_numbers(whole, resumed)
-    assert not list(resumed.folder.glob("checkpoint*"))
+    left = {p.name for p in resumed.folder.iterdir()}
+    assert left == {p.name for p in whole.folder.iterdir()}
+    assert not [name for name in left if name.startswith((".", "checkpoint"))]
 
 
 def test_adamw_resumes_exactly_too(split_folders, tmp_path, tiny, monkeypatch):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -310,6 +311,9 @@ def train_run(
         _try_model(built.model, size)
         _check_batches(config, prepared, listening)
         make_folder(folder)
+        for left in (*folder.glob(".features-*"), *folder.glob(".writing-*")):
+            # What a killed run could not clear away.
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         write_json(folder / "config.json", described)
         with tempfile.TemporaryDirectory(prefix=".features-", dir=folder) as scratch:
             run = Run(config, prepared, built, folder, listening, Path(scratch))

@@ -51,7 +51,7 @@ def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, split_folders, tmp_path):
         patch.setattr(ConsoleReporter, "epoch", interrupt)
         status, _, err = call(capsys, monkeypatch, *command)
     assert status == 2
-    assert "stopped; the same command with --resume" in err
+    assert "the same command with --resume goes on" in err
     assert call(capsys, monkeypatch, *command, "--resume")[0] == 0
 
 

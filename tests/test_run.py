@@ -300,6 +300,13 @@ def test_wrong_labels_are_the_same_for_every_model_and_seed_and_the_truth_is_kep
     assert records[0].config["data"]["wrong_labels"] == 8
 
 
+def test_a_whole_run_in_bfloat16_learns_and_says_so(split_folders, tmp_path, tiny):
+    settings = {"compute.precision": "bfloat16", "compute.device": "cpu"}
+    record = train_run(split_folders, tiny(epochs=15, lr=0.05, **settings), tmp_path / "run")
+    assert record.config["config"]["compute"]["precision"] == "bfloat16"
+    assert record.result["test_accuracy"] > 0.6  # chance is 0.25
+
+
 def test_classes_and_splits_can_be_chosen(split_folders, tmp_path, tiny):
     config = tiny(epochs=1, **{"data.classes": "1-2", "data.train_on": "train+val+extra"})
     record = train_run(split_folders, config, tmp_path / "run")
@@ -449,8 +456,11 @@ def test_a_record_is_never_overwritten(split_folders, tmp_path, tiny):
     before = (tmp_path / "run/result.json").read_bytes()
     with pytest.raises(RunError, match="already holds a run; give another --out, or --resume"):
         train_run(split_folders, tiny(epochs=1), tmp_path / "run")
+    # Killed right after the result was written: what was left goes, the result stays.
+    (tmp_path / "run/checkpoint.safetensors").write_bytes(b"left")
     listening = Listening()
     train_run(split_folders, tiny(epochs=1), tmp_path / "run", resume=True, reporter=listening)
+    assert not (tmp_path / "run/checkpoint.safetensors").exists()
     assert "nothing to resume" in listening.notes[-1]
     assert (tmp_path / "run/result.json").read_bytes() == before
     with pytest.raises(RunError, match="holds files that are no run"):

@@ -191,7 +191,7 @@ def weights_list() -> None:
 
     downloads = Path(torch.hub.get_dir()) / "checkpoints"
     for title, folder in (("imported", store_dir()), ("torchvision's downloads", downloads)):
-        files = sorted(folder.glob("*.pth")) + sorted(folder.glob("*.safetensors"))
+        files = sorted(p for p in folder.glob("*") if p.suffix in (".pth", ".pt", ".safetensors"))
         print(f"{title} ({folder}):")
         for file in files:
             print(f"  {file.name}  {file.stat().st_size / 1e6:.1f} MB")
@@ -237,7 +237,7 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
         record = api.train(data, settings, out=out, resume=resume, reporter=_reporter(quiet))
     except KeyboardInterrupt:
         raise RunError(
-            "stopped; the same command with --resume goes on after the last finished epoch"
+            "stopped; once an epoch was finished, the same command with --resume goes on after it"
         ) from None
     scores = [
         f"{split} {record.result[f'{split}_accuracy']:.1%}"

@@ -163,7 +163,7 @@ class FigureConfig(Settings):
     """Pictures drawn from the finished record; never changes a number."""
 
     classes: str = ""
-    """Classes of the feature pictures, as in data.classes; empty: all of 10, else the first 5."""
+    """Classes of the feature pictures, as in data.classes; empty: all, or 5 of more than 10."""
     tsne: bool = True
     """Draw t-SNE beside PCA."""
 
@@ -241,10 +241,10 @@ def override(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
         inner: Any = nested
         for group in groups:
             if not isinstance(inner.get(group), dict):
-                raise ConfigError(f"no group of settings named {group!r}; {_names(inner, group)}")
+                raise ConfigError(f"no group of settings named {group!r}; {suggest(group, inner)}")
             inner = inner[group]
         if name not in inner:
-            raise ConfigError(f"no setting named {path!r}; {_names(inner, name)}")
+            raise ConfigError(f"no setting named {path!r}; {suggest(name, inner)}")
         # A setting that is text stays as it was written: classes "1", weights "none".
         is_text = isinstance(inner[name], str)
         inner[name] = parse_value(value) if isinstance(value, str) and not is_text else value
@@ -305,10 +305,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         elif left != right:
             lines.append(f"{prefix}{key}: {left!r} -> {right!r}")
     return lines
-
-
-def _names(group: Mapping[str, Any], name: str) -> str:
-    return suggest(name, group)
 
 
 def _explain(error: Any) -> str:

@@ -17,7 +17,7 @@ from smallset.config import Settings, parse_value
 from smallset.data.manifest import csv_text
 from smallset.data.noise import flip_labels
 from smallset.data.shapes import SHAPES, TEXTURES, draw_shape
-from smallset.errors import ConfigError, suggest
+from smallset.errors import ConfigError, RunError, suggest
 from smallset.paths import cache_dir, make_folder
 from smallset.seeds import stream
 
@@ -76,6 +76,9 @@ def build_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
     Args:
         folder: The final place.
         fill: Writes the content into the empty folder it is given.
+
+    Raises:
+        RunError: If it cannot be written; nothing half-made stays.
     """
     if folder.exists():
         return folder
@@ -85,9 +88,12 @@ def build_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
         fill(aside)
         aside.chmod(0o755)
         aside.rename(folder)
-    except OSError:
+    except OSError as error:
         if not folder.exists():
-            raise
+            raise RunError(
+                f"cannot write {folder}: {error.strerror or error}; free some room, or set "
+                "SMALLSET_CACHE to a folder that has some"
+            ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder

@@ -38,18 +38,16 @@ class Predictions:
         """Return the most probable class of each image."""
         return self.probs.argmax(axis=1)
 
-    def accuracy(self, split: str, *, given: bool = False) -> float | None:
-        """Return the share of images of a split that were predicted right; None if it is empty.
+    def accuracy(self, split: str) -> float | None:
+        """Return the share of images of a split predicted as the data says; None if it is empty.
 
         Args:
             split: Its name.
-            given: Compare with the given labels rather than with those of the data.
         """
         rows = self.splits == split
         if not rows.any():
             return None
-        truth = self.given_labels if given else self.labels
-        return float((self.predicted == truth)[rows].mean())
+        return float((self.predicted == self.labels)[rows].mean())
 
     def confusion(self, split: str) -> Int[ndarray, "classes classes"]:
         """Return counts[i, j]: images of class i (by the data) predicted as j.

@@ -305,15 +305,14 @@ def train_run(
         described = describe(data, config, prepared, built)
         if resume:
             _refuse_other_run(record, described)
+            _clear_leftovers(folder)
             if record.is_complete:
+                (folder / CHECKPOINT).unlink(missing_ok=True)
                 listening.note(f"{folder} is finished; nothing to resume")
                 return record
         _try_model(built.model, size)
         _check_batches(config, prepared, listening)
         make_folder(folder)
-        for left in (*folder.glob(".features-*"), *folder.glob(".writing-*")):
-            # What a killed run could not clear away.
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
         write_json(folder / "config.json", described)
         with tempfile.TemporaryDirectory(prefix=".features-", dir=folder) as scratch:
             run = Run(config, prepared, built, folder, listening, Path(scratch))
@@ -394,6 +393,12 @@ def _refuse_overwriting(record: Record, resume: bool) -> None:
         raise RunError(f"{record.folder} holds files that are no run; give another --out")
     if resume and not there:
         raise RunError(f"{record.folder} holds no run to resume; train without --resume")
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what a killed run could not clear away itself."""
+    for left in (*folder.glob(".features-*"), *folder.glob(".writing-*")):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _refuse_other_run(record: Record, new: dict[str, Any]) -> None:

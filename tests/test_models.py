@@ -12,7 +12,7 @@ from smallset.models.summary import layer_table
 
 
 def build(name, num_classes=5, size=64, seed=0):
-    return build_model(name, num_classes, image_size=size, weights="none", seed=seed).model
+    return build_model(name, num_classes, image_size=size, weights="none", seed=seed)
 
 
 def count(module):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from smallset.data.noise import flip_labels
+from smallset.data.split import choose_fraction
 
 
 def flip(labels, rate, seed=0, num_classes=10):
@@ -59,3 +60,18 @@ def test_another_seed_draws_others():
 def test_what_cannot_be_flipped_is_refused(labels, rate, num_classes, message):
     with pytest.raises(ValueError, match=message):
         flip(np.array(labels), rate, num_classes=num_classes)
+
+
+def test_a_fraction_keeps_the_same_share_of_every_class_and_smaller_ones_nest():
+    labels = np.repeat([0, 1, 2], [60, 30, 3])
+    ids = [f"image{n}" for n in range(93)]
+    chosen = {f: choose_fraction(ids, labels, f, seed=0) for f in (0.125, 0.25, 0.5, 1.0)}
+    assert [np.bincount(labels[c]).tolist() for c in chosen.values()] == [
+        [8, 4, 1], [15, 8, 1], [30, 15, 2], [60, 30, 3],
+    ]  # fmt: skip
+    for small, large in ((0.125, 0.25), (0.25, 0.5)):
+        assert not (chosen[small] & ~chosen[large]).any()
+    order = np.random.default_rng(0).permutation(93)
+    again = choose_fraction([ids[i] for i in order], labels[order], 0.25, seed=0)
+    np.testing.assert_array_equal(again, chosen[0.25][order])
+    assert (choose_fraction(ids, labels, 0.25, seed=1) != chosen[0.25]).any()

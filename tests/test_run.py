@@ -18,7 +18,7 @@ from torchvision.models import squeezenet1_1
 
 import smallset
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.learn import run as run_module
+from smallset.learn import stages
 from smallset.learn.checkpoint import load_checkpoint
 from smallset.learn.progress import Reporter
 from smallset.learn.run import train_run
@@ -103,7 +103,7 @@ def test_the_saved_model_gives_the_saved_predictions(split_folders, tmp_path, ti
     spec = described["preprocessing"]
     model = build_model(
         described["model"], 4, image_size=spec["image_size"], weights="none", seed=9
-    ).model
+    )
     model.load_state_dict(load_file(record.folder / "model.safetensors"))
     predictions = record.predictions
     from smallset.data.pictures import decode, resize
@@ -134,15 +134,15 @@ def test_triplet_losses_train_the_features_first_and_then_the_classifier(
     split_folders, tmp_path, tiny, loss, monkeypatch
 ):
     states = []
-    original = run_module.Run._stage
+    original = stages._train_stage
 
-    def spying(self, *args):
-        parts = self.model.features, self.model.classifier
+    def spying(runs, *args):
+        parts = runs[0].model.features, runs[0].model.classifier
         states.append([{k: v.clone() for k, v in p.state_dict().items()} for p in parts])
-        original(self, *args)
+        yield from original(runs, *args)
         states.append([{k: v.clone() for k, v in p.state_dict().items()} for p in parts])
 
-    monkeypatch.setattr(run_module.Run, "_stage", spying)
+    monkeypatch.setattr(stages, "_train_stage", spying)
     listening = Listening()
     record = train_run(split_folders, tiny(loss=loss), tmp_path / "run", reporter=listening)
 
@@ -221,7 +221,7 @@ def test_cached_features_give_what_the_whole_network_gives(
 ):
     settings = {"model": "squeezenet1_1", "weights": str(squeeze_file), "image_size": 64}
     record = train_run(split_folders, tiny(**settings), tmp_path / "run")
-    model = build_model("squeezenet1_1", 4, image_size=64, weights=str(squeeze_file), seed=0).model
+    model = build_model("squeezenet1_1", 4, image_size=64, weights=str(squeeze_file), seed=0)
     model.load_state_dict(load_file(record.folder / "model.safetensors"))
     predictions = record.predictions
     from smallset.data.cache import load_pixels
@@ -263,14 +263,16 @@ def test_with_augmentation_a_frozen_part_sees_the_changed_images(
 
 def test_the_test_split_is_read_once_and_last(split_folders, tmp_path, tiny, monkeypatch):
     order = []
-    source, epoch = run_module.Run.source, run_module.Run._after_epoch
+    source, epoch = stages.Run.source, stages.Run.after_epoch
     monkeypatch.setattr(
-        run_module.Run,
+        stages.Run,
         "source",
         lambda self, split, **k: order.append(split) or source(self, split, **k),
     )
     monkeypatch.setattr(
-        run_module.Run, "_after_epoch", lambda self, *a: order.append("epoch") or epoch(self, *a)
+        stages.Run,
+        "after_epoch",
+        lambda self, *a, **k: order.append("epoch") or epoch(self, *a, **k),
     )
     train_run(split_folders, tiny(), tmp_path / "run")
     assert order.count("test") == 1
@@ -320,13 +322,13 @@ def test_classes_and_splits_can_be_chosen(split_folders, tmp_path, tiny):
 KILL = """
 import os, signal, sys
 from smallset.config import read_config
-from smallset.learn import run
+from smallset.learn import run, stages
 from pathlib import Path
 data, config, out, kill_at = sys.argv[1:]
-original = run.Run._after_epoch
+original = stages.Run.after_epoch
 done = []
-def after(self, *a):
-    original(self, *a)
+def after(self, *a, **k):
+    original(self, *a, **k)
     done.append(1)
     if len(done) == int(kill_at):
         # In the middle of the next epoch, some batches later.
@@ -335,7 +337,7 @@ def after(self, *a):
             if next(steps, None) is None:
                 os.kill(os.getpid(), signal.SIGKILL)
         self.reporter.step = step
-run.Run._after_epoch = after
+stages.Run.after_epoch = after
 # fit takes the reporter's step at the start of a stage, so it is looked up late here.
 class Late(run._Noting):
     def __init__(self, inner, notes):
@@ -395,14 +397,14 @@ def test_a_run_killed_and_resumed_gives_the_numbers_of_one_that_was_not(
 def test_adamw_resumes_exactly_too(split_folders, tmp_path, tiny, monkeypatch):
     config = tiny(epochs=3, **{"optim.name": "adamw", "schedule.name": "cosine"})
     whole = train_run(split_folders, config, tmp_path / "a")
-    original = run_module.Run._after_epoch
+    original = stages.Run.after_epoch
 
-    def stop(self, *args):
-        original(self, *args)
+    def stop(self, *args, **options):
+        original(self, *args, **options)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module.Run, "_after_epoch", stop)
+        patch.setattr(stages.Run, "after_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             train_run(split_folders, config, tmp_path / "b")
     assert not list((tmp_path / "b").glob(".features*"))
@@ -471,7 +473,7 @@ def test_a_record_is_never_overwritten(split_folders, tmp_path, tiny):
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(split_folders, tmp_path, tiny):
     """The kernel refuses to let the file grow, as a full disk would."""
-    original = run_module.save_checkpoint
+    original = stages.save_checkpoint
     calls = []
 
     def filling(path, *args):
@@ -487,7 +489,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(split_folders, tmp_path, tin
 
     config = tiny(epochs=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "save_checkpoint", filling)
+        patch.setattr(stages, "save_checkpoint", filling)
         with pytest.raises(RunError, match=r"cannot write .*checkpoint.*already there is kept"):
             train_run(split_folders, config, tmp_path / "b")
     assert not [p for p in (tmp_path / "b").iterdir() if p.name.startswith(".")]
@@ -502,7 +504,7 @@ def test_a_loss_that_explodes_leaves_the_last_good_checkpoint(split_folders, tmp
         return lambda time: 1e-33 if time < 1 else 1.0
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "build_schedule", late)
+        patch.setattr(stages, "build_schedule", late)
         with pytest.raises(RunError, match=r"in epoch 1, step \d+, at learning rate 1e\+30"):
             train_run(split_folders, tiny(epochs=3, lr=1e30), tmp_path / "run")
     assert not (tmp_path / "run/result.json").exists()

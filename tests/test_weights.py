@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torchvision.models import squeezenet1_1
 
 from smallset.errors import ConfigError, DataError
-from smallset.models.registry import build_model
+from smallset.models.registry import build_model, resolve_weights
 from smallset.models.weights import file_sha256, read_weights
 
 
@@ -31,16 +31,15 @@ def build(path, name="squeezenet1_1"):
 
 def test_weights_of_a_file_arrive_in_the_feature_part(weight_file, tensors):
     built = build(weight_file)
-    assert built.is_pretrained
-    assert built.weights_sha256 == file_sha256(weight_file)
-    loaded = built.model.features.state_dict()
+    assert resolve_weights("squeezenet1_1", str(weight_file)).sha256 == file_sha256(weight_file)
+    loaded = built.features.state_dict()
     assert torch.equal(loaded["0.0.weight"], tensors["features.0.weight"])
 
 
 def test_safetensors_and_torch_files_give_the_same_model(tmp_path, weight_file, tensors):
     other = tmp_path / "squeeze.safetensors"
     save_file(tensors, other)
-    first, second = (build(path).model.state_dict() for path in (weight_file, other))
+    first, second = (build(path).state_dict() for path in (weight_file, other))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
@@ -102,7 +101,7 @@ def test_the_layer_that_is_replaced_may_have_any_shape(tmp_path, tensors):
     changed = {**tensors, "classifier.1.weight": torch.zeros(9, 512, 1, 1)}
     del changed["classifier.1.bias"]
     torch.save(changed, tmp_path / "nine.pth")
-    assert build(tmp_path / "nine.pth").is_pretrained
+    build(tmp_path / "nine.pth")  # does not raise
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -143,7 +142,7 @@ def test_imported_weights_are_found_by_name(monkeypatch, tmp_path, weight_file, 
     )
     entry = json.loads((tmp_path / "cache/weights/squeezenet1_1.json").read_text())
     assert entry["sha256"] == file_sha256(weight_file)
-    assert build("auto").weights_sha256 == entry["sha256"]
+    assert resolve_weights("squeezenet1_1", "auto").sha256 == entry["sha256"]
     assert entry["file"] in call(app, ["weights", "list"]).output
     done = call(app, ["weights", "verify", str(weight_file), "--model", "squeezenet1_1"])
     assert "fits squeezenet1_1" in done.output

@@ -36,6 +36,10 @@ class DataConfig(Settings):
     """Classes to keep: names or positions from 1, such as "1-5" or "cat,dog"; empty for all."""
     train_on: str = "train"
     """Splits to train on, joined by "+": "train", "train+val", "train+val+extra"."""
+    train_fraction: float = Field(default=1.0, gt=0, le=1)
+    """Share of each class's training images that is used, in (0, 1]; at least one image."""
+    subset_seed: int = Field(default=0, ge=0)
+    """Chooses which training images a fraction keeps; a smaller one keeps some of a larger."""
     noise_rate: float = Field(default=0.0, ge=0, le=1)
     """Fraction of the training labels replaced by a wrong one, in [0, 1]."""
     noise_seed: int = Field(default=0, ge=0)
@@ -157,6 +161,9 @@ class ComputeConfig(Settings):
     """auto takes cuda, then mps, then cpu."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the forward pass; auto is bfloat16 on GPUs and processors that have it."""
+    threads: int | None = Field(default=None, ge=1)
+    """Processor threads of the run; none: as torch chooses. Another number forms sums in another
+    order, so the last bits of all numbers differ."""
 
 
 class FigureConfig(Settings):
@@ -177,6 +184,9 @@ class RunConfig(Settings):
     """auto: ImageNet weights for torchvision and timm models; none: random; or a weight file."""
     trains: Literal["auto", "all", "classifier"] = "auto"
     """auto: the classifier only where weights were loaded, everything otherwise."""
+    start_from: str = ""
+    """Record of a finished run of the same model and classes whose weights this one starts from;
+    empty for none. Its content is part of what decides the numbers, its place is not."""
     image_size: int | None = Field(default=None, ge=32, le=2048)
     """Side of the square image in px; none: 112 for our own models, 224 for pretrained ones."""
     loss: str = "cross-entropy"
@@ -205,8 +215,12 @@ class RunConfig(Settings):
     """Pictures of the record."""
 
     def digest(self) -> str:
-        """Twelve hex digits that name what decides the numbers (figures do not)."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"figures"}), sort_keys=True)
+        """Twelve hex digits that name what decides the numbers.
+
+        Figures do not, nor does the place of the weights: their content does, and is hashed apart.
+        """
+        exclude = {"figures", "start_from"}
+        text = json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

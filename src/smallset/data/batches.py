@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-Rows = Int[ndarray, " _"]
-"""Positions of the images of a batch; batches differ in length, so the axis has no name."""
+Rows = Int[ndarray, "... _"]
+"""Positions of the images of a batch; batches differ in length, so the axis has no name. Where runs
+train side by side, an axis of lanes stands before it."""
 
 
 def random_batches(num_images: int, size: int, rng: np.random.Generator) -> list[Rows]:

@@ -1,8 +1,12 @@
 """Split a set that has no splits of its own: stratified, by group where groups are given."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Bool, Int
+from numpy import ndarray
 
 from smallset.config import DataConfig
 from smallset.data.listing import ImageSet
@@ -31,6 +35,31 @@ def split_images(images: ImageSet, config: DataConfig) -> ImageSet:
         "`smallset check DATA --write-split FILE.csv` writes it down"
     )
     return replace(images, splits=splits, notes=(*images.notes, note))
+
+
+def choose_fraction(
+    ids: Sequence[str], labels: Int[ndarray, " n"], fraction: float, *, seed: int
+) -> Bool[ndarray, " n"]:
+    """Choose the same share of every class, from each image's id and the seed alone.
+
+    Of c images of a class ``max(1, round(fraction * c))`` are chosen; what a smaller fraction
+    chooses is among what a larger one does.
+
+    Args:
+        ids: One name per image, of its content.
+        labels: Class of each image.
+        fraction: In (0, 1].
+        seed: Another seed, another choice.
+
+    Returns:
+        True for the chosen images.
+    """
+    draws = [hashlib.sha256(f"subset/{seed}/{name}".encode()).digest() for name in ids]
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        rows = sorted(np.flatnonzero(labels == label).tolist(), key=lambda row: draws[row])
+        chosen[rows[: max(1, round(fraction * len(rows)))]] = True
+    return chosen
 
 
 def _by_class(images: ImageSet, shares: dict[str, float], rng: np.random.Generator) -> np.ndarray:

@@ -12,11 +12,15 @@ import torch
 
 from smallset.config import RunConfig
 from smallset.learn.prepare import Prepared
-from smallset.models.registry import Built
 
 
 def describe(
-    data: str | Path, config: RunConfig, prepared: Prepared, built: Built
+    data: str | Path,
+    config: RunConfig,
+    prepared: Prepared,
+    *,
+    weights: str | None,
+    start: str | None,
 ) -> dict[str, Any]:
     """Return the content of config.json: everything that decides the numbers of a run.
 
@@ -24,7 +28,8 @@ def describe(
         data: What the user called it.
         config: Resolved settings.
         prepared: The images.
-        built: The model.
+        weights: sha256 of the pretrained weights; None where there are none.
+        start: sha256 of the weights of another run that this one starts from; None for none.
     """
     images = prepared.images
     fingerprint = prepared.fingerprint()
@@ -32,7 +37,7 @@ def describe(
     splits = {split: len(prepared.of(split)) for split in ("train", "val", "test")}
     changed = int((prepared.given_labels != images.labels).sum())
     digest = hashlib.sha256(
-        f"{config.digest()}/{fingerprint}/{built.weights_sha256}".encode()
+        f"{config.digest()}/{fingerprint}/{weights}/{start}".encode()
     ).hexdigest()
     return {
         "config": config.model_dump(mode="json"),
@@ -44,7 +49,7 @@ def describe(
             },
         },
         "commit": _commit(),
-        "device": _device_name(config.compute.device),
+        "device": _device_name(config.compute.device, config.compute.threads),
         "data": {
             "source": str(data),
             "fingerprint": fingerprint,
@@ -53,7 +58,8 @@ def describe(
             "skipped": skipped,
             "wrong_labels": changed,
         },
-        "weights": built.weights_sha256,
+        "weights": weights,
+        "start": start,
         "digest": digest[:16],
     }
 
@@ -68,10 +74,10 @@ def _commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _device_name(device: str) -> str:
+def _device_name(device: str, threads: int | None) -> str:
     if device == "cuda":
         return f"cuda: {torch.cuda.get_device_name()}"
     if device == "mps":
         return "mps"
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"cpu: {capability}, {torch.get_num_threads()} threads"
+    return f"cpu: {capability}, {threads or torch.get_num_threads()} threads"

@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from smallset.config import RunConfig
+from smallset.config import DataConfig, RunConfig
 from smallset.data.cache import Pixels, load_pixels
 from smallset.data.check import Problem, find_problems
 from smallset.data.listing import ImageSet, select_classes
 from smallset.data.noise import flip_labels
 from smallset.data.read import read_data
+from smallset.data.split import choose_fraction
 from smallset.errors import DataError
 from smallset.learn.progress import Reporter
 
@@ -58,8 +59,17 @@ class Prepared:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def prepare(data: str | Path, config: RunConfig, reporter: Reporter) -> Prepared:
-    """Read, decode and check the data of a run, choose its images, and add its label noise.
+@dataclass(frozen=True)
+class Opened:
+    """A data set, decoded and looked through."""
+
+    images: ImageSet
+    pixels: Pixels
+    problems: Sequence[Problem]
+
+
+def open_images(data: str | Path, config: RunConfig, reporter: Reporter) -> Opened:
+    """Read, decode and check a data set.
 
     Args:
         data: As `smallset.data.read.read_data` takes it.
@@ -67,8 +77,7 @@ def prepare(data: str | Path, config: RunConfig, reporter: Reporter) -> Prepared
         reporter: Told of everything a user should know.
 
     Raises:
-        DataError: If a file is unreadable (unless such files are to be skipped), or a split or
-            class needed has no image.
+        DataError: If a file is unreadable (unless such files are to be skipped).
     """
     assert config.image_size is not None
     images = read_data(data, config.data)
@@ -83,7 +92,20 @@ def prepare(data: str | Path, config: RunConfig, reporter: Reporter) -> Prepared
         reporter.note(note)
     problems = find_problems(images, pixels.ids, pixels.errors)
     _report_problems(problems, config, reporter)
+    return Opened(images, pixels, problems)
 
+
+def prepare(opened: Opened, config: RunConfig) -> Prepared:
+    """Choose the images of a run, and add its label noise.
+
+    Args:
+        opened: The whole data set.
+        config: Resolved settings.
+
+    Raises:
+        DataError: If a split or class needed has no image.
+    """
+    images, pixels = opened.images, opened.pixels
     # Every step below keeps track of where an image is among the decoded ones.
     numbered = replace(images, paths=tuple(map(str, range(len(images)))))
     chosen = select_classes(numbered.where(pixels.readable), config.data.classes)
@@ -91,13 +113,14 @@ def prepare(data: str | Path, config: RunConfig, reporter: Reporter) -> Prepared
     for split in (*train_on, "test"):
         if not (chosen.splits == split).any():
             raise DataError(
-                f"{data} has no {split} images"
+                f"{images.root} has no {split} images"
                 + (f" of {config.data.classes!r}" if config.data.classes else "")
                 + "; a run needs train and test, and what data.train_on names"
             )
     splits = np.where(np.isin(chosen.splits, train_on), "train", chosen.splits)
     used = np.isin(splits, ["train", "val", "test"])
     kept = replace(chosen, splits=splits).where(used)
+    kept = _keep_fraction(kept, pixels, config.data)
     rows = np.array([int(path) for path in kept.paths])
     kept = replace(kept, paths=tuple(images.paths[row] for row in rows))
     _require_trainable(kept)
@@ -111,7 +134,19 @@ def prepare(data: str | Path, config: RunConfig, reporter: Reporter) -> Prepared
         num_classes=len(kept.classes),
         seed=config.data.noise_seed,
     )
-    return Prepared(kept, rows, given, pixels, problems)
+    return Prepared(kept, rows, given, pixels, opened.problems)
+
+
+def _keep_fraction(numbered: ImageSet, pixels: Pixels, config: DataConfig) -> ImageSet:
+    if config.train_fraction == 1:
+        return numbered
+    is_train = numbered.splits == "train"
+    ids = [pixels.ids[int(numbered.paths[row])] for row in np.flatnonzero(is_train)]
+    keep = ~is_train
+    keep[is_train] = choose_fraction(
+        ids, numbered.labels[is_train], config.train_fraction, seed=config.subset_seed
+    )
+    return numbered.where(keep)
 
 
 def _report_problems(problems: Sequence[Problem], config: RunConfig, reporter: Reporter) -> None:

@@ -123,6 +123,11 @@ class Record:
             return arrays[split]
 
     @property
+    def has_begun(self) -> bool:
+        """Whether there is a run at all; its settings are written first."""
+        return (self.folder / "config.json").exists()
+
+    @property
     def is_complete(self) -> bool:
         """Whether the run came to its end; the result is written last."""
         return (self.folder / "result.json").exists()

@@ -96,7 +96,7 @@ class PixelSource:
 
 
 class FeatureSource:
-    """What a frozen feature part gave for each image.
+    """What a frozen feature part gave for each image, once.
 
     Args:
         array: One feature map or vector per image, float32; may be memory-mapped.
@@ -118,16 +118,22 @@ class FeatureSource:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether there is one vector per image."""
+        return self.array.ndim == 2
+
     def load(
         self,
         batches: Iterable[Rows],
         epoch: int | None,  # noqa: ARG002  features are never augmented
-    ) -> Iterator[tuple[Float[Tensor, "batch ..."], Int[Tensor, " batch"]]]:
+    ) -> Iterator[tuple[Float[Tensor, "..."], Int[Tensor, "..."]]]:
         """Yield features and labels.
 
         Args:
-            batches: Rows.
+            batches: Rows, (batch,); or (lanes, batch), and what is yielded has lanes too.
             epoch: Not used.
         """
         for rows in batches:
-            yield torch.from_numpy(self.array[rows]).to(self.device), self.labels[rows]
+            at = torch.from_numpy(rows).to(self.device)
+            yield torch.from_numpy(self.array[rows]).to(self.device), self.labels[at]

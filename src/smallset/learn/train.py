@@ -1,4 +1,8 @@
-"""The training loop: one step, one epoch, one evaluation."""
+"""The training loop: one step, one epoch, one evaluation.
+
+Several classifiers on one frozen backbone can be trained at once, each in a lane of its own: then
+inputs and outputs have a leading axis of lanes, and there is one loss per lane.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +14,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from smallset.data.batches import Rows
-from smallset.errors import RunError
 from smallset.learn.objectives import Objective
 from smallset.learn.optim import Schedule
 from smallset.models.parts import Output
@@ -41,8 +44,8 @@ Plan = Callable[[int], Sequence[Rows]]
 class StepStats(NamedTuple):
     """Sums over one batch, on the device: reading them at each step would stall a GPU."""
 
-    loss_sum: Float[Tensor, ""]
-    num_correct: Int[Tensor, ""]
+    loss_sum: Float[Tensor, "*lanes"]
+    num_correct: Int[Tensor, "*lanes"]
     num_images: int
 
 
@@ -66,14 +69,16 @@ class EpochResult:
     train: Scores
     """Running mean while the weights moved."""
     val: Scores | None
+    broken: str | None = None
+    """Why the lane cannot go on: its loss or weights stopped being finite."""
 
 
 def train_step(
     model: Callable[[Tensor], Output],
     objective: Objective,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     images: Tensor,
-    labels: Int[Tensor, " batch"],
+    labels: Int[Tensor, "*lanes batch"],
     *,
     grad_clip: float | None = None,
     bfloat16: bool = False,
@@ -85,8 +90,8 @@ def train_step(
 
     Args:
         model: Maps inputs to an `Output`.
-        objective: The scalar to minimise.
-        optimizer: Holds the parameters to change.
+        objective: What to minimise.
+        optimizers: Hold the parameters to change, one per lane.
         images: Normalised images, or features where `model` starts from them.
         labels: Class indices in [0, classes).
         grad_clip: Largest allowed L2 norm of the whole gradient; None for no limit.
@@ -98,15 +103,15 @@ def train_step(
     output = forward(model, images, bfloat16=bfloat16)
     loss = objective(output, labels)
 
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    if grad_clip is not None:
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(parameters, grad_clip)
-    optimizer.step()
-
-    num_correct = (output.logits.argmax(dim=1) == labels).sum()
-    return StepStats(loss.detach() * len(labels), num_correct, len(labels))
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss.sum().backward()  # lanes share no parameter, so the sum gives each its own gradient
+    for optimizer in optimizers:
+        if grad_clip is not None:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, grad_clip)
+        optimizer.step()
+    return _stats(output, loss.detach(), labels)
 
 
 def forward(model: Callable[[Tensor], Output], images: Tensor, *, bfloat16: bool) -> Output:
@@ -125,11 +130,11 @@ def forward(model: Callable[[Tensor], Output], images: Tensor, *, bfloat16: bool
 
 def fit(
     model: Callable[[Tensor], Output],
-    trained: nn.Module,
+    trained: Sequence[nn.Module],
     source: Source,
     plan: Plan,
     objective: Objective,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     schedule: Schedule,
     *,
     epochs: range,
@@ -138,16 +143,17 @@ def fit(
     bfloat16: bool = False,
     seed_epoch: Callable[[int], object] | None = None,
     on_step: Callable[[int, int, int], object] | None = None,
-) -> Iterator[EpochResult]:
-    """Train epoch by epoch; each result is yielded with the model as it is after that epoch.
+) -> Iterator[list[EpochResult]]:
+    """Train epoch by epoch; the results of all lanes are yielded with the model as it then is.
 
     Args:
         model: Maps what `source` loads to an `Output`.
-        trained: The part that changes: it alone is put into train mode, all else stays in eval.
+        trained: The part of each lane that changes: it alone is put into train mode, all else
+            stays in eval.
         source: Training images.
         plan: Which of them form a batch.
-        objective: The scalar to minimise.
-        optimizer: Holds the parameters of `trained`, at the peak learning rate.
+        objective: What to minimise: a scalar, or one value per lane.
+        optimizers: Hold the parameters of `trained`, at the peak learning rate.
         schedule: Factor on that rate over time.
         epochs: Which epochs to run; starts above 0 where a run is resumed.
         val: Images to score after each epoch; None for none.
@@ -155,40 +161,49 @@ def fit(
         bfloat16: Compute the forward pass in bfloat16.
         seed_epoch: Called with the epoch before it starts, to seed dropout.
         on_step: Called with the steps done, the steps of the epoch, and the images of the batch.
-
-    Raises:
-        RunError: If the loss stops being finite; names epoch, step and learning rate.
     """
-    peak = optimizer.param_groups[0]["lr"]
+    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     for epoch in epochs:
         if seed_epoch is not None:
             seed_epoch(epoch)
-        trained.train()
+        for part in trained:
+            part.train()
         batches = plan(epoch)
         stats: list[StepStats] = []
-        rates: list[float] = []
+        factors: list[float] = []
         for step, (images, labels) in enumerate(source.load(batches, epoch)):
             # The middle of the step: a warm-up's first step moves, a milestone falls between two.
-            rates.append(peak * schedule(epoch + (step + 0.5) / len(batches)))
-            for group in optimizer.param_groups:
-                group["lr"] = rates[-1]
+            factors.append(schedule(epoch + (step + 0.5) / len(batches)))
+            for optimizer, peak in zip(optimizers, peaks, strict=True):
+                for group in optimizer.param_groups:
+                    group["lr"] = peak * factors[-1]
             stats.append(
                 train_step(
-                    model, objective, optimizer, images, labels,
+                    model, objective, optimizers, images, labels,
                     grad_clip=grad_clip, bfloat16=bfloat16,
                 )
             )  # fmt: skip
             if on_step is not None:
-                on_step(step + 1, len(batches), len(labels))
-        trained.eval()
-        _require_finite(stats, rates, epoch, trained)
-        scores = None
+                on_step(step + 1, len(batches), labels.shape[-1])
+        for part in trained:
+            part.eval()
+        scores: Sequence[Scores | None] = [None] * len(trained)
         if val is not None:
-            size = len(batches[0])
+            size = batches[0].shape[-1]
             scores = evaluate(model, val, objective, bfloat16=bfloat16, batch_size=size)
-        yield EpochResult(epoch, rates[0], _mean(stats), scores)
-    for group in optimizer.param_groups:
-        group["lr"] = peak
+        first_bad = _first_not_finite(stats, trained)
+        yield [
+            EpochResult(
+                epoch, peak * factors[0], train, val_scores,
+                None if bad is None else _diverged(epoch, bad, peak * factors[bad]),
+            )
+            for peak, train, val_scores, bad in zip(
+                peaks, _mean(stats), scores, first_bad, strict=True
+            )
+        ]  # fmt: skip
+    for optimizer, peak in zip(optimizers, peaks, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = peak
 
 
 @torch.inference_mode()
@@ -199,8 +214,8 @@ def evaluate(
     *,
     bfloat16: bool = False,
     batch_size: int = 128,
-) -> Scores:
-    """Score images in eval mode.
+) -> list[Scores]:
+    """Score images in eval mode; one result per lane.
 
     They are mixed, the same way each time, for a loss that compares the images of a batch would
     say little about batches of one class.
@@ -217,8 +232,7 @@ def evaluate(
     stats: list[StepStats] = []
     for images, labels in source.load(batches, None):
         output = forward(model, images, bfloat16=bfloat16)
-        loss = objective(output, labels) * len(labels)
-        stats.append(StepStats(loss, (output.logits.argmax(1) == labels).sum(), len(labels)))
+        stats.append(_stats(output, objective(output, labels), labels))
     return _mean(stats)
 
 
@@ -232,22 +246,34 @@ def in_order(num_images: int, batch_size: int) -> list[Rows]:
     return np.split(np.arange(num_images), range(batch_size, num_images, batch_size))
 
 
-def _mean(stats: Sequence[StepStats]) -> Scores:
+def _stats(output: Output, loss: Tensor, labels: Tensor) -> StepStats:
+    num_images = labels.shape[-1]
+    return StepStats(
+        loss * num_images, (output.logits.argmax(dim=-1) == labels).sum(dim=-1), num_images
+    )
+
+
+def _mean(stats: Sequence[StepStats]) -> list[Scores]:
     num_images = sum(s.num_images for s in stats)
-    loss = torch.stack([s.loss_sum for s in stats]).double().sum().item() / num_images
-    correct = torch.stack([s.num_correct for s in stats]).sum().item()
-    return Scores(loss, correct / num_images)
+    losses = torch.stack([s.loss_sum for s in stats]).double().sum(dim=0) / num_images
+    correct = torch.stack([s.num_correct for s in stats]).sum(dim=0)
+    lanes = zip(losses.reshape(-1).tolist(), correct.reshape(-1).tolist(), strict=True)
+    return [Scores(loss, count / num_images) for loss, count in lanes]
 
 
-def _require_finite(
-    stats: Sequence[StepStats], rates: Sequence[float], epoch: int, trained: nn.Module
-) -> None:
-    finite = torch.stack([s.loss_sum for s in stats]).isfinite().tolist()
-    # The last step of an epoch can break the weights without showing in any loss yet.
-    finite.append(all(bool(p.isfinite().all()) for p in trained.parameters()))
-    if not all(finite):
-        step = min(finite.index(False), len(rates) - 1)
-        raise RunError(
-            f"the loss stopped being finite in epoch {epoch}, step {step}, at learning rate "
-            f"{rates[step]:g}; lower it (--lr) or limit the gradient (--set optim.grad_clip=1)"
-        )
+def _first_not_finite(stats: Sequence[StepStats], trained: Sequence[nn.Module]) -> list[int | None]:
+    """Return, per lane, the first step of the epoch that went wrong, or None."""
+    finite = torch.stack([s.loss_sum for s in stats]).isfinite().reshape(len(stats), -1)
+    steps: list[int | None] = []
+    for part, lane in zip(trained, finite.T.tolist(), strict=True):
+        # The last step of an epoch can break the weights without showing in any loss yet.
+        sound = all(bool(p.isfinite().all()) for p in part.parameters())
+        steps.append(lane.index(False) if not all(lane) else None if sound else len(lane) - 1)
+    return steps
+
+
+def _diverged(epoch: int, step: int, lr: float) -> str:
+    return (
+        f"the loss stopped being finite in epoch {epoch}, step {step}, at learning rate {lr:g}; "
+        "lower it (--lr) or limit the gradient (--set optim.grad_clip=1)"
+    )

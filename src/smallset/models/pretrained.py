@@ -84,8 +84,8 @@ def pretrained(
     return Classifier(network, head, mean=mean, std=std)
 
 
-def find_weights(name: str, setting: str) -> WeightFile | None:
-    """Return the weights a run asked for, from a file, the store, or torchvision's download.
+def find_weights(name: str, setting: str) -> Path | None:
+    """Return the weight file a run asked for: the user's, an imported one, or torchvision's own.
 
     Args:
         name: A torchvision network.
@@ -97,10 +97,10 @@ def find_weights(name: str, setting: str) -> WeightFile | None:
     if setting == "none":
         return None
     if setting != "auto":
-        return read_weights(Path(setting).expanduser())
+        return Path(setting).expanduser()
     stored = imported(name)
     if stored is not None:
-        return read_weights(stored)
+        return stored
     official = zoo.get_model_weights(name)["DEFAULT"].url
     place = Path(torch.hub.get_dir()) / "checkpoints" / official.rsplit("/", 1)[-1]
     if not place.exists():
@@ -115,13 +115,13 @@ def find_weights(name: str, setting: str) -> WeightFile | None:
                 f"--weights FILE, or import one: smallset weights import FILE --model {name}; "
                 "--weights none starts from random ones"
             ) from None
-    return read_weights(place)
+    return place
 
 
 def timm_model(
     name: str, num_classes: int, *, image_size: int = 224, setting: str = "auto"
-) -> tuple[Classifier, bool]:
-    """Build a timm network with a new last layer; also return whether it has pretrained weights.
+) -> Classifier:
+    """Build a timm network with a new last layer.
 
     Args:
         name: timm's name, without the "timm:".
@@ -157,10 +157,21 @@ def timm_model(
     with torch.no_grad():
         side = (config.get("fixed_input_size") and config["input_size"][-1]) or image_size
         width = network.eval()(torch.zeros(1, 3, side, side)).shape[1]
-    model = Classifier(
+    return Classifier(
         network, nn.Linear(width, num_classes), mean=config["mean"], std=config["std"]
     )
-    return model, setting != "none"
+
+
+def draw_last_layer(classifier: nn.Module, seed: int) -> None:
+    """Give the last Linear layer of a classifier part new random weights; the caller keeps torch's
+    global stream.
+
+    Args:
+        classifier: The classifier part.
+        seed: The same seed gives the same weights, whatever was drawn for the rest.
+    """
+    torch.manual_seed(seed)
+    _last_layer(classifier)[1].reset_parameters()
 
 
 def _last_layer(head: nn.Module) -> tuple[str, Any]:

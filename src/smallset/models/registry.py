@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,8 +12,15 @@ import torch
 from smallset.errors import ConfigError, DataError, suggest
 from smallset.models.parts import Classifier
 from smallset.models.plain import plain
-from smallset.models.pretrained import find_weights, pretrained, timm_model, torchvision_names
+from smallset.models.pretrained import (
+    draw_last_layer,
+    find_weights,
+    pretrained,
+    timm_model,
+    torchvision_names,
+)
 from smallset.models.residual import bottleneck, residual
+from smallset.models.weights import file_sha256, read_weights
 
 MODELS: dict[str, Callable[[int, int], Classifier]] = {
     "plain": lambda num_classes, image_size: plain(num_classes, image_size=image_size),
@@ -23,12 +31,42 @@ MODELS: dict[str, Callable[[int, int], Classifier]] = {
 
 
 @dataclass(frozen=True)
-class Built:
-    """A model, and whether its feature part was trained elsewhere before."""
+class Weights:
+    """Where a model's pretrained weights are."""
 
-    model: Classifier
     is_pretrained: bool
-    weights_sha256: str | None = None
+    file: Path | None = None
+    """None where there are none, or timm fetches them itself."""
+
+    @property
+    def sha256(self) -> str | None:
+        """Return the hash of the file's content."""
+        return None if self.file is None else file_sha256(self.file)
+
+
+def resolve_weights(name: str, setting: str) -> Weights:
+    """Find the pretrained weights of a model; nothing is built.
+
+    Args:
+        name: As in `RunConfig.model`.
+        setting: As in `RunConfig.weights`.
+
+    Raises:
+        ConfigError: If there is no such model, or it takes no weights.
+        DataError: If they cannot be had; the message says how to bring them.
+    """
+    if name in MODELS or _is_function(name):
+        if setting not in ("auto", "none"):
+            raise ConfigError(f"model {name!r} is trained from scratch; it takes no --weights")
+        return Weights(is_pretrained=False)
+    if name.startswith("timm:"):
+        file = None if setting in ("auto", "none") else Path(setting).expanduser()
+        return Weights(setting != "none", file)
+    if name not in torchvision_names():
+        known = [*MODELS, *torchvision_names()]
+        raise ConfigError(f"no model named {name!r}; {suggest(name, known)}")
+    file = find_weights(name, setting)
+    return Weights(file is not None, file)
 
 
 def default_image_size(name: str) -> int:
@@ -40,7 +78,9 @@ def default_image_size(name: str) -> int:
     return 112 if name in MODELS or _is_function(name) else 224
 
 
-def build_model(name: str, num_classes: int, *, image_size: int, weights: str, seed: int) -> Built:
+def build_model(
+    name: str, num_classes: int, *, image_size: int, weights: str, seed: int
+) -> Classifier:
     """Build the model called `name`; the same seed gives the same weights.
 
     Args:
@@ -54,22 +94,21 @@ def build_model(name: str, num_classes: int, *, image_size: int, weights: str, s
         ConfigError: If there is no such model, or it cannot take the setting.
         DataError: If weights cannot be had or do not fit.
     """
+    found = resolve_weights(name, weights)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if name in MODELS or _is_function(name):
-            if weights not in ("auto", "none"):
-                raise ConfigError(f"model {name!r} is trained from scratch; it takes no --weights")
-            if name in MODELS:
-                return Built(MODELS[name](num_classes, image_size), is_pretrained=False)
-            return Built(_call(name, num_classes, image_size), is_pretrained=False)
+        if name in MODELS:
+            return MODELS[name](num_classes, image_size)
+        if _is_function(name):
+            return _call(name, num_classes, image_size)
         if name.startswith("timm:"):
-            return Built(*timm_model(name[5:], num_classes, image_size=image_size, setting=weights))
-        if name not in torchvision_names():
-            known = [*MODELS, *torchvision_names()]
-            raise ConfigError(f"no model named {name!r}; {suggest(name, known)}")
-        file = find_weights(name, weights)
-        model = pretrained(name, num_classes, image_size=image_size, weights=file)
-        return Built(model, file is not None, file.sha256 if file else None)
+            model = timm_model(name[5:], num_classes, image_size=image_size, setting=weights)
+        else:
+            file = None if found.file is None else read_weights(found.file)
+            model = pretrained(name, num_classes, image_size=image_size, weights=file)
+        # From the seed alone, so that another seed can have its last layer on the same backbone.
+        draw_last_layer(model.classifier, seed)
+        return model
 
 
 def outline(name: str, num_classes: int, image_size: int) -> Classifier:
@@ -86,12 +125,12 @@ def outline(name: str, num_classes: int, image_size: int) -> Classifier:
     build = partial(build_model, name, num_classes, image_size=image_size, weights="none", seed=0)
     try:
         with torch.device("meta"):
-            return build().model
+            return build()
     except NotImplementedError:  # RegNet computes its widths with tensors, which "meta" has not
-        return build().model
+        return build()
 
 
-def check_weights(name: str, file: str) -> Built:
+def check_weights(name: str, file: str) -> Classifier:
     """Build a pretrained model from a file, to see whether it fits.
 
     Args:

@@ -17,10 +17,11 @@ MAY_IMPORT = {  # room -> rooms of ours it may import, beside itself
     "data": BASE,
     "models": BASE | {"data"},
     "learn": BASE | {"data", "models"},
-    "show": BASE | {"data", "learn"},
-    "api": BASE | {"data", "learn", "show"},
-    "cli": BASE | {"data", "models", "learn", "show", "api"},
-    "__init__": BASE | {"learn", "api"},
+    "compare": BASE | {"data", "models", "learn"},
+    "show": BASE | {"data", "learn", "compare"},
+    "api": BASE | {"data", "learn", "compare", "show"},
+    "cli": BASE | {"data", "models", "learn", "compare", "show", "api"},
+    "__init__": BASE | {"learn", "compare", "api"},
     "__main__": {"cli"},
 }
 

@@ -236,7 +236,7 @@ def build_config(settings: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(dict(settings))
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(item) for item in error.errors())) from None
+        raise ConfigError("; ".join(explain(e, RunConfig) for e in error.errors())) from None
 
 
 def override(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
@@ -321,15 +321,23 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     return lines
 
 
-def _explain(error: Any) -> str:
+def explain(error: Any, model: type[Settings]) -> str:
+    """Say what is wrong with one setting, in one sentence.
+
+    Args:
+        error: One of pydantic's ``ValidationError.errors()``.
+        model: The settings that were read.
+    """
     parts: list[str] = [str(part) for part in error["loc"]]
     path = ".".join(parts)
     if error["type"] == "extra_forbidden":
-        group: Any = RunConfig()
+        group: Any = model
         for part in parts[:-1]:
-            group = getattr(group, part)
-        known = [str(name) for name in group.model_dump()]
-        return f"no setting named {path!r}; {suggest(parts[-1], known)}"
+            inner = group.model_fields.get(part) if hasattr(group, "model_fields") else None
+            group = inner.annotation if inner else None
+        known = [str(name) for name in getattr(group, "model_fields", ())]
+        hint = f"; {suggest(parts[-1], known)}" if known else ""
+        return f"no setting named {path!r}{hint}"
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     shown = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"

@@ -129,28 +129,38 @@ def stages_of(config: RunConfig) -> list[Stage]:
     return [stage._replace(trains="classifier") for stage in stages]
 
 
-def shares_backbone(plan: Plan, other: Plan) -> bool:
-    """Whether two runs can train side by side on one frozen backbone.
+def shares_features(plan: Plan) -> str | None:
+    """Return what runs have in common that use the same features; None where none are kept.
 
     Args:
         plan: A run.
-        other: Another.
     """
-    return _backbone(plan) is not None and _backbone(plan) == _backbone(other)
-
-
-def _backbone(plan: Plan) -> str | None:
-    config = plan.config
-    assert config.image_size is not None
-    if config.trains != "classifier" or config.augment.is_on or plan.start is not None:
+    config, weights = plan.config, plan.described["weights"]
+    if config.trains != "classifier" or config.augment.is_on or plan.start or weights is None:
         return None
-    if config.batches.kind != "random" or plan.described["weights"] is None:
+    return json.dumps([config.model, config.image_size, config.data.resize, weights])
+
+
+def shares_backbone(plan: Plan) -> str | None:
+    """Return what runs have in common that can train side by side on one frozen backbone.
+
+    They differ in seed, rate and the numbers of the optimizer alone, and train one Linear layer.
+
+    Args:
+        plan: A run.
+
+    Returns:
+        A text that is equal for such runs; None where a run trains alone.
+    """
+    config, features = plan.config, shares_features(plan)
+    assert config.image_size is not None
+    if features is None or config.batches.kind != "random":
         return None
     if not _has_linear_head(config.model, config.image_size):
         return None
     free = {"seed", "lr", "optim", "figures"}
     optim = config.optim.model_dump(include={"name", "grad_clip"})
-    same = [config.model_dump(mode="json", exclude=free), optim, plan.described["weights"]]
+    same = [features, optim, config.model_dump(mode="json", exclude=free)]
     return json.dumps([*same, plan.described["data"]["fingerprint"]])
 
 

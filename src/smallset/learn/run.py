@@ -63,7 +63,7 @@ def train_runs(
     data: str | Path,
     jobs: Sequence[tuple[RunConfig, Path]],
     *,
-    resume: bool = False,
+    resume: bool | None = False,
     reporter: Reporter | None = None,
 ) -> list[Record | RunError]:
     """Train runs that may share one frozen backbone, and leave their records (without figures).
@@ -74,7 +74,7 @@ def train_runs(
     Args:
         data: As `smallset.data.read.read_data` takes it.
         jobs: Settings and folder of each run.
-        resume: Continue those that were stopped.
+        resume: Continue those that were stopped; None begins those that are not there yet.
         reporter: Told of progress; None says nothing.
 
     Returns:
@@ -97,7 +97,7 @@ def train_runs(
         plans = [planner.plan(config) for config, _ in jobs]
         to_train: list[tuple[Plan, Record]] = []
         for plan, record in zip(plans, records, strict=True):
-            if resume and record.has_begun and _is_finished(plan, record):
+            if resume is not False and record.has_begun and _is_finished(plan, record):
                 listening.note(f"{record.folder} is finished; nothing to resume")
             else:
                 to_train.append((plan, record))
@@ -116,7 +116,7 @@ def train_runs(
             )
             features = runs[0].features if runs else {}
             runs.append(Run(plan, model, folder, listening, Path(scratch), features))
-        for _ in train_together(runs, resume=resume):
+        for _ in train_together(runs, resume=resume is not False):
             pass
         for run in runs:
             if run.error is None:
@@ -201,9 +201,9 @@ def _try_model(model: Classifier, plan: Plan) -> None:
         raise ConfigError(f"this model cannot take images of {size} px: {error}") from None
 
 
-def _refuse_overwriting(record: Record, resume: bool) -> None:
+def _refuse_overwriting(record: Record, resume: bool | None) -> None:
     there = record.has_begun
-    if there and not resume:
+    if there and resume is False:
         raise RunError(
             f"{record.folder} already holds a run; give another --out, or --resume to continue it"
         )

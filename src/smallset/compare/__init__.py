@@ -1,0 +1,1 @@
+"""Studies: many arms, many seeds, and claims that hold."""

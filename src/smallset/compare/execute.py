@@ -1,0 +1,241 @@
+"""Run the tasks of a study: one after the other, in processes, or on a Ray cluster.
+
+A task is independent of all others, its runs say what they need in their folders, and a run's
+numbers depend on its settings alone; so the ways and the order give the same records. torch is
+loaded by the workers only.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from smallset.config import FigureConfig, RunConfig
+from smallset.errors import ConfigError, SmallsetError
+from smallset.learn.record import Record
+
+Way = Literal["serial", "processes", "ray"]
+Draw = Callable[[Record, FigureConfig], object]
+TRIES = 3  # of a task whose worker died; what it had done by then is kept
+
+
+@dataclass(frozen=True)
+class Task:
+    """Runs that one worker trains: those of a group at once, group after group."""
+
+    data: str
+    groups: tuple[tuple[tuple[RunConfig, Path], ...], ...]
+    draw: Draw | None = None
+    """Draws the figures of a finished run; importable by name."""
+
+
+class Outcome(NamedTuple):
+    """How one run of a task ended."""
+
+    folder: Path
+    error: str | None
+
+
+def run_task(task: Task) -> list[Outcome]:
+    """Train the runs of a task, going on where a worker before this one stopped.
+
+    Args:
+        task: The runs.
+
+    Returns:
+        How each ended; a run that fails does not stop the others.
+    """
+    from smallset.learn.run import train_runs
+
+    outcomes: list[Outcome] = []
+    for group in task.groups:
+        try:
+            results: list[Any] = list(train_runs(task.data, list(group), resume=None))
+            for (config, _), result in zip(group, results, strict=True):
+                if task.draw is not None and isinstance(result, Record):
+                    task.draw(result, config.figures)
+        except SmallsetError as error:
+            results = [error] * len(group)
+        except Exception:  # noqa: BLE001  a defect in one run is shown, and the others go on
+            results = [traceback.format_exc()] * len(group)
+        for (_, folder), result in zip(group, results, strict=True):
+            error = None if isinstance(result, Record) else str(result)
+            outcomes.append(Outcome(folder, error))
+    return outcomes
+
+
+def execute(
+    tasks: Sequence[Task],
+    way: Way,
+    *,
+    workers: int = 1,
+    threads: int = 1,
+    gpus: int = 0,
+    address: str | None = None,
+) -> Iterator[list[Outcome]]:
+    """Run tasks and yield how the runs of each ended, in the order in which they end.
+
+    Args:
+        tasks: The tasks; the first begin first.
+        way: "serial": in this process; "processes": `workers` at a time; "ray": on a cluster.
+        workers: Number of processes.
+        threads: Processor threads of a task, which the runs' settings ask for too.
+        gpus: GPUs of this machine that the processes share out, or whether a Ray task needs one.
+        address: Of the Ray cluster; None takes ``RAY_ADDRESS`` or the one running here.
+
+    Raises:
+        ConfigError: If Ray is not installed or there is no cluster.
+    """
+    if way == "serial":
+        for task in tasks:
+            yield run_task(task)
+    elif way == "processes":
+        yield from _in_processes(tasks, min(workers, len(tasks)), threads, gpus)
+    else:
+        yield from _on_ray(tasks, threads, gpus, address)
+
+
+def _in_processes(
+    tasks: Sequence[Task], workers: int, threads: int, gpus: int
+) -> Iterator[list[Outcome]]:
+    context = multiprocessing.get_context("spawn")
+    waiting = deque((task, 1) for task in tasks)
+    busy: dict[Connection, tuple[Any, int, Task, int]] = {}
+    idle: list[tuple[Connection, Any, int]] = []
+
+    def start(place: int) -> None:
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_work, args=(theirs, threads, place % gpus if gpus else None), daemon=True
+        )
+        process.start()
+        theirs.close()  # so that its death shows as the end of the pipe
+        idle.append((ours, process, place))
+
+    try:
+        for place in range(workers):
+            start(place)
+        while waiting or busy:
+            while waiting and idle:
+                pipe, process, place = idle.pop(0)
+                task, tries = waiting.popleft()
+                pipe.send(task)
+                busy[pipe] = process, place, task, tries
+            for pipe in wait(list(busy)):
+                assert isinstance(pipe, Connection)
+                process, place, task, tries = busy.pop(pipe)
+                try:
+                    outcomes = pipe.recv()
+                except EOFError:
+                    process.join()
+                    start(place)
+                    if tries < TRIES:
+                        waiting.appendleft((task, tries + 1))
+                        continue
+                    why = f"its process died {TRIES} times ({_how(process.exitcode)})"
+                    outcomes = [Outcome(folder, why) for g in task.groups for _, folder in g]
+                else:
+                    idle.append((pipe, process, place))
+                yield outcomes
+    finally:
+        for process in [p for _, p, _ in idle] + [p for p, *_ in busy.values()]:
+            process.kill()  # what it was doing is resumed from its last epoch
+
+
+def _how(exit_code: int | None) -> str:
+    if exit_code == -signal.SIGKILL:
+        return "killed, as the system does when memory runs out: try fewer --workers"
+    return f"exit status {exit_code}"
+
+
+def _work(pipe: Connection, threads: int, gpu: int | None) -> None:
+    """Run the tasks that come through the pipe, until it or the study's process ends."""
+    # Before torch and numpy are loaded, which read these once.
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the study's process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from smallset.learn.compute import keep_memory
+
+    keep_memory()
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(run_task(task))
+
+
+def _end_with_parent() -> None:
+    """A study that was killed must not leave workers that write beside those of the next one."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _on_ray(
+    tasks: Sequence[Task], threads: int, gpus: int, address: str | None
+) -> Iterator[list[Outcome]]:
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("--execute ray needs the extra: pip install 'smallset[ray]'") from None
+    try:
+        ray.init(
+            address=address or os.environ.get("RAY_ADDRESS") or "auto",
+            log_to_driver=False, logging_level="error", ignore_reinit_error=True,
+        )  # fmt: skip
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"no Ray cluster to connect to ({reason}); begin one with `ray start --head`, and "
+            "`ray start --address=HEAD:6379` on the other machines"
+        ) from None
+    try:
+        remote = ray.remote(
+            num_cpus=threads, num_gpus=1 if gpus else 0, max_retries=TRIES - 1
+        )(_ray_task)  # fmt: skip
+        pending = {remote.remote(task): task for task in tasks}
+        while pending:
+            ready, _ = ray.wait(list(pending), timeout=1.0)
+            for reference in ready:
+                task = pending.pop(reference)
+                try:
+                    yield ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    why = f"Ray gave up on it: {str(error).splitlines()[0]}"
+                    yield [Outcome(folder, why) for g in task.groups for _, folder in g]
+    finally:
+        ray.shutdown()
+
+
+def _ray_task(task: Task) -> list[Outcome]:
+    from smallset.learn.compute import keep_memory
+
+    keep_memory()
+    return run_task(task)
+
+
+def default_workers(threads: int, gpus: int) -> int:
+    """Return how many runs this machine should train at a time.
+
+    One GPU trains one run; processors are shared out without a thread too many.
+
+    Args:
+        threads: Of each run.
+        gpus: Of this machine that the runs use.
+    """
+    if gpus:
+        return gpus
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, cores // threads)

@@ -1,0 +1,196 @@
+"""What a study is: arms, seeds, what is compared with what. No torch here."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from smallset.config import RunConfig, Settings, build_config, explain, override
+from smallset.errors import ConfigError, suggest
+
+
+class Chart(Settings):
+    """Test accuracy against something the arms differ in."""
+
+    name: str
+    """Name of the file, without its ending."""
+    title: str
+    """Above the chart."""
+    x: str
+    """A setting, such as "lr" or "data.noise_rate"; or "images", the number of training images."""
+    log: bool = False
+    """Logarithmic axis."""
+    curves: dict[str, tuple[str, ...]]
+    """Label of each curve, and its arms."""
+
+
+class StudySpec(Settings):
+    """A study as its TOML file says it."""
+
+    title: str
+    """What it is about, in a few words."""
+    about: str
+    """What it shows, in a sentence."""
+    report: str = ""
+    """Section of the report that it repeats."""
+    takes: str = ""
+    """How long it takes."""
+    seeds: int = Field(default=3, ge=1)
+    """Runs per arm; seeds are 0, 1, 2, ..."""
+    baseline: str
+    """The arm that others are compared with."""
+    comparisons: tuple[tuple[str, str], ...] = ()
+    """Pairs (arm, arm it is compared with); empty: every arm with the baseline."""
+    vary: tuple[str, ...] = ("seed", "data.noise_seed", "data.subset_seed")
+    """Settings that take the seed's number; those an arm sets itself stay as they are."""
+    draw_runs: bool = False
+    """Draw the figures of every run too."""
+    power_law: bool = False
+    """Fit a power law to error against the number of training images."""
+    base: dict[str, Any] = Field(default_factory=dict)
+    """Settings of all arms."""
+    arms: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Settings of each arm, on top of the base."""
+    charts: tuple[Chart, ...] = ()
+    """Charts to draw."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "StudySpec":
+        pairs = [name for pair in self.comparisons for name in pair]
+        curves = [arm for chart in self.charts for arms in chart.curves.values() for arm in arms]
+        for name in (self.baseline, *pairs, *curves):
+            if name not in self.arms:
+                raise ValueError(f"no arm named {name!r}; {suggest(name, self.arms)}")
+        for name in self.arms:
+            if not name or name[0] == "." or set(name) & set('/\\:*?"<>|'):
+                raise ValueError(f"an arm's name is a folder's too, got {name!r}")
+        return self
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return what is compared with what."""
+        if self.comparisons:
+            return self.comparisons
+        return tuple((name, self.baseline) for name in self.arms if name != self.baseline)
+
+    def config(self, arm: str, seed: int, overrides: Mapping[str, Any]) -> RunConfig:
+        """Return the settings of one run.
+
+        Args:
+            arm: A name among `arms`.
+            seed: Its number.
+            overrides: Dotted settings laid over those of every arm.
+
+        Raises:
+            ConfigError: If a setting is unknown or does not fit.
+        """
+        merged = _merge(self.base, self.arms[arm])
+        varied = {path: seed for path in self.vary if not _has(merged, path)}
+        try:
+            return override(override(build_config(merged), varied), overrides)
+        except ConfigError as error:
+            raise ConfigError(f"arm {arm}: {error}") from None
+
+    def only(self, arms: Sequence[str]) -> "StudySpec":
+        """Return the study with some of its arms; what the others are needed for goes with them.
+
+        Args:
+            arms: Names to keep.
+
+        Raises:
+            ConfigError: If there is no such arm.
+        """
+        for name in arms:
+            if name not in self.arms:
+                raise ConfigError(f"no arm named {name!r}; {suggest(name, self.arms)}")
+        if set(arms) == set(self.arms):
+            return self
+        charts: list[Chart] = []
+        for chart in self.charts:
+            left = {k: tuple(a for a in v if a in arms) for k, v in chart.curves.items()}
+            curves = {label: names for label, names in left.items() if names}
+            if curves:
+                charts.append(chart.model_copy(update={"curves": curves}))
+        pairs = tuple(pair for pair in self.pairs if set(pair) <= set(arms))
+        kept = {name: settings for name, settings in self.arms.items() if name in arms}
+        baseline = self.baseline if self.baseline in arms else next(iter(kept))
+        return self.model_copy(
+            update={
+                "arms": kept, "charts": tuple(charts), "comparisons": pairs, "baseline": baseline,
+            }
+        )  # fmt: skip
+
+
+def built_in_studies() -> dict[str, StudySpec]:
+    """Return the studies that come with smallset, by name."""
+    files = resources.files("smallset") / "studies"
+    specs = {
+        Path(file.name).stem: _parse(file.read_text(encoding="utf-8"), file.name)
+        for file in files.iterdir()
+        if file.name.endswith(".toml")
+    }
+    return dict(sorted(specs.items()))
+
+
+def read_study(name: str) -> tuple[str, StudySpec]:
+    """Read a study.
+
+    Args:
+        name: One that comes with smallset, or a TOML file.
+
+    Returns:
+        Its short name, and what it is.
+
+    Raises:
+        ConfigError: If there is no such study or file, or it does not say what a study must.
+    """
+    if name.endswith(".toml"):
+        path = Path(name).expanduser()
+        try:
+            return path.stem, _parse(path.read_text(encoding="utf-8"), str(path))
+        except OSError as error:
+            raise ConfigError(f"cannot read the study {path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is not a TOML file: {error}") from None
+    known = built_in_studies()
+    if name not in known:
+        raise ConfigError(f"no study named {name!r}; {suggest(name, known)}; or give a .toml file")
+    return name, known[name]
+
+
+def _parse(text: str, where: str) -> StudySpec:
+    try:
+        spec = StudySpec.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where} is not a TOML file: {error}") from None
+    except ValidationError as error:
+        messages = [explain(item, StudySpec) for item in error.errors()]
+        raise ConfigError(f"{where}: {'; '.join(messages)}") from None
+    try:
+        for arm in spec.arms:
+            spec.config(arm, 0, {})
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return spec
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _merge(old, value)
+        merged[key] = value
+    return merged
+
+
+def _has(settings: Mapping[str, Any], path: str) -> bool:
+    inner: Any = settings
+    for name in path.split("."):
+        if not isinstance(inner, Mapping) or name not in inner:
+            return False
+        inner = inner[name]
+    return True

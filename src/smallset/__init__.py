@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from smallset.errors import ConfigError, DataError, RunError, SmallsetError
 
 if TYPE_CHECKING:
-    from smallset.api import check, train
+    from smallset.api import check, study, train
+    from smallset.compare.summary import Summary
     from smallset.config import RunConfig
     from smallset.learn.record import Record
 
@@ -21,14 +22,18 @@ __all__ = [
     "RunConfig",
     "RunError",
     "SmallsetError",
+    "Summary",
     "check",
+    "study",
     "train",
 ]
 
 _HOME = {
     "RunConfig": "smallset.config",
     "Record": "smallset.learn.record",
+    "Summary": "smallset.compare.summary",
     "check": "smallset.api",
+    "study": "smallset.api",
     "train": "smallset.api",
 }
 

@@ -1,14 +1,21 @@
 """What the command line does, for Python."""
 
+import contextlib
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from smallset.config import RunConfig
+from smallset.compare.execute import Way, default_workers, execute
+from smallset.compare.study import Accountant, plan_study, run_study
+from smallset.compare.summary import Summary, summarise
+from smallset.compare.watch import Watch
+from smallset.config import FigureConfig, RunConfig
 from smallset.data.cache import load_pixels
 from smallset.data.check import Problem, find_problems
 from smallset.data.listing import ImageSet
 from smallset.data.read import read_data
-from smallset.learn.progress import Reporter
+from smallset.learn.progress import ConsoleReporter, Reporter
 from smallset.learn.record import Record
 
 
@@ -52,6 +59,92 @@ def train(
     for note in draw_run(record, config.figures):
         reporter.note(note)
     return record
+
+
+def study(
+    name: str,
+    data: str | Path,
+    *,
+    out: str | Path,
+    seeds: int | None = None,
+    arms: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    execute_by: Way = "processes",
+    workers: int | None = None,
+    address: str | None = None,
+    without_missing: bool = False,
+    all_pairs: bool = False,
+    console: Any = None,
+) -> Summary:
+    """Run a study, or what of it is not done yet, and leave its tables and charts.
+
+    Args:
+        name: A study that comes with smallset, or a TOML file.
+        data: As in `train`.
+        out: Folder of the study; each run goes into ``<arm>/seed-<n>``.
+        seeds: Runs per arm; None takes the study's own number.
+        arms: Names of the arms wanted; empty for all.
+        settings: Dotted settings laid over those of every arm.
+        execute_by: "serial", "processes" or "ray"; the numbers are the same.
+        workers: Processes at a time; None shares the processors out.
+        address: Of the Ray cluster; None takes ``RAY_ADDRESS``, or the one that runs here.
+        without_missing: Leave arms out whose pretrained weights cannot be had.
+        all_pairs: Compare every arm with every other.
+        console: A rich console to show progress on; None says nothing.
+
+    Raises:
+        ConfigError: If there is no such study, arm or setting.
+        DataError: If the data is not fit for training, or weights are missing.
+        RunError: If the study's folder cannot be written, or holds other runs.
+
+    Example:
+        >>> import smallset
+        >>> found = smallset.study("losses", "pictures/", out="runs/losses")  # doctest: +SKIP
+        >>> found.comparisons[0][3].verdict  # doctest: +SKIP
+        'cannot tell'
+    """
+    from smallset.learn.compute import num_gpus
+    from smallset.learn.plan import stages_of
+    from smallset.show.study import draw_study
+
+    planned = plan_study(
+        name, data, Path(out), seeds=seeds, arms=arms, overrides=settings,
+        without_missing=without_missing,
+    )  # fmt: skip
+    first = planned.jobs[0].config.compute
+    threads, gpus = first.threads or 1, num_gpus(first)
+    workers = workers or default_workers(threads, gpus)
+    reporter = Reporter() if console is None else ConsoleReporter(console)
+    accountant = Accountant(planned, reporter.note, reporter.counted)
+    accountant.look(planned.all_jobs)
+    reporter.close()
+    way = partial(
+        execute, way=execute_by, workers=workers, threads=threads, gpus=gpus, address=address
+    )
+    with contextlib.ExitStack() as stack:
+        told = None
+        if console is not None:
+            stages = {job.arm: len(stages_of(job.config)) for job in planned.all_jobs}
+            at_once = 1 if execute_by == "serial" else workers
+            watch = Watch(planned, console, workers=at_once, stages=stages)
+            told = stack.enter_context(watch).ended_run
+        draw = draw_record if planned.spec.draw_runs else None
+        run_study(planned, accountant, way, draw=draw, on_outcome=told)
+    summary = summarise(planned.folder, all_pairs=all_pairs)
+    draw_study(summary)
+    return summary
+
+
+def draw_record(record: Record, config: FigureConfig) -> None:
+    """Draw the figures of a finished run, as its own process does in a study.
+
+    Args:
+        record: The run.
+        config: What to draw.
+    """
+    from smallset.show.figures import draw_run
+
+    draw_run(record, config)
 
 
 def check(

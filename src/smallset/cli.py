@@ -145,6 +145,63 @@ def check(
 
 
 @app.command()
+def study(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME|FILE", help="See --list; or a TOML file.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="As for train."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="STUDY", help="Folder of the study.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per arm.")] = None,
+    arms: Annotated[str | None, typer.Option(help="Only these, joined by commas.")] = None,
+    sets: Sets = None,
+    execute: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster.")] = None,
+    without_missing: Annotated[
+        bool, typer.Option("--without-missing", help="Leave out arms whose weights are missing.")
+    ] = False,
+    all_pairs: Annotated[
+        bool, typer.Option("--all-pairs", help="Compare every arm with every other.")
+    ] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List the built-in studies.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train arms x seeds, compare them pair by pair, and say what can be told; status 1 if a run
+    failed.
+
+    The same command goes on where a stopped study was.
+    """
+    if show_list:
+        _list_studies()
+        return
+    from smallset import api
+    from smallset.errors import ConfigError
+
+    if name is None or data is None:
+        raise ConfigError("a study needs a name and --data DATA; smallset study --list lists them")
+    if execute not in ("serial", "processes", "ray"):
+        raise ConfigError(f"--execute is serial, processes or ray, got {execute!r}")
+    if execute == "serial":
+        _keep_memory()
+    console = _console()
+    folder = out or Path("runs") / Path(name).stem
+    try:
+        summary = api.study(
+            name, data, out=folder, seeds=seeds, arms=[a.strip() for a in arms.split(",")]
+            if arms else (), settings=_assignments(sets), execute_by=execute,
+            workers=workers, address=address, without_missing=without_missing,
+            all_pairs=all_pairs, console=None if quiet else console,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise RunError("stopped; the same command goes on after the last finished epochs") from None
+    _print_summary(summary, console)
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+@app.command()
 def models(
     name: Annotated[str | None, typer.Argument(help="Model whose layers to print.")] = None,
     num_classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 35,
@@ -228,11 +285,65 @@ def weights_verify(
         print(f"fits {model}")
 
 
-def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) -> None:
-    from smallset import api
+def _list_studies() -> None:
+    from rich.table import Table
+
+    from smallset.compare.spec import built_in_studies
+
+    table = Table("study", "arms x seeds", "what it shows", "report", "takes", show_lines=True)
+    for name, spec in built_in_studies().items():
+        size = f"{len(spec.arms)} x {spec.seeds}"
+        table.add_row(name, size, _plain(spec.about), spec.report, _plain(spec.takes))
+    _console().print(table)
+
+
+def _print_summary(summary: Any, console: Any) -> None:
+    from rich.table import Table
+
+    images = f"{summary.num_images:,} test images"
+    table = Table("arm", "seeds", "train", "val", "test", "95 % interval", title=images)
+    for arm in summary.arms:
+        shares = [arm.mean("train"), arm.mean("val"), arm.accuracy.value]
+        low, high = f"{arm.accuracy.low:.1%}", f"{arm.accuracy.high:.1%}"
+        cells = ["" if share is None else f"{share:.1%}" for share in shares]
+        table.add_row(_plain(arm.name), str(len(arm.seeds)), *cells, f"{low} to {high}")
+    console.print(table)
+    if summary.comparisons:
+        table = Table(
+            "arm", "points, 95 % interval", "p (Holm)", "verdict", "can be found; would settle it",
+            title="paired on the same images and seeds", show_lines=True,
+        )  # fmt: skip
+        for a, b, _, c in summary.comparisons:
+            value, low, high = (100 * each for each in c.difference)
+            needed = [
+                f"{count:,} {what}"
+                for count, what in ((c.needed_seeds, "seeds"), (c.needed_images, "images"))
+                if count is not None
+            ]
+            table.add_row(
+                _plain(f"{a}\nagainst {b}"), f"{value:+.1f}\n({low:+.1f} to {high:+.1f})",
+                f"{c.p_holm:.2g}", c.verdict,
+                f"{100 * c.detectable:.1f} points or more\n{' or '.join(needed)}".rstrip(),
+            )  # fmt: skip
+        console.print(table)
+    for note in summary.notes():
+        console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
+    for file in ("summary.csv", "comparisons.csv"):
+        print(f"table:    {summary.folder / file}")
+    for figure in sorted((summary.folder / "figures").glob("*.png")):
+        print(f"figure:   {figure}")
+
+
+def _keep_memory() -> None:
     from smallset.learn.compute import keep_memory
 
     keep_memory()
+
+
+def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) -> None:
+    from smallset import api
+
+    _keep_memory()
     try:
         record = api.train(data, settings, out=out, resume=resume, reporter=_reporter(quiet))
     except KeyboardInterrupt:
@@ -252,15 +363,21 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
 
 def _settings(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Any:
     from smallset.config import RunConfig, override, read_config
-    from smallset.errors import ConfigError
 
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    return override(read_config(config) if config else RunConfig(), given | _assignments(sets))
+
+
+def _assignments(sets: list[str] | None) -> dict[str, str]:
+    from smallset.errors import ConfigError
+
+    given: dict[str, str] = {}
     for text in sets or []:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--set takes KEY=VALUE, got {text!r}")
         given[key.strip()] = value.strip()
-    return override(read_config(config) if config else RunConfig(), given)
+    return given
 
 
 def _free(folder: Path) -> Path:

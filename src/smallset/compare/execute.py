@@ -5,6 +5,8 @@ numbers depend on its settings alone; so the ways and the order give the same re
 loaded by the workers only.
 """
 
+import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -116,7 +118,8 @@ def _in_processes(
         process = context.Process(
             target=_work, args=(theirs, threads, place % gpus if gpus else None), daemon=True
         )
-        process.start()
+        with _without_main():
+            process.start()
         theirs.close()  # so that its death shows as the end of the pipe
         idle.append((ours, process, place))
 
@@ -148,6 +151,18 @@ def _in_processes(
     finally:
         for process in [p for _, p, _ in idle] + [p for p, *_ in busy.values()]:
             process.kill()  # what it was doing is resumed from its last epoch
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep a new process from running the caller's script again: it needs nothing from there."""
+    main = sys.modules["__main__"]
+    hidden = {k: main.__dict__.pop(k) for k in ("__file__", "__spec__") if k in main.__dict__}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
 
 
 def _how(exit_code: int | None) -> str:
@@ -188,12 +203,13 @@ def _on_ray(
 ) -> Iterator[list[Outcome]]:
     try:
         import ray
+        from ray.exceptions import RayError
     except ImportError:
         raise ConfigError("--execute ray needs the extra: pip install 'smallset[ray]'") from None
     try:
         ray.init(
             address=address or os.environ.get("RAY_ADDRESS") or "auto",
-            log_to_driver=False, logging_level="error", ignore_reinit_error=True,
+            log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True,
         )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -212,7 +228,7 @@ def _on_ray(
                 task = pending.pop(reference)
                 try:
                     yield ray.get(reference)
-                except ray.exceptions.RayError as error:
+                except RayError as error:
                     why = f"Ray gave up on it: {str(error).splitlines()[0]}"
                     yield [Outcome(folder, why) for g in task.groups for _, folder in g]
     finally:

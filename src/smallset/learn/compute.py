@@ -38,6 +38,16 @@ def resolve(config: ComputeConfig) -> ComputeConfig:
     return ComputeConfig(device=device, precision=precision)
 
 
+def num_gpus(config: ComputeConfig) -> int:
+    """Return how many GPUs of this machine a run with these settings can choose from.
+
+    Args:
+        config: As the user gave it.
+    """
+    on_cuda = config.device in ("auto", "cuda") and torch.cuda.is_available()
+    return torch.cuda.device_count() if on_cuda else 0
+
+
 def _has_bfloat16(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -54,7 +54,7 @@ def draw_run(record: Record, config: FigureConfig) -> list[str]:
             figure = confusion_matrix(
                 predictions.confusion(split), predictions.classes, title=title
             )
-            _save(figure, folder / f"confusion-{split}.png")
+            save_figure(figure, folder / f"confusion-{split}.png")
         notes += _draw_features(record, config, folder)
     return notes
 
@@ -63,7 +63,7 @@ def _draw_curves(record: Record, folder: Path) -> None:
     config = record.config["config"]
     title = f"{config['model']}, {config['loss']}, {config['image_size']} px, seed {config['seed']}"
     figure = training_curves(record.history, record.result["test_accuracy"], title=title)
-    _save(figure, folder / "curves.png")
+    save_figure(figure, folder / "curves.png")
 
 
 def _draw_features(record: Record, config: FigureConfig, folder: Path) -> list[str]:
@@ -94,11 +94,17 @@ def _draw_features(record: Record, config: FigureConfig, folder: Path) -> list[s
         figure = feature_scatter(
             points, labels["train"], labels["test"], classes, chosen=chosen, title=title
         )
-        _save(figure, folder / f"{name}.png")
+        save_figure(figure, folder / f"{name}.png")
     return []
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all.
+
+    Args:
+        figure: The figure.
+        path: Where to.
+    """
     content = BytesIO()
     figure.savefig(content, format="png", dpi=130)
     write_atomic(path, content.getvalue())

@@ -1,0 +1,267 @@
+"""What a study found: tables from its records, and the claims they carry. No torch here."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from smallset.compare.spec import Chart, StudySpec
+from smallset.compare.stats import (
+    Comparison,
+    Interval,
+    PowerLaw,
+    accuracy_interval,
+    compare_all,
+    fit_power_law,
+)
+from smallset.data.manifest import csv_text
+from smallset.errors import DataError
+from smallset.learn.record import Record, write_json
+from smallset.paths import write_atomic
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The finished runs of one arm."""
+
+    name: str
+    seeds: tuple[int, ...]
+    records: tuple[Record, ...]
+    test_ids: tuple[str, ...]
+    """Content hashes of the test images."""
+    correct: Float[ndarray, "seeds images"]
+    """1 where a run was right about a test image, else 0."""
+    accuracy: Interval
+    """On the test images."""
+
+    def mean(self, split: str) -> float | None:
+        """Return the mean accuracy over seeds on a split; None where it has no images.
+
+        Args:
+            split: "train", "val" or "test".
+        """
+        values = [record.result[f"{split}_accuracy"] for record in self.records]
+        return None if None in values else float(np.mean(values))
+
+    @property
+    def spread(self) -> float | None:
+        """Return the standard deviation of the test accuracy over seeds; None for one seed."""
+        return float(self.correct.mean(axis=1).std(ddof=1)) if len(self.seeds) > 1 else None
+
+    @property
+    def train_images(self) -> int:
+        """Return the number of training images."""
+        return self.records[0].config["data"]["images"]["train"]
+
+    def at(self, chart: Chart) -> float:
+        """Return where the arm stands on the axis of a chart.
+
+        Args:
+            chart: Its `x` is "images" or a dotted setting.
+        """
+        if chart.x == "images":
+            return self.train_images
+        value: Any = self.records[0].config["config"]
+        for name in chart.x.split("."):
+            value = value[name]
+        return float(value)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a study found so far."""
+
+    folder: Path
+    name: str
+    spec: StudySpec
+    planned_seeds: int
+    arms: tuple[Arm, ...]
+    """Those with a finished run, in the order of the study."""
+    comparisons: tuple[tuple[str, str, int, Comparison], ...]
+    """Arm, what it is compared with, on how many seeds, and what came out."""
+    power_law: PowerLaw | None
+    failed: tuple[tuple[str, str], ...]
+    """Run and reason."""
+    missing: dict[str, str]
+    """Arms left out because their weights could not be had, and why."""
+
+    @property
+    def num_images(self) -> int:
+        """Return the number of test images."""
+        return len(self.arms[0].test_ids) if self.arms else 0
+
+    def notes(self) -> list[str]:
+        """Return what a reader must know beside the tables, as sentences."""
+        notes = [f"arm {arm} was left out: {why}" for arm, why in self.missing.items()]
+        notes += [f"run {run} failed: {why.strip().splitlines()[-1]}" for run, why in self.failed]
+        for arm in self.arms:
+            if len(arm.seeds) < self.planned_seeds:
+                notes.append(f"arm {arm.name} has {len(arm.seeds)} of {self.planned_seeds} seeds")
+        if any(len(arm.seeds) == 1 for arm in self.arms):
+            notes.append(
+                "with one seed, a difference is one between two trained networks, not between two "
+                "settings: another seed may turn it round; --seeds 3 or more tells"
+            )
+        if self.power_law is not None:
+            notes.append(power_law_sentence(self.power_law))
+        return notes
+
+
+def summarise(folder: Path, *, all_pairs: bool = False) -> Summary:
+    """Read the records of a study, and write summary.csv and comparisons.csv.
+
+    Args:
+        folder: Of the study.
+        all_pairs: Compare every arm with every other, not only as the study says.
+
+    Raises:
+        DataError: If there is no study, or its arms were scored on different test images.
+        RunError: If a file cannot be written.
+    """
+    content = read_study_json(folder)
+    spec = StudySpec.model_validate(content["spec"])
+    runs: list[dict[str, Any]] = content["runs"]
+    arms: list[Arm] = []
+    for name in spec.arms:
+        done = [
+            (run["seed"], Record(folder / run["folder"]))
+            for run in runs
+            if run["arm"] == name and (folder / run["folder"] / "result.json").exists()
+        ]
+        if done:
+            arms.append(_read_arm(name, done))
+    for arm in arms[1:]:
+        if arm.test_ids != arms[0].test_ids:
+            raise DataError(
+                f"arms {arms[0].name} and {arm.name} of {folder} were scored on different test "
+                "images; run the study again into another folder"
+            )
+    by_name = {arm.name: arm for arm in arms}
+    pairs = tuple(itertools.combinations(by_name, 2)) if all_pairs else spec.pairs
+    pairs = [(a, b) for a, b in pairs if a in by_name and b in by_name]
+    summary = Summary(
+        folder, content["study"], spec, content["seeds"], tuple(arms),
+        tuple(_compare(by_name, pairs)),
+        _power_law(arms) if spec.power_law else None,
+        tuple((run["folder"], run["error"]) for run in runs if run.get("error")),
+        content["missing"],
+    )  # fmt: skip
+    write_atomic(folder / "summary.csv", csv_text(_summary_rows(summary)))
+    write_atomic(folder / "comparisons.csv", csv_text(_comparison_rows(summary)))
+    if summary.power_law is not None:
+        law = summary.power_law
+        expected = {str(n): each._asdict() for n, each in law.expected.items()}
+        found = {"scale": law.scale._asdict(), "exponent": law.exponent._asdict()}
+        write_json(folder / "study.json", content | {"power_law": found | {"expected": expected}})
+    return summary
+
+
+def read_study_json(folder: Path) -> dict[str, Any]:
+    """Read study.json.
+
+    Args:
+        folder: Of the study.
+
+    Raises:
+        DataError: If it is not there.
+    """
+    try:
+        return json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    except OSError:
+        raise DataError(f"{folder} is no study: no study.json") from None
+
+
+def power_law_sentence(law: PowerLaw) -> str:
+    """Say what more images would be expected to give.
+
+    Args:
+        law: As fitted.
+    """
+    expected = ", ".join(
+        f"{images:,} images {at.value:.1%} ({at.low:.1%} to {at.high:.1%})"
+        for images, at in law.expected.items()
+    )
+    return (
+        f"the test error falls like images^-{law.exponent.value:.2f} "
+        f"({law.exponent.low:.2f} to {law.exponent.high:.2f}); expected test accuracy with "
+        f"{expected}, if the line goes on without a floor"
+    )
+
+
+def _read_arm(name: str, done: Sequence[tuple[int, Record]]) -> Arm:
+    rows: list[ndarray] = []
+    ids: tuple[str, ...] = ()
+    for _, record in done:
+        predictions = record.predictions
+        at = np.flatnonzero(predictions.splits == "test")
+        own = tuple(predictions.ids[row] for row in at)
+        if ids and own != ids:
+            raise DataError(f"the runs of arm {name} were scored on different test images")
+        ids = own
+        rows.append((predictions.predicted == predictions.labels)[at].astype(np.float64))
+    correct = np.stack(rows)
+    seeds, records = zip(*done, strict=True)
+    return Arm(name, seeds, records, ids, correct, accuracy_interval(correct))
+
+
+def _compare(
+    arms: dict[str, Arm], pairs: Sequence[tuple[str, str]]
+) -> list[tuple[str, str, int, Comparison]]:
+    """Compare pairs on the seeds that both have."""
+    shared: list[tuple[str, str, int]] = []
+    values: list[tuple[ndarray, ndarray]] = []
+    for a, b in pairs:
+        common = sorted(set(arms[a].seeds) & set(arms[b].seeds))
+        if common:
+            rows = [[arms[n].seeds.index(seed) for seed in common] for n in (a, b)]
+            values.append((arms[a].correct[rows[0]], arms[b].correct[rows[1]]))
+            shared.append((a, b, len(common)))
+    results = compare_all(values)
+    return [(*place, result) for place, result in zip(shared, results, strict=True)]
+
+
+def _power_law(arms: Sequence[Arm]) -> PowerLaw | None:
+    images = [arm.train_images for arm in arms]
+    if len(set(images)) < 2:
+        return None
+    most = max(images)
+    return fit_power_law(images, [arm.correct for arm in arms], at=[2 * most, 4 * most])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def _summary_rows(summary: Summary) -> list[list[str]]:
+    rows = [
+        [
+            "arm", "seeds", "train_images", "train_accuracy", "val_accuracy", "test_accuracy",
+            "test_low", "test_high", "test_sd_over_seeds",
+        ]
+    ]  # fmt: skip
+    for arm in summary.arms:
+        numbers = [arm.mean("train"), arm.mean("val"), *arm.accuracy, arm.spread]
+        counts = [str(len(arm.seeds)), str(arm.train_images)]
+        rows.append([arm.name, *counts, *map(_number, numbers)])
+    return rows
+
+
+def _comparison_rows(summary: Summary) -> list[list[str]]:
+    rows = [
+        [
+            "arm", "compared_with", "seeds", "difference", "low", "high", "p", "p_holm", "test",
+            "verdict", "detectable", "discordant", "needed_seeds", "needed_images",
+        ]
+    ]  # fmt: skip
+    for a, b, seeds, c in summary.comparisons:
+        numbers = [_number(value) for value in (*c.difference, c.p, c.p_holm)]
+        needed = ["" if n is None else str(n) for n in (c.needed_seeds, c.needed_images)]
+        shares = [_number(c.detectable), _number(c.discordant)]
+        rows.append([a, b, str(seeds), *numbers, c.test, c.verdict, *shares, *needed])
+    return rows

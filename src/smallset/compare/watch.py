@@ -1,0 +1,169 @@
+"""Show a study while it runs: a live table on a terminal, a line per finished run elsewhere.
+
+What the runs have left on disk is all it reads, so it shows the same whichever way they run.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from smallset.compare.study import Job, Study
+from smallset.learn.record import Record
+
+MARKS = {
+    "done": ("●", "green"), "begun": ("◐", "yellow"), "new": ("○", "dim"), "failed": ("✗", "red"),
+}  # fmt: skip
+
+
+class Watch:
+    """Shows how far a study is.
+
+    Args:
+        study: The study.
+        console: Where to write.
+        workers: Runs at a time.
+        stages: Stages of each run, by arm; a run's epochs are counted over all of them.
+    """
+
+    def __init__(
+        self, study: Study, console: Console, *, workers: int, stages: dict[str, int]
+    ) -> None:
+        self.study = study
+        self.console = console
+        self.workers = workers
+        self.stages = stages
+        self.live: Live | None = None
+        self.ended = 0
+        self._results: dict[str, float] = {}
+
+    def __enter__(self) -> "Watch":
+        """Begin to show."""
+        self.console.print(self.plan(), highlight=False)
+        for job, origin in self.study.taken_over:
+            self.console.print(f"{job.name}: taken over from {origin}", markup=False)
+        if self.console.is_terminal:
+            # Reading the folders takes a moment, so not more often than this.
+            self.live = Live(
+                get_renderable=self.table, console=self.console, refresh_per_second=0.5
+            )
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Show the last state and end."""
+        if self.live is not None:
+            self.live.stop()
+
+    def ended_run(self, job: Job) -> None:
+        """Tell that a run ended.
+
+        Args:
+            job: The run.
+        """
+        self.ended += 1
+        if self.live is not None and job.error is None:
+            return
+        if job.error is not None:
+            last = job.error.strip().splitlines()[-1]
+            self.console.print(Text(f"failed  {job.name}: {last}", style="red"), soft_wrap=True)
+            return
+        done, total = self.study.count("done"), len(self.study.all_jobs)
+        left = self.seconds_left()
+        about = "" if left is None or done == total else f", about {duration(left)} left"
+        self.console.print(
+            f"done    {job.name}  test {self._test(job):.1%}  ({done} of {total}{about})",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+
+    def plan(self) -> str:
+        """Say what is to be done."""
+        study = self.study
+        total, done, begun = len(study.all_jobs), study.count("done"), study.count("begun")
+        lines = [
+            f"{study.spec.title}: {len(study.spec.arms)} arm(s) x {study.seeds} seed(s)"
+            + (f", and {len(study.before)} run(s) they start from" if study.before else ""),
+            f"{total} runs: {done} done, {begun} begun, {total - done - begun} to begin; "
+            f"{self.workers} at a time",
+        ]
+        if study.spec.takes and done < total:
+            lines.append(f"takes {study.spec.takes}")
+        left = self.seconds_left()
+        if left and done < total:
+            lines.append(f"about {duration(left)} left, by the epochs seen so far")
+        return "\n".join(lines)
+
+    def table(self) -> Table:
+        """Return the table of arms as it is now."""
+        table = Table(title=self.study.spec.title)
+        for name in ("arm", "runs", "epoch", "val", "test"):
+            table.add_column(name, justify="left" if name in ("arm", "runs") else "right")
+        groups = {arm: [j for j in self.study.jobs if j.arm == arm] for arm in self.study.spec.arms}
+        for job in self.study.before:
+            groups.setdefault(f"(before) {job.folder.parent.parent.name}/{job.arm}", []).append(job)
+        for arm, jobs in groups.items():
+            marks, epochs, val = Text(), "", ""
+            for job in jobs:
+                state, lines = self._progress(job)
+                marks.append(*MARKS[state])
+                if state == "begun" and lines:
+                    epochs = f"{len(lines)}/{self._epochs(job)}"
+                    accuracy = lines[-1]["val_accuracy"]
+                    val = "" if accuracy is None else f"{accuracy:.1%}"
+            tests = [self._test(job) for job in jobs if job.state == "done"]
+            table.add_row(arm, marks, epochs, val, f"{np.mean(tests):.1%}" if tests else "")
+        left = self.seconds_left()
+        table.caption = "" if left is None else f"about {duration(left)} left"
+        return table
+
+    def seconds_left(self) -> float | None:
+        """Estimate the time to the end from the epochs seen so far; None before there is one."""
+        speeds: dict[str, list[float]] = {}
+        todo: list[tuple[str, int]] = []
+        for job in self.study.all_jobs:
+            _, lines = self._progress(job)
+            speeds.setdefault(job.arm, []).extend(line["seconds"] for line in lines)
+            if job.state not in ("done", "failed"):
+                todo.append((job.arm, self._epochs(job) - len(lines)))
+        seen = [second for seconds in speeds.values() for second in seconds]
+        if not seen:
+            return None
+        mean = float(np.mean(seen))
+        each = {arm: float(np.mean(s)) if s else mean for arm, s in speeds.items()}
+        return sum(each[arm] * epochs for arm, epochs in todo) / self.workers
+
+    def _epochs(self, job: Job) -> int:
+        return job.config.epochs * self.stages.get(job.arm, 1)
+
+    def _progress(self, job: Job) -> tuple[str, list[dict[str, Any]]]:
+        try:
+            text = (job.folder / "epochs.jsonl").read_text(encoding="utf-8")
+        except OSError:
+            return job.state, []
+        lines = [json.loads(line) for line in text.splitlines()]
+        return ("begun" if job.state == "new" else job.state), lines
+
+    def _test(self, job: Job) -> float:
+        if job.name not in self._results or job.state != "done":
+            self._results[job.name] = Record(job.folder).result["test_accuracy"]
+        return self._results[job.name]
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it.
+
+    Args:
+        seconds: How long.
+
+    Example:
+        >>> duration(42), duration(600), duration(9000)
+        ('42 s', '10 min', '2 h 30 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

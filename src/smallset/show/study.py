@@ -1,0 +1,64 @@
+"""Draw the charts of a study from its summary."""
+
+import matplotlib as mpl
+import numpy as np
+
+from smallset.compare.summary import Summary
+from smallset.paths import make_folder
+from smallset.show.figures import save_figure
+from smallset.show.fonts import choose_fonts
+from smallset.show.study_plots import Point, accuracy_chart, arm_curves, arms_chart, forest_plot
+
+AXIS_NAMES = {
+    "images": "training images", "lr": "learning rate", "optim.momentum": "momentum",
+    "data.noise_rate": "share of wrong training labels", "optim.weight_decay": "weight decay",
+}  # fmt: skip
+
+
+def draw_study(summary: Summary) -> list[str]:
+    """Draw arms, comparisons, curves and the study's own charts into its figures folder.
+
+    Args:
+        summary: What the study found.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        RunError: If a figure cannot be written.
+    """
+    if not summary.arms:
+        return []
+    folder = make_folder(summary.folder / "figures")
+    title = summary.spec.title
+    arms = {arm.name: arm for arm in summary.arms}
+    texts = [*arms, title, *(label for chart in summary.spec.charts for label in chart.curves)]
+    figures = {}
+    with mpl.rc_context({"font.family": choose_fonts(texts).families, "font.size": 9}):
+        seeds = {a.name: (a.accuracy, a.correct.mean(axis=1).tolist()) for a in summary.arms}
+        figures["arms"] = arms_chart(seeds, title=title, num_images=summary.num_images)
+        if summary.comparisons:
+            pairs = [(a, b, c) for a, b, _, c in summary.comparisons]
+            figures["forest"] = forest_plot(pairs, title=title)
+        histories = {a.name: _even([r.history for r in a.records]) for a in summary.arms}
+        figures["curves"] = arm_curves(histories, title=title)
+        for chart in summary.spec.charts:
+            curves = {
+                label: [Point(arms[n].at(chart), arms[n].accuracy) for n in names if n in arms]
+                for label, names in chart.curves.items()
+            }
+            curves = {label: points for label, points in curves.items() if points}
+            if len({point.x for points in curves.values() for point in points}) > 1:
+                figures[chart.name] = accuracy_chart(
+                    curves, title=chart.title, x_label=AXIS_NAMES.get(chart.x, chart.x),
+                    log=chart.log,
+                )  # fmt: skip
+        for name, figure in figures.items():
+            save_figure(figure, folder / f"{name}.png")
+    return [f"{name}.png" for name in figures]
+
+
+def _even(histories: list[list[dict]]) -> list[list[dict]]:
+    """Cut the seeds' histories to one length; a stage that was added later would differ."""
+    shortest = int(np.min([len(history) for history in histories]))
+    return [history[:shortest] for history in histories]

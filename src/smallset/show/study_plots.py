@@ -1,0 +1,166 @@
+"""Charts of a study: arrays in, figure out. Nothing here reads files."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, PercentFormatter
+
+from smallset.compare.stats import Comparison, Interval
+from smallset.show.plots import CLASS_COLOURS
+
+VERDICT_COLOURS = {"better": "#0072B2", "worse": "#D55E00", "cannot tell": "#7F7F7F"}
+LINES = ("-", "--", ":", "-.")
+
+
+class Point(NamedTuple):
+    """One arm on a curve."""
+
+    x: float
+    accuracy: Interval
+
+
+def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes: Any = figure.subplots(1, columns, squeeze=False)[0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(color="0.92")
+        axis.set_axisbelow(True)
+    return figure, axes
+
+
+def arms_chart(
+    arms: Mapping[str, tuple[Interval, Sequence[float]]], *, title: str, num_images: int
+) -> Figure:
+    """Draw the test accuracy of every arm with its interval, and each seed as a dot.
+
+    Args:
+        arms: By name: the interval over images and seeds, and the accuracy of each seed.
+        title: Above the figure.
+        num_images: Test images.
+    """
+    figure, [axis] = _axes(8.2, 1.5 + 0.34 * len(arms))
+    for row, (interval, seeds) in enumerate(arms.values()):
+        axis.plot([interval.low, interval.high], [row, row], color="#0072B2", linewidth=2.2)
+        axis.plot(interval.value, row, "o", color="#0072B2", markersize=7)
+        axis.plot(seeds, [row + 0.24] * len(seeds), "|", color="0.35", markersize=6)
+        axis.annotate(
+            f"{interval.value:.1%}", (interval.high, row), xytext=(6, 0),
+            textcoords="offset points", va="center", fontsize=8,
+        )  # fmt: skip
+    axis.set_yticks(range(len(arms)), arms)
+    axis.set_ylim(len(arms) - 0.4, -0.6)
+    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axis.margins(x=0.12)
+    axis.set_xlabel(f"test accuracy on {num_images:,} images: mean, 95 % interval, and each seed")
+    axis.set_title(title, fontsize=11)
+    return figure
+
+
+def forest_plot(comparisons: Sequence[tuple[str, str, Comparison]], *, title: str) -> Figure:
+    """Draw paired differences with their intervals; right of 0 the first of the two is better.
+
+    Args:
+        comparisons: Arm, what it is compared with, and what came out.
+        title: Above the figure.
+    """
+    figure, [axis] = _axes(9.4, 1.7 + 0.36 * len(comparisons))
+    axis.axvline(0, color="0.4", linewidth=1)
+    for row, (_, _, c) in enumerate(comparisons):
+        points = Interval(*(100 * value for value in c.difference))
+        colour = VERDICT_COLOURS[c.verdict]
+        shown = 100 * c.detectable
+        axis.barh(row, 2 * shown, left=-shown, height=0.62, color="0.93", zorder=0)
+        axis.plot([points.low, points.high], [row, row], color=colour, linewidth=2.2)
+        axis.plot(points.value, row, "o", color=colour, markersize=7)
+        axis.text(
+            1.02, row, f"{points.value:+.1f}  {c.verdict}", color=colour, va="center", fontsize=9,
+            transform=axis.get_yaxis_transform(),
+        )  # fmt: skip
+    axis.set_yticks(range(len(comparisons)), [f"{a}  against  {b}" for a, b, _ in comparisons])
+    axis.set_ylim(len(comparisons) - 0.4, -0.6)
+    axis.margins(x=0.06)
+    axis.set_xlabel(
+        "difference in test accuracy, points, with 95 % interval (grey: too small to be found)"
+    )
+    axis.set_title(title, fontsize=11)
+    return figure
+
+
+def accuracy_chart(
+    curves: Mapping[str, Sequence[Point]], *, title: str, x_label: str, log: bool
+) -> Figure:
+    """Draw test accuracy against a number the arms differ in, one curve per label.
+
+    Args:
+        curves: Points by label.
+        title: Above the figure.
+        x_label: What the number is.
+        log: Logarithmic axis.
+    """
+    figure, [axis] = _axes(7.4, 4.6)
+    places = sorted({point.x for points in curves.values() for point in points})
+    # Curves stand a little beside each other, so that their intervals can be told apart.
+    step = 0.012 * (np.log(places[-1] / places[0]) if log else places[-1] - places[0])
+    for number, (label, points) in enumerate(curves.items()):
+        ordered = sorted(points)
+        shift = (number - (len(curves) - 1) / 2) * step
+        xs = [p.x * np.exp(shift) if log else p.x + shift for p in ordered]
+        values = np.array([p.accuracy for p in ordered])
+        axis.errorbar(
+            xs, values[:, 0], yerr=[values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]],
+            marker="o", capsize=3, linewidth=1.6, label=label,
+            color=CLASS_COLOURS[number % len(CLASS_COLOURS)],
+            linestyle=LINES[number // len(CLASS_COLOURS) % len(LINES)],
+        )  # fmt: skip
+    if log:
+        axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_xticks(places, [f"{place:,g}" for place in places])
+    axis.minorticks_off()
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axis.set(xlabel=x_label, ylabel="test accuracy, 95 % interval")
+    axis.set_title(title, fontsize=11)
+    if len(curves) > 1:
+        axis.legend(frameon=False)
+    return figure
+
+
+def arm_curves(arms: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], *, title: str) -> Figure:
+    """Draw the accuracy of every arm per epoch, train and val; lines are means over seeds.
+
+    Losses of different kinds have different units, so they are not drawn here.
+
+    Args:
+        arms: By name, the lines of epochs.jsonl of each seed.
+        title: Above the figure.
+    """
+    has_val = any(
+        line["val_accuracy"] is not None for runs in arms.values() for r in runs for line in r
+    )
+    splits = ("train", "val") if has_val else ("train",)
+    figure, axes = _axes(5.2 * len(splits) + 2.6, 4.8, len(splits))
+    for axis, split in zip(axes, splits, strict=True):
+        for number, (name, runs) in enumerate(arms.items()):
+            values = [[line[f"{split}_accuracy"] for line in run] for run in runs]
+            if any(value is None for run in values for value in run):
+                continue
+            table = np.array(values, dtype=float)
+            colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
+            style = LINES[number // len(CLASS_COLOURS) % len(LINES)]
+            axis.plot(table.mean(axis=0), color=colour, linestyle=style, label=name)
+            if len(table) > 1:
+                epochs = np.arange(table.shape[1])
+                low, high = table.min(axis=0), table.max(axis=0)
+                axis.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.set(xlabel="epoch, stage after stage", ylim=(0, 1.02))
+        axis.set_title(f"{split}: mean and range of the seeds", fontsize=10)
+    axes[0].set_ylabel("share of images right")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=11)
+    return figure

@@ -85,7 +85,7 @@ def test_runs_on_one_backbone_get_the_numbers_they_get_alone(split_folders, tmp_
     for n, (config, _) in enumerate(jobs):
         alone = train_run(split_folders, config, tmp_path / f"alone{n}")
         same_numbers(together[n], alone)
-        assert alone.config["digest"] == together[n].config["digest"] == plans[n].digest
+        assert alone.config["digest"] == plans[n].digest
 
 
 def test_what_differs_in_more_than_rate_and_seed_trains_apart(split_folders, jobs, tiny):

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from smallset.compare.execute import Draw, Outcome, Task
 from smallset.compare.spec import StudySpec, read_study
@@ -69,16 +69,8 @@ class Study:
         return sum(job.state == state for job in self.all_jobs)
 
 
-class Execute(Protocol):
-    """Runs tasks; `smallset.compare.execute.execute` with its choices made."""
-
-    def __call__(self, tasks: Sequence[Task]) -> Iterator[list[Outcome]]:
-        """Yield how the runs of each task ended.
-
-        Args:
-            tasks: The tasks.
-        """
-        ...
+Execute = Callable[[Sequence[Task]], Iterator[list[Outcome]]]
+"""Runs tasks and yields how the runs of each ended: `execute` with its choices made."""
 
 
 def plan_study(

@@ -158,7 +158,9 @@ def shares_backbone(plan: Plan) -> str | None:
         return None
     if not _has_linear_head(config.model, config.image_size):
         return None
-    free = {"seed", "lr", "optim", "figures"}
+    # The fingerprint holds what the seeds of the data chose.
+    of_data = {"noise_seed": True, "subset_seed": True}
+    free: Any = {"seed": True, "lr": True, "optim": True, "figures": True, "data": of_data}
     optim = config.optim.model_dump(include={"name", "grad_clip"})
     same = [features, optim, config.model_dump(mode="json", exclude=free)]
     return json.dumps([*same, plan.described["data"]["fingerprint"]])

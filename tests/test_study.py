@@ -95,7 +95,8 @@ def test_a_study_leaves_tables_charts_and_a_record_per_arm_and_seed(split_folder
 
 
 def test_the_way_and_the_order_change_no_byte_of_the_summary(split_folders, tmp_path, rates):
-    serial, processes = tmp_path / "serial", tmp_path / "processes"
+    # In two folders: a study beside it with the same runs would be taken over, not trained again.
+    serial, processes = tmp_path / "one/serial", tmp_path / "two/processes"
     smallset.study(rates, split_folders, out=serial, execute_by="serial")
     smallset.study(
         rates,
@@ -162,8 +163,8 @@ def test_a_study_killed_in_the_middle_goes_on_and_repeats_no_finished_run(
     assert {p: p.stat().st_size for p in out.glob("*/*/epochs.jsonl")} == sizes
     smallset.study(rates, split_folders, out=out, execute_by="serial")
     assert all(p.stat().st_mtime_ns == t for p, t in done.items())
-    smallset.study(rates, split_folders, out=tmp_path / "whole", execute_by="serial")
-    assert tables(out) == tables(tmp_path / "whole")
+    smallset.study(rates, split_folders, out=tmp_path / "other/whole", execute_by="serial")
+    assert tables(out) == tables(tmp_path / "other/whole")
     assert not [p for p in out.rglob("*") if p.name.startswith((".", "checkpoint"))]
 
 

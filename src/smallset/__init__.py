@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from smallset.errors import ConfigError, DataError, RunError, SmallsetError
 
 if TYPE_CHECKING:
-    from smallset.api import check, study, train
+    from smallset.api import check, study, train, tune
     from smallset.compare.summary import Summary
     from smallset.config import RunConfig
     from smallset.learn.record import Record
@@ -26,6 +26,7 @@ __all__ = [
     "check",
     "study",
     "train",
+    "tune",
 ]
 
 _HOME = {
@@ -35,6 +36,7 @@ _HOME = {
     "check": "smallset.api",
     "study": "smallset.api",
     "train": "smallset.api",
+    "tune": "smallset.api",
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from smallset.compare.execute import Way, default_workers, execute
 from smallset.compare.study import Accountant, plan_study, run_study
 from smallset.compare.summary import Summary, summarise
+from smallset.compare.tune import Trial, Tuned
 from smallset.compare.watch import Watch
 from smallset.config import FigureConfig, RunConfig
 from smallset.data.cache import load_pixels
@@ -133,6 +134,62 @@ def study(
     summary = summarise(planned.folder, all_pairs=all_pairs)
     draw_study(summary)
     return summary
+
+
+def tune(
+    data: str | Path,
+    config: RunConfig | None = None,
+    *,
+    out: str | Path,
+    search: Mapping[str, str] | None = None,
+    trials: int = 30,
+    seeds: int = 2,
+    console: Any = None,
+) -> Tuned:
+    """Search settings by their accuracy on val; test is never scored.
+
+    Args:
+        data: As in `train`; needs a val split.
+        config: Where the search starts; None takes the defaults.
+        out: Folder of the search. It gets trials.csv, best.toml (settings for `train`) and
+            compare.toml (a study that compares the winner with the start).
+        search: Where each setting is looked for: "low:high", "low:high:log" or "a,b,c" by dotted
+            name; None takes learning rate x weight decay.
+        trials: How many to make.
+        seeds: Runs per trial.
+        console: A rich console to show progress on; None says nothing.
+
+    Raises:
+        ConfigError: If Optuna is missing, or a setting does not fit.
+        DataError: If the data is not fit for training, or has no val images.
+        RunError: If the folder holds another search, or every trial diverged.
+    """
+    from smallset.compare.tune import DEFAULT_SEARCH
+    from smallset.compare.tune import tune as run_search
+    from smallset.show.study import draw_search
+
+    search = search or DEFAULT_SEARCH
+    reporter = Reporter() if console is None else ConsoleReporter(console)
+
+    def told(trial: Trial) -> None:
+        values = "  ".join(f"{name} {_short(value)}" for name, value in trial.settings.items())
+        score = "" if trial.val_accuracy is None else f"val {trial.val_accuracy:.1%}  "
+        if console is not None:
+            console.print(
+                f"trial {trial.number + 1} of {trials}: {score}{trial.state} after "
+                f"{trial.epochs} epochs  {values}", highlight=False, markup=False, soft_wrap=True,
+            )  # fmt: skip
+
+    tuned = run_search(
+        data, config or RunConfig(), Path(out).expanduser(), search=search, trials=trials,
+        seeds=seeds, on_trial=told, note=reporter.note,
+    )  # fmt: skip
+    draw_search(tuned, search)
+    return tuned
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def draw_record(record: Record, config: FigureConfig) -> None:

@@ -202,6 +202,57 @@ def study(
 
 
 @app.command()
+def tune(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="TUNE", help="Folder of the search.")],
+    model: Annotated[str | None, typer.Option(help="Name; see `smallset models`.")] = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=SPACE",
+            help="Such as lr=1e-3:0.3:log or batches.size=16,32; default: rate x weight decay.",
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=2, help="How many.")] = 30,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per trial.")] = 2,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    compare: Annotated[
+        bool, typer.Option(help="At the end, compare the winner with the start, 5 seeds each.")
+    ] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Search settings on val, write the winner, and compare it with the start on test.
+
+    The same command goes on where a stopped search was.
+    """
+    from smallset import api
+
+    _keep_memory()
+    settings = _settings(config, sets, {"model": model})
+    console = _console()
+    try:
+        tuned = api.tune(
+            data, settings, out=out, search=_assignments(search, "--search"), trials=trials,
+            seeds=seeds, console=None if quiet else console,
+        )  # fmt: skip
+        values = ", ".join(f"{name} = {value}" for name, value in tuned.best.settings.items())
+        print(f"best on val: {tuned.best.val_accuracy:.1%} with {values}")
+        print(f"settings: {out / 'best.toml'}    (smallset train DATA --config ... --out RUN)")
+        for figure in sorted((out / "figures").glob("*.png")):
+            print(f"figure:   {figure}")
+        if not compare:
+            print(f"study:    {out / 'compare.toml'}    (smallset study ... --data DATA)")
+            return
+        summary = api.study(
+            str(out / "compare.toml"), data, out=out / "compare", console=None if quiet else console
+        )
+    except KeyboardInterrupt:
+        raise RunError("stopped; the same command goes on after the last finished trial") from None
+    _print_summary(summary, console)
+
+
+@app.command()
 def models(
     name: Annotated[str | None, typer.Argument(help="Model whose layers to print.")] = None,
     num_classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 35,
@@ -323,7 +374,8 @@ def _print_summary(summary: Any, console: Any) -> None:
             table.add_row(
                 _plain(f"{a}\nagainst {b}"), f"{value:+.1f}\n({low:+.1f} to {high:+.1f})",
                 f"{c.p_holm:.2g}", c.verdict,
-                f"{100 * c.detectable:.1f} points or more\n{' or '.join(needed)}".rstrip(),
+                f"{100 * c.detectable:.1f} points or more\n{' or '.join(needed)}".rstrip()
+                if c.discordant else "right about the same images",
             )  # fmt: skip
         console.print(table)
     for note in summary.notes():
@@ -368,14 +420,14 @@ def _settings(config: Path | None, sets: list[str] | None, flags: dict[str, Any]
     return override(read_config(config) if config else RunConfig(), given | _assignments(sets))
 
 
-def _assignments(sets: list[str] | None) -> dict[str, str]:
+def _assignments(sets: list[str] | None, flag: str = "--set") -> dict[str, str]:
     from smallset.errors import ConfigError
 
     given: dict[str, str] = {}
     for text in sets or []:
         key, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--set takes KEY=VALUE, got {text!r}")
+            raise ConfigError(f"{flag} takes KEY=VALUE, got {text!r}")
         given[key.strip()] = value.strip()
     return given
 

@@ -92,7 +92,7 @@ def train_runs(
     for record in records:
         _refuse_overwriting(record, resume)
     threads = jobs[0][0].compute.threads
-    with contextlib.closing(listening), _torch_as_it_was(threads), contextlib.ExitStack() as stack:
+    with contextlib.closing(listening), torch_as_it_was(threads), contextlib.ExitStack() as stack:
         planner = Planner(data, listening)
         plans = [planner.plan(config) for config, _ in jobs]
         to_train: list[tuple[Plan, Record]] = []
@@ -103,12 +103,7 @@ def train_runs(
                 to_train.append((plan, record))
         runs: list[Run] = []
         for plan, record in to_train:
-            if runs:
-                model = _other_head(runs[0].model, plan)
-            else:
-                model = _build(plan)
-                _try_model(model, plan)
-                check_batches(plan, listening)
+            model = _other_head(runs[0].model, plan) if runs else _build(plan, listening)
             folder = make_folder(record.folder)
             write_json(folder / "config.json", plan.described)
             scratch = stack.enter_context(
@@ -126,8 +121,12 @@ def train_runs(
 
 
 @contextlib.contextmanager
-def _torch_as_it_was(threads: int | None) -> Iterator[None]:
-    """Leave torch's random state and number of threads as they were."""
+def torch_as_it_was(threads: int | None) -> Iterator[None]:
+    """Leave torch's random state and number of threads as they were.
+
+    Args:
+        threads: To use in between; None changes nothing.
+    """
     before = torch.get_num_threads()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         if threads is not None:
@@ -138,7 +137,22 @@ def _torch_as_it_was(threads: int | None) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _build(plan: Plan) -> Classifier:
+def build_run(plan: Plan, folder: Path, reporter: Reporter, scratch: Path) -> Run:
+    """Return a run that has not begun; nothing is written.
+
+    Args:
+        plan: What it will be.
+        folder: Where its epochs and checkpoints go.
+        reporter: Told of progress.
+        scratch: Folder for features of weights that only this run has.
+
+    Raises:
+        ConfigError: If the model cannot take the images, or the batches do not fit the loss.
+    """
+    return Run(plan, _build(plan, reporter), folder, reporter, scratch, {})
+
+
+def _build(plan: Plan, reporter: Reporter) -> Classifier:
     config = plan.config
     assert config.image_size is not None
     model = build_model(
@@ -149,6 +163,8 @@ def _build(plan: Plan) -> Classifier:
     )  # fmt: skip
     if plan.start is not None:
         model.load_state_dict(load_file(plan.start))
+    _try_model(model, plan)
+    check_batches(plan, reporter)
     return model
 
 

@@ -1,13 +1,23 @@
 """Draw the charts of a study from its summary."""
 
+from collections.abc import Mapping
+
 import matplotlib as mpl
 import numpy as np
 
 from smallset.compare.summary import Summary
+from smallset.compare.tune import Tuned, parse_space
 from smallset.paths import make_folder
 from smallset.show.figures import save_figure
 from smallset.show.fonts import choose_fonts
-from smallset.show.study_plots import Point, accuracy_chart, arm_curves, arms_chart, forest_plot
+from smallset.show.study_plots import (
+    Point,
+    accuracy_chart,
+    arm_curves,
+    arms_chart,
+    forest_plot,
+    search_chart,
+)
 
 AXIS_NAMES = {
     "images": "training images", "lr": "learning rate", "optim.momentum": "momentum",
@@ -62,3 +72,42 @@ def _even(histories: list[list[dict]]) -> list[list[dict]]:
     """Cut the seeds' histories to one length; a stage that was added later would differ."""
     shortest = int(np.min([len(history) for history in histories]))
     return [history[:shortest] for history in histories]
+
+
+def draw_search(tuned: Tuned, search: Mapping[str, str]) -> list[str]:
+    """Draw the trials of a search over the first two numbers that it varied.
+
+    Args:
+        tuned: What the search found.
+        search: Space of each setting.
+
+    Returns:
+        The names of the files; none where fewer than two numbers were varied.
+
+    Raises:
+        RunError: If the figure cannot be written.
+    """
+    spaces = {name: parse_space(text) for name, text in search.items()}
+    names = [name for name, space in spaces.items() if not space.choices][:2]
+    if len(names) < 2:
+        return []
+    shown = [trial for trial in tuned.trials if trial.val_accuracy is not None]
+    # The start may lie at 0, which a logarithmic axis has not: it stands at the edge then.
+    least = [spaces[name].low for name in names]
+    rows = [
+        (
+            max(float(trial.settings[names[0]]), least[0]),
+            max(float(trial.settings[names[1]]), least[1]),
+            trial.val_accuracy or 0.0,
+            trial.state == "complete",
+        )
+        for trial in shown
+    ]
+    figure = search_chart(
+        rows, names=(AXIS_NAMES.get(names[0], names[0]), AXIS_NAMES.get(names[1], names[1])),
+        log=(spaces[names[0]].log, spaces[names[1]].log),
+        best=[t.number for t in shown].index(tuned.best.number),
+        title=f"{len(tuned.trials)} trials",
+    )  # fmt: skip
+    save_figure(figure, make_folder(tuned.folder / "figures") / "search.png")
+    return ["search.png"]

@@ -164,3 +164,46 @@ def arm_curves(arms: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], *, tit
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=11)
     return figure
+
+
+def search_chart(
+    trials: Sequence[tuple[float, float, float, bool]],
+    *,
+    names: tuple[str, str],
+    log: tuple[bool, bool],
+    best: int,
+    title: str,
+) -> Figure:
+    """Draw a search over two numbers: each trial a dot, coloured by its accuracy on val.
+
+    Args:
+        trials: Value of the first and the second number, accuracy on val, and whether the trial
+            came to its end (those that were stopped early are drawn small).
+        names: What the two numbers are.
+        log: Logarithmic axes.
+        best: Position of the best trial.
+        title: Above the figure.
+    """
+    figure, [axis] = _axes(7.0, 4.8)
+    whole = np.array([complete for *_, complete in trials])
+    xs, ys, accuracies = np.array([trial[:3] for trial in trials]).T
+    limits = {"vmin": accuracies.min(), "vmax": accuracies.max(), "cmap": "viridis"}
+    for chosen, size, label in ((~whole, 28, "stopped early"), (whole, 90, "trained to the end")):
+        points = axis.scatter(
+            xs[chosen], ys[chosen], c=accuracies[chosen], s=size, edgecolors="white",
+            linewidths=0.5, label=label, **limits,
+        )  # fmt: skip
+    axis.scatter(
+        xs[best], ys[best], s=260, facecolors="none", edgecolors="#D55E00", linewidths=2,
+        label=f"best: {accuracies[best]:.1%}",
+    )  # fmt: skip
+    if log[0]:
+        axis.set_xscale("log")
+    if log[1]:
+        axis.set_yscale("log")
+    axis.set(xlabel=names[0], ylabel=names[1])
+    axis.set_title(title, fontsize=11)
+    bar = figure.colorbar(points, ax=axis, format=PercentFormatter(1))
+    bar.set_label("accuracy on val, mean over seeds")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,84 @@
+"""Every built-in study, run from the command line on a small generated set, two seeds each."""
+
+import csv
+import json
+import shutil
+import sys
+
+import pytest
+import torch
+from torchvision import models as zoo
+
+from smallset.cli import main
+from smallset.compare.spec import built_in_studies
+
+DATA = "sample:shapes,scale=0.04,size=32"
+SETTINGS = [
+    "image_size=32", "epochs=1", "schedule.milestones=[1]", "figures.tsne=false", "batches.size=16",
+]  # fmt: skip
+
+
+def call(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["smallset", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    out, err = capsys.readouterr()
+    assert not stop.value.code, err
+    return out
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One folder for all studies, so that those that start from others find them."""
+    folder = tmp_path_factory.mktemp("runs")
+    yield folder
+    shutil.rmtree(folder)  # VGG16's weights are half a gigabyte a run
+
+
+@pytest.fixture(scope="module")
+def weight_files(tmp_path_factory):
+    """Random networks in torchvision's layout: the real ones cannot be had everywhere."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name in ("resnet18", "vgg16"):
+        torch.manual_seed(0)
+        torch.save(zoo.get_model(name, weights=None).state_dict(), folder / f"{name}.pth")
+    yield folder
+    shutil.rmtree(folder)
+
+
+# `models` first: others start from its runs, or are the same.
+ORDER = ["models", *sorted(set(built_in_studies()) - {"models"})]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ORDER)
+def test_a_built_in_study_runs_from_the_command_line(
+    name, runs, weight_files, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("SMALLSET_CACHE", str(runs / "cache"))
+    if name in ("models", "features"):
+        for model in ("resnet18", "vgg16"):
+            file = weight_files / f"{model}.pth"
+            call(monkeypatch, capsys, "weights", "import", file, "--model", model)
+    sets = [part for setting in SETTINGS for part in ("--set", setting)]
+    command = ["study", name, "--data", DATA, "--out", runs / name, "--seeds", "2", *sets]
+    out = call(monkeypatch, capsys, *command)
+    spec = built_in_studies()[name]
+    with (runs / name / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["arm"], row["seeds"]) for row in rows] == [(arm, "2") for arm in spec.arms]
+    states = json.loads((runs / name / "study.json").read_text())["runs"]
+    assert {run["state"] for run in states} == {"done"}
+    with (runs / name / "comparisons.csv").open() as file:
+        pairs = [(row["arm"], row["compared_with"]) for row in csv.DictReader(file)]
+    assert pairs == list(spec.pairs)
+    charts = {chart.name for chart in spec.charts}
+    figures = {p.stem for p in (runs / name / "figures").iterdir()}
+    assert figures >= {"arms", "curves"} | charts | ({"forest"} if spec.pairs else set())
+    for figure in figures:
+        assert f"figures/{figure}.png" in out
+    if name == "features":  # the same runs as those of `models`, taken over and drawn anew
+        assert "taken over from" in out
+        assert (runs / "features/resnet18-224/seed-1/figures/pca.png").exists()
+    # Once more: nothing is left to do.
+    assert f"{len(states)} done, 0 begun, 0 to begin" in call(monkeypatch, capsys, *command)

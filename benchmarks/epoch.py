@@ -105,7 +105,7 @@ class Ours:
         from smallset.learn.train import train_step
 
         bfloat16 = self.precision == "bfloat16"
-        train_step(self.model, _objective, [self.optimizer], images, labels, bfloat16=bfloat16)
+        train_step(self.model, _objective, self.optimizer, images, labels, bfloat16=bfloat16)
 
     def limit(self, steps: int) -> float:
         began = time.perf_counter()

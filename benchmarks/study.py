@@ -6,8 +6,8 @@ Each side is a whole study, from planning to charts, into a fresh folder:
 
 - processes: as many runs at a time as there are processors, one thread each (the default)
 - threads:   one run after the other in one process, with all the threads
-- with --weights: 24 classifiers (8 rates x 3 seeds) against one, on squeezenet1_1 at 224 px, the
-  decoded images cached, the features not; then again with the features cached
+- with --weights, instead: 24 classifiers (8 rates x 3 seeds) against one, on squeezenet1_1 at
+  224 px, the decoded images cached, the features not; then again with the features cached
 
 The sides take turns, round by round; ratios are of the medians, their spread that of the rounds.
 """
@@ -87,12 +87,12 @@ def main() -> None:
         "threads": {"execute_by": "serial", "settings": {"compute.threads": cores}},
         "processes": {"execute_by": "processes"},
     }
-    for number in range(arguments.rounds):
+    for number in range(0 if arguments.weights else arguments.rounds):
         for name in list(sides)[:: 1 if number % 2 else -1]:
             seconds = timed_study(eight, arguments.data, **sides[name])
             times.setdefault(name, []).append(seconds)
-    report(times, "threads", "processes")
-
+    if times:
+        report(times, "threads", "processes")
     if arguments.weights:
         rates = [0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3]
         one, many = frozen(arguments.weights, rates[:1], 1), frozen(arguments.weights, rates, 3)

@@ -7,6 +7,7 @@ from torch import nn
 
 from smallset.config import override
 from smallset.errors import RunError
+from smallset.learn import stages
 from smallset.learn.plan import Planner, shares_backbone
 from smallset.learn.progress import Reporter
 from smallset.learn.run import train_run, train_runs
@@ -86,6 +87,27 @@ def test_runs_on_one_backbone_get_the_numbers_they_get_alone(split_folders, tmp_
         alone = train_run(split_folders, config, tmp_path / f"alone{n}")
         same_numbers(together[n], alone)
         assert alone.config["digest"] == plans[n].digest
+
+
+def test_runs_that_were_stopped_together_go_on_with_the_same_numbers(
+    split_folders, tmp_path, jobs, monkeypatch
+):
+    original, saved = stages.save_checkpoint, []
+
+    def stop(*args):
+        original(*args)
+        saved.append(args)
+        if len(saved) == 3 + 2:  # the first epoch of all three, the second of two of them
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "CHECKPOINT_SECONDS", 0)
+        patch.setattr(stages, "save_checkpoint", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_runs(split_folders, jobs)
+    resumed = train_runs(split_folders, jobs, resume=True)
+    for n, (config, _) in enumerate(jobs):
+        same_numbers(resumed[n], train_run(split_folders, config, tmp_path / f"alone{n}"))
 
 
 def test_what_differs_in_more_than_rate_and_seed_trains_apart(split_folders, jobs, tiny):

@@ -32,7 +32,7 @@ def test_memorises_sixteen_random_images(bfloat16):
     model = toy()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     steps = [
-        train_step(model, cross_entropy, [optimizer], IMAGES, LABELS, bfloat16=bfloat16)
+        train_step(model, cross_entropy, optimizer, IMAGES, LABELS, bfloat16=bfloat16)
         for _ in range(60)
     ]
     assert steps[-1].num_correct == 16
@@ -47,13 +47,13 @@ def test_the_loss_sees_float32_when_the_forward_pass_is_bfloat16():
 
     model = toy()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    train_step(model, recording, [optimizer], IMAGES, LABELS, bfloat16=True)
+    train_step(model, recording, optimizer, IMAGES, LABELS, bfloat16=True)
     assert seen == [torch.float32, torch.float32]
 
 
 def test_one_step_is_one_update():
     model, reference = toy(), toy()
-    train_step(model, cross_entropy, [torch.optim.SGD(model.parameters(), lr=0.1)], IMAGES, LABELS)
+    train_step(model, cross_entropy, torch.optim.SGD(model.parameters(), lr=0.1), IMAGES, LABELS)
     cross_entropy(reference(IMAGES), LABELS).backward()
     torch.optim.SGD(reference.parameters(), lr=0.1).step()
     torch.testing.assert_close(model.state_dict(), reference.state_dict())
@@ -63,7 +63,7 @@ def test_the_gradient_is_clipped_to_its_largest_norm():
     model = toy()
     before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    train_step(model, cross_entropy, [optimizer], IMAGES, LABELS, grad_clip=1e-3)
+    train_step(model, cross_entropy, optimizer, IMAGES, LABELS, grad_clip=1e-3)
     moved = nn.utils.parameters_to_vector(model.parameters()) - before
     assert float(moved.detach().norm()) == pytest.approx(1e-3, rel=1e-3)
 
@@ -82,7 +82,7 @@ def run(model, part, epochs=3, schedule=lambda time: 1.0, lr=0.1, **options):
     optimizer = torch.optim.SGD(part.parameters(), lr=lr)
     source = vectors()
     epochs = fit(
-        model, [part], source, halves, cross_entropy, [optimizer], schedule,
+        model, [part], source, halves, cross_entropy, optimizer, schedule,
         epochs=range(epochs), **options,
     )  # fmt: skip
     return [lane for [lane] in epochs]

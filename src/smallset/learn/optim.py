@@ -1,7 +1,8 @@
 """The optimizer, and the learning rate as a function of time."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,6 +32,24 @@ def build_optimizer(
         nesterov=config.nesterov,
         weight_decay=config.weight_decay,
     )
+
+
+def side_by_side(optimizers: Sequence[torch.optim.Optimizer]) -> torch.optim.Optimizer:
+    """Return one optimizer with the parameters of several, each with its own numbers as a group.
+
+    The state of a parameter is one object in both, so each of `optimizers` can still be saved.
+
+    Args:
+        optimizers: Of one kind, with one group of parameters each.
+    """
+    if len(optimizers) == 1:
+        return optimizers[0]
+    kind: Any = type(optimizers[0])
+    together = kind([group for each in optimizers for group in each.param_groups])
+    for each in optimizers:
+        for parameter in each.param_groups[0]["params"]:
+            each.state[parameter] = together.state[parameter] = each.state[parameter]
+    return together
 
 
 def build_schedule(config: ScheduleConfig, epochs: int) -> Schedule:

@@ -173,9 +173,9 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
         predictions: One row per scored image.
     """
     names = predictions.classes
+    labels = (predictions.labels, predictions.given_labels, predictions.predicted)
     rows: list[list[Any]] = [[*PREDICTION_COLUMNS, *(f"p_{name}" for name in names)]]
     for row, name in enumerate(predictions.ids):
-        labels = (predictions.labels, predictions.given_labels, predictions.predicted)
         rows.append(
             [
                 name,
@@ -183,7 +183,7 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
                 str(predictions.splits[row]),
                 *(names[each[row]] for each in labels),
                 # Nine digits bring a float32 back exactly.
-                *(f"{p:.9g}" for p in predictions.probs[row]),
+                *(f"{p:.9g}" for p in predictions.probs[row].tolist()),
             ]
         )
     write_atomic(folder / "predictions.csv", csv_text(rows))

@@ -23,7 +23,7 @@ from smallset.learn.checkpoint import (
     save_checkpoint,
 )
 from smallset.learn.features import compute_features
-from smallset.learn.optim import build_optimizer, build_schedule
+from smallset.learn.optim import build_optimizer, build_schedule, side_by_side
 from smallset.learn.plan import Plan, stages_of
 from smallset.learn.progress import Reporter
 from smallset.learn.record import Predictions, write_history
@@ -290,6 +290,7 @@ def _train_stage(runs: Sequence[Run], number: int, start: int) -> Iterator[None]
     first = runs[0]
     config, epochs, stage = first.config, first.config.epochs, first.stages[number]
     optimizers = [run.begin_stage(number, start) for run in runs]
+    optimizer = side_by_side(optimizers)
     trained: list[nn.Module] = [_part(run.model, stage.trains) for run in runs]
     cached = stage.trains == "classifier" and not config.augment.is_on
     source = first.source("train", cached=cached, stage=number)
@@ -303,7 +304,7 @@ def _train_stage(runs: Sequence[Run], number: int, start: int) -> Iterator[None]
     if isinstance(source, FeatureSource) and source.is_flat and is_stackable(trained[0]):
         model = heads = StackedHead(trained)
         objective = per_lane(objective)
-        plan = lambda epoch: _side_by_side([r.batches(number, epoch) for r in runs])  # noqa: E731
+        plan = lambda epoch: _stacked([r.batches(number, epoch) for r in runs])  # noqa: E731
         seed_epoch = lambda epoch: heads.seed(  # noqa: E731
             [run.dropout_seed(number, epoch) for run in runs]
         )
@@ -313,7 +314,7 @@ def _train_stage(runs: Sequence[Run], number: int, start: int) -> Iterator[None]
     first.reporter.start_stage(name, first=start, epochs=epochs)
     began = saved = time.perf_counter()
     for results in fit(
-        model, trained, source, plan, objective, optimizers,
+        model, trained, source, plan, objective, optimizer,
         build_schedule(config.schedule, epochs),
         epochs=range(start, epochs), val=val,
         grad_clip=config.optim.grad_clip, bfloat16=first.bfloat16,
@@ -323,11 +324,11 @@ def _train_stage(runs: Sequence[Run], number: int, start: int) -> Iterator[None]
         is_last = results[0].epoch + 1 == epochs
         save = len(runs) == 1 or is_last or now - saved > CHECKPOINT_SECONDS
         saved = now if save else saved
-        for run, result, optimizer in zip(runs, results, optimizers, strict=True):
+        for run, result, own in zip(runs, results, optimizers, strict=True):
             if result.broken and run.error is None:
                 run.error = RunError(result.broken)
             if run.error is None:
-                run.after_epoch(number, result, optimizer, now - began, save=save)
+                run.after_epoch(number, result, own, now - began, save=save)
         first.reporter.epoch(results[0], now - began)
         if all(run.error is not None for run in runs):
             return
@@ -335,7 +336,7 @@ def _train_stage(runs: Sequence[Run], number: int, start: int) -> Iterator[None]
         began = time.perf_counter()
 
 
-def _side_by_side(plans: Sequence[Sequence[Rows]]) -> list[ndarray]:
+def _stacked(plans: Sequence[Sequence[Rows]]) -> list[ndarray]:
     return [np.stack(batches) for batches in zip(*plans, strict=True)]
 
 

@@ -76,7 +76,7 @@ class EpochResult:
 def train_step(
     model: Callable[[Tensor], Output],
     objective: Objective,
-    optimizers: Sequence[torch.optim.Optimizer],
+    optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Int[Tensor, "*lanes batch"],
     *,
@@ -91,10 +91,10 @@ def train_step(
     Args:
         model: Maps inputs to an `Output`.
         objective: What to minimise.
-        optimizers: Hold the parameters to change, one per lane.
+        optimizer: Holds the parameters to change, one group per lane.
         images: Normalised images, or features where `model` starts from them.
         labels: Class indices in [0, classes).
-        grad_clip: Largest allowed L2 norm of the whole gradient; None for no limit.
+        grad_clip: Largest allowed L2 norm of a lane's whole gradient; None for no limit.
         bfloat16: Run the forward pass in bfloat16; weights, loss and optimizer stay in float32.
 
     Returns:
@@ -103,14 +103,12 @@ def train_step(
     output = forward(model, images, bfloat16=bfloat16)
     loss = objective(output, labels)
 
-    for optimizer in optimizers:
-        optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
     loss.sum().backward()  # lanes share no parameter, so the sum gives each its own gradient
-    for optimizer in optimizers:
-        if grad_clip is not None:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, grad_clip)
-        optimizer.step()
+    if grad_clip is not None:
+        for lane in optimizer.param_groups:
+            nn.utils.clip_grad_norm_(lane["params"], grad_clip)
+    optimizer.step()
     return _stats(output, loss.detach(), labels)
 
 
@@ -134,7 +132,7 @@ def fit(
     source: Source,
     plan: Plan,
     objective: Objective,
-    optimizers: Sequence[torch.optim.Optimizer],
+    optimizer: torch.optim.Optimizer,
     schedule: Schedule,
     *,
     epochs: range,
@@ -153,7 +151,7 @@ def fit(
         source: Training images.
         plan: Which of them form a batch.
         objective: What to minimise: a scalar, or one value per lane.
-        optimizers: Hold the parameters of `trained`, at the peak learning rate.
+        optimizer: Holds the parameters of `trained`, one group per lane, at its peak learning rate.
         schedule: Factor on that rate over time.
         epochs: Which epochs to run; starts above 0 where a run is resumed.
         val: Images to score after each epoch; None for none.
@@ -162,7 +160,7 @@ def fit(
         seed_epoch: Called with the epoch before it starts, to seed dropout.
         on_step: Called with the steps done, the steps of the epoch, and the images of the batch.
     """
-    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    peaks = [lane["lr"] for lane in optimizer.param_groups]
     for epoch in epochs:
         if seed_epoch is not None:
             seed_epoch(epoch)
@@ -174,12 +172,11 @@ def fit(
         for step, (images, labels) in enumerate(source.load(batches, epoch)):
             # The middle of the step: a warm-up's first step moves, a milestone falls between two.
             factors.append(schedule(epoch + (step + 0.5) / len(batches)))
-            for optimizer, peak in zip(optimizers, peaks, strict=True):
-                for group in optimizer.param_groups:
-                    group["lr"] = peak * factors[-1]
+            for lane, peak in zip(optimizer.param_groups, peaks, strict=True):
+                lane["lr"] = peak * factors[-1]
             stats.append(
                 train_step(
-                    model, objective, optimizers, images, labels,
+                    model, objective, optimizer, images, labels,
                     grad_clip=grad_clip, bfloat16=bfloat16,
                 )
             )  # fmt: skip
@@ -201,9 +198,8 @@ def fit(
                 peaks, _mean(stats), scores, first_bad, strict=True
             )
         ]  # fmt: skip
-    for optimizer, peak in zip(optimizers, peaks, strict=True):
-        for group in optimizer.param_groups:
-            group["lr"] = peak
+    for lane, peak in zip(optimizer.param_groups, peaks, strict=True):
+        lane["lr"] = peak
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 from numpy import ndarray
-from scipy.stats import binomtest, norm, t
+from scipy.stats import binomtest, norm
 
 DRAWS = 10_000
 LEVEL = 0.05  # of a report's comparisons together
@@ -188,21 +188,35 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def detectable_difference(
-    standard_error: float, *, comparisons: int = 1, freedom: float = math.inf
+    standard_error: float,
+    *,
+    comparisons: int = 1,
+    freedom: float = math.inf,
+    half_width: float = 0.0,
 ) -> float:
     """Return the smallest true difference that is found with 80 % power.
+
+    The difference seen must pass z standard errors and the half-width of the interval; what is seen
+    and its error both scatter, the error with its own freedom::
+
+        max(z error, half-width) + 0.84 error sqrt(1 + z^2 / (2 freedom))
 
     Args:
         standard_error: Of the difference.
         comparisons: Number of comparisons that share the level of 5 %.
         freedom: Degrees of freedom of that error; few where it comes from few seeds.
+        half_width: Of the interval that must be clear of 0; wider than z errors where few seeds can
+            be drawn in few ways only.
 
     Example:
         >>> images, discordant = 700, 0.1  # EVIDENCE, section 5: 3.3 points
         >>> round(detectable_difference((discordant / images) ** 0.5), 3)
         0.033
     """
-    return standard_error * float(t.isf(LEVEL / 2 / comparisons, freedom) + t.ppf(POWER, freedom))
+    z = float(norm.isf(LEVEL / 2 / comparisons))
+    scatter = math.sqrt(1 + z**2 / (2 * freedom))
+    needed = max(z * standard_error, half_width)
+    return needed + float(norm.ppf(POWER)) * standard_error * scatter
 
 
 def compare_all(pairs: Sequence[tuple[ndarray, ndarray]]) -> list[Comparison]:
@@ -247,7 +261,10 @@ def _comparison(
     if p_holm < LEVEL and clear:
         verdict = "better" if difference.value > 0 else "worse"
     error, freedom = _standard_error(differences)
-    detectable = detectable_difference(error, comparisons=comparisons, freedom=freedom)
+    detectable = detectable_difference(
+        error, comparisons=comparisons, freedom=freedom,
+        half_width=(difference.high - difference.low) / 2,
+    )  # fmt: skip
     if num_seeds == 1:
         detectable += 1 / num_images  # the exact test is discrete: one image more
     settled = verdict != "cannot tell" or not difference.value

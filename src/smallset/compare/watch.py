@@ -121,7 +121,7 @@ class Watch:
         return table
 
     def seconds_left(self) -> float | None:
-        """Estimate the time to the end from the epochs seen so far; None before there is one."""
+        """Estimate the time to the end from the epochs seen so far; None where there is none."""
         speeds: dict[str, list[float]] = {}
         todo: list[tuple[str, int]] = []
         for job in self.study.all_jobs:
@@ -130,7 +130,7 @@ class Watch:
             if job.state not in ("done", "failed"):
                 todo.append((job.arm, self._epochs(job) - len(lines)))
         seen = [second for seconds in speeds.values() for second in seconds]
-        if not seen:
+        if not seen or not todo:
             return None
         mean = float(np.mean(seen))
         each = {arm: float(np.mean(s)) if s else mean for arm, s in speeds.items()}

@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import picture
 from rich.console import Console
+from safetensors.torch import load_file
 from torchvision.models import squeezenet1_1
 
 import smallset
@@ -262,7 +263,8 @@ def test_frozen_arms_share_one_pass_and_train_side_by_side(
 
 
 def test_missing_weights_are_named_before_anything_trains(split_folders, tmp_path, rates):
-    Path(rates).write_text(f'{STUDY}[arms.auto]\nmodel = "resnet18"\n')
+    absent = 'model = "squeezenet1_1"\nweights = "absent.pth"\n'
+    Path(rates).write_text(f'{STUDY}[arms.auto]\nmodel = "resnet18"\n[arms.file]\n{absent}')
     with pytest.raises(
         DataError, match=r"(?s)auto: .*weights import FILE --model resnet18.*--without-missing"
     ):
@@ -312,6 +314,22 @@ def test_starting_from_a_run_of_another_size_is_refused(split_folders, tmp_path,
         smallset.train(split_folders, config, out=tmp_path / "b")
     with pytest.raises(DataError, match=r"is no record of a finished run"):
         smallset.train(split_folders, tiny(start_from=str(tmp_path)), out=tmp_path / "b")
+
+
+def test_a_run_that_starts_from_a_frozen_one_needs_no_weights_and_stays_frozen(
+    split_folders, tmp_path, tiny, squeeze_file
+):
+    base = {"model": "squeezenet1_1", "image_size": 64, "epochs": 1}
+    first = smallset.train(
+        split_folders, tiny(weights=str(squeeze_file), **base), out=tmp_path / "a"
+    )
+    second = smallset.train(
+        split_folders, tiny(start_from=str(first.folder), **base), out=tmp_path / "b"
+    )
+    assert second.config["config"]["trains"] == "classifier"
+    before, after = (load_file(r.folder / "model.safetensors") for r in (first, second))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"classifier.weight", "classifier.bias"}
 
 
 def test_the_noise_studys_arms_have_the_same_wrong_labels(split_folders, tmp_path):

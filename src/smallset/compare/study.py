@@ -160,6 +160,8 @@ def _missing_weights(spec: StudySpec, overrides: Mapping[str, Any]) -> dict[str,
     known: dict[tuple[str, str], str | None] = {}
     for arm in spec.arms:
         config = spec.config(arm, 0, overrides)
+        if config.start_from:
+            continue
         key = config.model, config.weights
         if key not in known:
             try:

@@ -15,6 +15,7 @@ from smallset.learn.describe import describe
 from smallset.learn.objectives import Stage, build_stages
 from smallset.learn.prepare import Opened, Prepared, open_images, prepare
 from smallset.learn.progress import Reporter
+from smallset.learn.record import Record
 from smallset.learn.stack import is_stackable
 from smallset.models.registry import (
     Weights,
@@ -72,11 +73,14 @@ class Planner:
         size = config.image_size or default_image_size(config.model)
         config = config.model_copy(update={"image_size": size, "compute": resolve(config.compute)})
         stages_of(config)  # an unknown loss should not wait for the data
-        weights = self.weights(config)
+        # What a run starts from has all the weights: others need not be there.
+        weights = Weights(is_pretrained=False) if config.start_from else self.weights(config)
         data = prepare(self._opened(config), config)
         start = _start_file(config, data.images.classes) if config.start_from else None
         if config.trains == "auto":
             trains = "classifier" if weights.is_pretrained else "all"
+            if start is not None:
+                trains = Record(start.parent).config["config"]["trains"]
             config = config.model_copy(update={"trains": trains})
         described = describe(
             self.data, config, data,

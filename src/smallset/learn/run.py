@@ -157,7 +157,6 @@ def _build(plan: Plan, reporter: Reporter) -> Classifier:
     assert config.image_size is not None
     model = build_model(
         config.model, len(plan.data.images.classes), image_size=config.image_size,
-        # What a run starts from has all the weights: others need not be there.
         weights="none" if plan.start else config.weights,
         seed=torch_seed(config.seed, "weights"),
     )  # fmt: skip

@@ -97,7 +97,7 @@ def find_weights(name: str, setting: str) -> Path | None:
     if setting == "none":
         return None
     if setting != "auto":
-        return Path(setting).expanduser()
+        return weight_file(setting)
     stored = imported(name)
     if stored is not None:
         return stored
@@ -160,6 +160,21 @@ def timm_model(
     return Classifier(
         network, nn.Linear(width, num_classes), mean=config["mean"], std=config["std"]
     )
+
+
+def weight_file(setting: str) -> Path:
+    """Return the file that a user named.
+
+    Args:
+        setting: As the user wrote it.
+
+    Raises:
+        DataError: If it is not there.
+    """
+    path = Path(setting).expanduser()
+    if not path.is_file():
+        raise DataError(f"cannot read the weight file {path}: there is no such file")
+    return path
 
 
 def draw_last_layer(classifier: nn.Module, seed: int) -> None:

@@ -18,6 +18,7 @@ from smallset.models.pretrained import (
     pretrained,
     timm_model,
     torchvision_names,
+    weight_file,
 )
 from smallset.models.residual import bottleneck, residual
 from smallset.models.weights import file_sha256, read_weights
@@ -60,7 +61,7 @@ def resolve_weights(name: str, setting: str) -> Weights:
             raise ConfigError(f"model {name!r} is trained from scratch; it takes no --weights")
         return Weights(is_pretrained=False)
     if name.startswith("timm:"):
-        file = None if setting in ("auto", "none") else Path(setting).expanduser()
+        file = None if setting in ("auto", "none") else weight_file(setting)
         return Weights(setting != "none", file)
     if name not in torchvision_names():
         known = [*MODELS, *torchvision_names()]

@@ -154,5 +154,54 @@ def test_every_command_has_help():
         [sys.executable, "-m", "smallset", "--help"], capture_output=True, text=True, check=True
     )
     names = {getattr(command.callback, "__name__", "") for command in app.registered_commands}
-    assert names == {"train", "demo", "check", "models"}
+    assert names == {"train", "demo", "check", "study", "tune", "models"}
     assert all(name in done.stdout for name in names)
+
+
+def test_study_prints_tables_and_verdicts_and_its_status_tells_of_failed_runs(
+    capsys, monkeypatch, split_folders, tmp_path
+):
+    (tmp_path / "rates.toml").write_text(
+        'title = "Rates"\nabout = "Two."\nseeds = 2\nbaseline = "[slow]"\n'
+        "base = { image_size = 32, epochs = 1, batches = { size = 8 } }\n"
+        '[arms]\n"[slow]" = { lr = 0.001 }\nfast = { lr = 0.05 }\n'
+    )
+    command = [
+        "study", tmp_path / "rates.toml", "--data", split_folders, "--out", tmp_path / "out",
+        "--execute", "serial",
+    ]  # fmt: skip
+    status, out, _ = call(capsys, monkeypatch, *command)
+    assert status == 0
+    assert "[slow]" in out
+    assert re.search(r"against \[slow\] .*\(", out)
+    assert any(word in out for word in ("better", "worse", "cannot tell"))
+    assert f"table:    {tmp_path}/out/comparisons.csv" in out
+    command[5] = tmp_path / "other"
+    status, out, _ = call(capsys, monkeypatch, *command, "--set", "lr=1e30", "--seeds", "1")
+    assert status == 1
+    assert "run fast/seed-0 failed: the loss stopped being finite" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["study"], "a study needs a name and --data DATA"),
+        (
+            ["study", "losses", "--data", "x", "--execute", "cloud"],
+            "--execute is serial, processes",
+        ),
+        (["study", "loses", "--data", "x"], "did you mean 'losses'"),
+        (["tune", "sample:shapes", "--out", "x", "--search", "lr"], "--search takes KEY=VALUE"),
+    ],
+)
+def test_what_is_wrong_with_a_study_is_one_message(capsys, monkeypatch, arguments, message):
+    status, _, err = call(capsys, monkeypatch, *arguments)
+    assert status == 2
+    assert message in err
+
+
+def test_the_list_of_studies_says_what_each_shows(capsys, monkeypatch):
+    status, out, _ = call(capsys, monkeypatch, "study", "--list")
+    assert status == 0
+    for name in ("losses", "noise", "data-limits", "learning-rate"):
+        assert name in out

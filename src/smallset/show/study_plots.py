@@ -83,7 +83,7 @@ def forest_plot(comparisons: Sequence[tuple[str, str, Comparison]], *, title: st
     axis.set_ylim(len(comparisons) - 0.4, -0.6)
     axis.margins(x=0.06)
     axis.set_xlabel(
-        "difference in test accuracy, points, with 95 % interval (grey: too small to be found)"
+        "difference in test accuracy, points, 95 % interval (grey: missed more than once in five)"
     )
     axis.set_title(title, fontsize=11)
     return figure

@@ -16,8 +16,10 @@ from smallset.data.cache import load_pixels
 from smallset.data.check import Problem, find_problems
 from smallset.data.listing import ImageSet
 from smallset.data.read import read_data
+from smallset.errors import ConfigError, SmallsetError, suggest
 from smallset.learn.progress import ConsoleReporter, Reporter
 from smallset.learn.record import Record
+from smallset.words import Text, language, text
 
 
 def train(
@@ -28,7 +30,7 @@ def train(
     resume: bool = False,
     reporter: Reporter | None = None,
 ) -> Record:
-    """Train one classifier, and leave its record with figures.
+    """Train one classifier, and leave its record with figures and a page.
 
     Args:
         data: A folder of class folders or of split folders, a .csv or .jsonl manifest,
@@ -59,6 +61,8 @@ def train(
     record = train_run(data, config, folder, resume=resume, reporter=reporter)
     for note in draw_run(record, config.figures):
         reporter.note(note)
+    if config.figures.report:
+        report(folder, data=str(data), lang=config.figures.lang, reporter=reporter)
     return record
 
 
@@ -132,8 +136,116 @@ def study(
         draw = draw_record if planned.spec.draw_runs else None
         run_study(planned, accountant, way, draw=draw, on_outcome=told)
     summary = summarise(planned.folder, all_pairs=all_pairs)
-    draw_study(summary)
+    figures = planned.jobs[0].config.figures
+    draw_study(summary, lang=language(figures.lang))
+    if figures.report:
+        report(planned.folder, data=str(data), lang=figures.lang, reporter=reporter, summary=summary)
     return summary
+
+
+def report(
+    folder: str | Path,
+    *,
+    data: str | None = None,
+    lang: str = "auto",
+    budget_mb: float = 15.0,
+    without_images: bool = False,
+    grad_cam: Sequence[str] = (),
+    runs: bool = False,
+    summary: Summary | None = None,
+    reporter: Reporter | None = None,
+) -> list[Path]:
+    """Write the page of a run or of a study: one HTML file with everything inside.
+
+    Args:
+        folder: A record, or the folder of a study.
+        data: Where the data is now; None takes the place where it was.
+        lang: "en" or "zh", the language the page opens in; "auto" takes that of the locale.
+        budget_mb: The file stays under this, in 10^6 bytes.
+        without_images: Write the page without the images, such as where they are gone.
+        grad_cam: Paths in predictions.csv of images to explain, beside the worst mistakes.
+        runs: Of a study: write the page of each finished run as well.
+        summary: Of the study, where it is known; None makes it.
+        reporter: Told of progress; None says nothing.
+
+    Returns:
+        The pages; that of the folder itself is the last.
+
+    Raises:
+        ConfigError: If an image of `grad_cam` is not in the record.
+        DataError: If there is no finished run or study, or its images are gone or have changed.
+        RunError: If a page cannot be written.
+    """
+    from smallset.show.report.pictures import find_pictures
+    from smallset.show.report.run_page import write_run_page
+    from smallset.show.report.study_page import write_study_page
+
+    folder, reporter = Path(folder).expanduser(), reporter or Reporter()
+    language_, told = language(lang), partial(reporter.counted, "decoding")
+    written: list[Path] = []
+    if not (folder / "study.json").exists():
+        record = Record(folder)
+        pictures = None if without_images else find_pictures(record, data, progress=told)
+        explained, notes = _explain(record, pictures, grad_cam)
+        reporter.close()
+        return [write_run_page(record, pictures, explained, lang=language_, budget_mb=budget_mb,
+                               notes=notes)]  # fmt: skip
+    summary = summary or summarise(folder)
+    if runs:
+        done = [record for arm in summary.arms for record in arm.records]
+        for number, record in enumerate(done, start=1):
+            written += report(record.folder, data=data, lang=lang, budget_mb=budget_mb,
+                              without_images=without_images)  # fmt: skip
+            reporter.counted("pages of runs", number, len(done))
+    pictures = None
+    if summary.arms and not without_images:
+        pictures = find_pictures(summary.arms[0].records[0], data, progress=told)
+    reporter.close()
+    return [*written, write_study_page(summary, pictures, lang=language_, budget_mb=budget_mb)]
+
+
+def _explain(record: Record, pictures: Any, wanted: Sequence[str]) -> tuple[Any, list[Text]]:
+    """Ask the network of a run where it looked; also say why it could not be asked."""
+    import numpy as np
+
+    from smallset.learn.explain import augmented, grad_cam, load_run
+    from smallset.show.report.run_page import Explained, least_sure, worst_mistakes
+
+    predictions = record.predictions
+    place = {path: row for row, path in enumerate(predictions.paths)}
+    unknown = [path for path in wanted if path not in place]
+    if unknown:
+        raise ConfigError(
+            f"no image {unknown[0]!r} in {record.folder}; {suggest(unknown[0], place)}"
+        )
+    if pictures is None:
+        return None, [text("The images were left out of this page.")]
+    rows = [place[path] for path in wanted] + worst_mistakes(predictions, 8)
+    rows += [row for row in least_sure(predictions, 4) if row not in rows]
+    images = pictures.of(rows)
+    notes: list[Text] = []
+    predicted = true = None
+    try:
+        model = load_run(record)
+    except SmallsetError as error:
+        return None, [text("Grad-CAM is left out: {why}", why=str(error))]
+    predicted = grad_cam(model, images, predictions.predicted[rows])
+    true = grad_cam(model, images, predictions.labels[rows])
+    if predicted is None:
+        notes.append(text("Grad-CAM is left out: this network has no feature maps."))
+    config = RunConfig.model_validate(record.config["config"])
+    train = np.flatnonzero(predictions.splits == "train")
+    views = train[:: max(1, len(train) // 6)][:6].tolist()
+    shown = None
+    if config.augment.is_on:
+        shown = augmented(
+            pictures.of(views), config.augment, seed=config.seed, mean=model.mean, views=7
+        )
+    return Explained(
+        tuple(rows), None if predicted is None else predicted.maps,
+        None if true is None else true.maps, predicted.side if predicted else 0,
+        tuple(views), shown,
+    ), notes  # fmt: skip
 
 
 def tune(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smallset.errors import RunError, SmallsetError
+from smallset.errors import ConfigError, RunError, SmallsetError
 
 app = typer.Typer(
     help="Train, compare, show, clean and use image classifiers with tens of images per class.",
@@ -33,6 +33,9 @@ Sets = Annotated[
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="A TOML file of settings.")
+]
+Lang = Annotated[
+    str | None, typer.Option("--lang", help="Of figures and page: en or zh; default: the locale's.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result only.")]
 SkipUnreadable = Annotated[
@@ -69,15 +72,17 @@ def train(
     config: ConfigFile = None,
     sets: Sets = None,
     skip_unreadable: SkipUnreadable = False,
+    lang: Lang = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train one classifier, and leave a record with figures."""
+    """Train one classifier, and leave a record with figures and a page."""
     flags = {
         "model": model, "loss": loss, "epochs": epochs, "lr": lr, "batches.size": batch_size,
         "image_size": image_size, "seed": seed, "weights": weights, "data.classes": classes,
         "data.train_on": train_on, "data.noise_rate": noise, "data.noise_seed": noise_seed,
         "compute.device": device, "data.skip_unreadable": skip_unreadable or None,
+        "figures.lang": lang,
     }  # fmt: skip
     settings = _settings(config, sets, flags)
     _train(data, settings, out, resume=resume, quiet=quiet)
@@ -167,6 +172,7 @@ def study(
         bool, typer.Option("--all-pairs", help="Compare every arm with every other.")
     ] = False,
     show_list: Annotated[bool, typer.Option("--list", help="List the built-in studies.")] = False,
+    lang: Lang = None,
     quiet: Quiet = False,
 ) -> None:
     """Train arms x seeds, compare them pair by pair, and say what can be told; status 1 if a run
@@ -178,7 +184,6 @@ def study(
         _list_studies()
         return
     from smallset import api
-    from smallset.errors import ConfigError
 
     if name is None or data is None:
         raise ConfigError("a study needs a name and --data DATA; smallset study --list lists them")
@@ -191,7 +196,8 @@ def study(
     try:
         summary = api.study(
             name, data, out=folder, seeds=seeds, arms=[a.strip() for a in arms.split(",")]
-            if arms else (), settings=_assignments(sets), execute_by=execute,
+            if arms else (), settings=_assignments(sets) | ({"figures.lang": lang} if lang else {}),
+            execute_by=execute,
             workers=workers, address=address, without_missing=without_missing,
             all_pairs=all_pairs, console=None if quiet else console,
         )  # fmt: skip
@@ -199,6 +205,41 @@ def study(
         raise RunError("stopped; the same command goes on after the last finished epochs") from None
     _print_summary(summary, console)
     raise typer.Exit(1 if summary.failed else 0)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="Folder of a run or study.")],
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Where the images are, if they have moved.")
+    ] = None,
+    lang: Lang = None,
+    budget: Annotated[
+        float, typer.Option(metavar="MB", min=6, help="Largest size of a page.")
+    ] = 15,
+    without_images: Annotated[
+        bool, typer.Option("--without-images", help="Leave the images out.")
+    ] = False,
+    grad_cam: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Explain this image too, as predictions.csv names it."),
+    ] = None,
+    runs: Annotated[
+        bool, typer.Option("--runs", help="Of a study: the pages of its runs too.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write report.html: one page with everything inside, of a run or a study."""
+    from smallset import api
+
+    if lang not in (None, "en", "zh"):
+        raise ConfigError(f"--lang is en or zh, got {lang!r}")
+    written = api.report(
+        folder, data=data, lang=lang or "auto", budget_mb=budget, without_images=without_images,
+        grad_cam=grad_cam or (), runs=runs, reporter=_reporter(quiet),
+    )  # fmt: skip
+    for path in written:
+        print(f"page:     {path}    ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 @app.command()
@@ -384,6 +425,7 @@ def _print_summary(summary: Any, console: Any) -> None:
         print(f"table:    {summary.folder / file}")
     for figure in sorted((summary.folder / "figures").glob("*.png")):
         print(f"figure:   {figure}")
+    _print_page(summary.folder)
 
 
 def _keep_memory() -> None:
@@ -409,8 +451,27 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
     ]
     print(f"accuracy: {', '.join(scores)}")
     print(f"record:   {out}")
+    _print_findings(record)
     for figure in sorted((out / "figures").iterdir()):
         print(f"figure:   {figure}")
+    _print_page(out)
+
+
+def _print_findings(record: Any) -> None:
+    from smallset.compare.findings import find, read_facts
+    from smallset.words import language
+
+    lang = language(record.config["config"]["figures"]["lang"])
+    console = _console()
+    for finding in find(read_facts(record)):
+        style = "yellow" if finding.level == "problem" else ""
+        said = f"finding:  {finding.sentence.say(lang)}"
+        console.print(said, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_page(folder: Path) -> None:
+    if (folder / "report.html").exists():
+        print(f"page:     {folder / 'report.html'}")
 
 
 def _settings(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Any:
@@ -421,8 +482,6 @@ def _settings(config: Path | None, sets: list[str] | None, flags: dict[str, Any]
 
 
 def _assignments(sets: list[str] | None, flag: str = "--set") -> dict[str, str]:
-    from smallset.errors import ConfigError
-
     given: dict[str, str] = {}
     for text in sets or []:
         key, equals, value = text.partition("=")

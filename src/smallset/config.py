@@ -173,6 +173,10 @@ class FigureConfig(Settings):
     """Classes of the feature pictures, as in data.classes; empty: all, or 5 of more than 10."""
     tsne: bool = True
     """Draw t-SNE beside PCA."""
+    lang: Literal["auto", "en", "zh"] = "auto"
+    """Language of figures and page; auto takes that of the locale."""
+    report: bool = True
+    """Write the page of the run, report.html, too."""
 
 
 class RunConfig(Settings):

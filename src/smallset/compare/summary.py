@@ -90,6 +90,8 @@ class Summary:
     """Run and reason."""
     missing: dict[str, str]
     """Arms left out because their weights could not be had, and why."""
+    data: str
+    """What the data was called on the command line."""
 
     @property
     def num_images(self) -> int:
@@ -151,6 +153,7 @@ def summarise(folder: Path, *, all_pairs: bool = False) -> Summary:
         _power_law(arms) if spec.power_law else None,
         tuple((run["folder"], run["error"]) for run in runs if run.get("error")),
         content["missing"],
+        content["data"],
     )  # fmt: skip
     write_atomic(folder / "summary.csv", csv_text(_summary_rows(summary)))
     write_atomic(folder / "comparisons.csv", csv_text(_comparison_rows(summary)))

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from smallset.config import RunConfig, override
 from smallset.data.manifest import csv_text
 from smallset.errors import DataError
 from smallset.paths import write_atomic
@@ -122,6 +124,31 @@ class Record:
         with np.load(self.folder / "embeddings.npz") as arrays:
             return arrays[split]
 
+    def command(
+        self, changes: Mapping[str, Any] | None = None, *, out: str = "NEW", exact: bool = False
+    ) -> str:
+        """Return the command line that trains this run again, with settings changed.
+
+        Args:
+            changes: Dotted settings and their new values.
+            out: Folder of the new run.
+            exact: Name the device, its arithmetic and threads too, which decide the last bits.
+        """
+        config = override(RunConfig.model_validate(self.config["config"]), changes or {})
+        default = flat(RunConfig().model_dump(mode="json"))
+        # What "auto" was resolved to need not be said again.
+        default["trains"] = "classifier" if self.config["weights"] else "all"
+        words = ["smallset", "train", self.config["data"]["source"]]
+        for name, value in flat(config.model_dump(mode="json")).items():
+            of_machine = name.startswith("compute.") and not exact
+            if value == default[name] or of_machine or name.startswith("figures."):
+                continue
+            shown = "none" if value is None else value if isinstance(value, str) else None
+            shown = json.dumps(value) if shown is None else shown
+            flag = FLAGS.get(name)
+            words += [flag, shown] if flag else ["--set", f"{name}={shown}"]
+        return shlex.join([*words, "--out", out])
+
     @property
     def has_begun(self) -> bool:
         """Whether there is a run at all; its settings are written first."""
@@ -140,6 +167,28 @@ class Record:
 
     def _json(self, name: str) -> dict[str, Any]:
         return json.loads(self._text(name))
+
+
+FLAGS = {  # of `smallset train`
+    "model": "--model", "loss": "--loss", "epochs": "--epochs", "lr": "--lr", "seed": "--seed",
+    "image_size": "--image-size", "batches.size": "--batch-size", "weights": "--weights",
+    "data.classes": "--classes", "data.train_on": "--train-on", "data.noise_rate": "--noise",
+    "data.noise_seed": "--noise-seed",
+}  # fmt: skip
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted names.
+
+    Args:
+        settings: Such as config.json holds.
+        prefix: Of every name.
+    """
+    named: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = flat(value, f"{prefix}{name}.") if isinstance(value, dict) else None
+        named |= {f"{prefix}{name}": value} if inner is None else inner
+    return named
 
 
 PREDICTION_COLUMNS = ("id", "path", "split", "label", "given_label", "predicted")

@@ -1,10 +1,15 @@
-"""Two-dimensional pictures of embeddings: PCA and t-SNE."""
+"""Two-dimensional pictures of embeddings, PCA and t-SNE, and how far they can be trusted."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
+
+NUM_AXES = 50  # kept for t-SNE, as in van der Maaten & Hinton 2008, section 4
+NEIGHBOURS = 10
+MOST_SCORED = 2_000  # neighbours are looked for among so many; more would not move the share
 
 
 class Plane(NamedTuple):
@@ -16,8 +21,25 @@ class Plane(NamedTuple):
     """Share of the variance of train that the two axes hold, in [0, 1]; None for t-SNE."""
 
 
-def pca(train: Float[ndarray, "n dim"], test: Float[ndarray, "m dim"]) -> Plane:
-    """Project train and test on the first two principal components of train.
+@dataclass(frozen=True)
+class Axes:
+    """The first principal components of train, and where train and test lie on them."""
+
+    train: Float[ndarray, "n axes"]
+    test: Float[ndarray, "m axes"]
+    explained: Float[ndarray, " axes"] | None
+    """Share of the variance of train on each axis; None where all embeddings are equal."""
+
+    @property
+    def plane(self) -> Plane:
+        """The first two axes: the PCA picture."""
+        train, test = (np.pad(each, ((0, 0), (0, 2)))[:, :2] for each in (self.train, self.test))
+        shares = None if self.explained is None else float(self.explained[:2].sum())
+        return Plane(train, test, shares)
+
+
+def principal_axes(train: Float[ndarray, "n dim"], test: Float[ndarray, "m dim"]) -> Axes:
+    """Project train and test on the first 50 principal components of train.
 
     Args:
         train: Embeddings of the training images.
@@ -25,38 +47,61 @@ def pca(train: Float[ndarray, "n dim"], test: Float[ndarray, "m dim"]) -> Plane:
     """
     from sklearn.decomposition import PCA
 
-    axes = PCA(n_components=2, svd_solver="randomized", random_state=0)
-    plane = axes.fit_transform(train.astype(np.float32))
-    shares = axes.explained_variance_ratio_.sum()
+    num_axes = min(NUM_AXES, *train.shape)
+    axes = PCA(num_axes, svd_solver="randomized", random_state=0)
+    points = axes.fit_transform(train.astype(np.float32))
+    shares = axes.explained_variance_ratio_
     # All embeddings equal (a collapsed net): no variance, so no share of it.
-    explained = float(shares) if np.isfinite(shares) else None
-    return Plane(plane, axes.transform(test.astype(np.float32)), explained)
+    known = shares if np.isfinite(shares).all() else None
+    return Axes(points, axes.transform(test.astype(np.float32)), known)
 
 
-def tsne(
-    train: Float[ndarray, "n dim"], test: Float[ndarray, "m dim"], *, perplexity: float = 30.0
-) -> Plane:
-    """Lay train and test out together by t-SNE, from their first 50 principal components.
+def tsne(axes: Axes, *, perplexity: float = 30.0) -> Plane:
+    """Lay train and test out together by t-SNE, from their principal components.
 
     t-SNE has no rule for new points, so both are laid out at once. The seed is fixed.
 
     Args:
-        train: Embeddings of the training images.
-        test: Embeddings of the test images.
+        axes: Of train and test.
         perplexity: Effective number of neighbours; lowered where there are few points.
 
     Source:
-        van der Maaten & Hinton 2008; PCA to 50 first as in its section 4.
+        van der Maaten & Hinton 2008; Barnes-Hut: van der Maaten 2014.
     """
-    from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
-    both = np.concatenate([train, test]).astype(np.float32)
-    num_axes = min(50, *both.shape)
-    if both.shape[1] > num_axes:
-        both = PCA(n_components=num_axes, svd_solver="randomized", random_state=0).fit_transform(
-            both
-        )
+    both = np.concatenate([axes.train, axes.test])
     perplexity = min(perplexity, (len(both) - 1) / 3)
-    plane = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(both)
-    return Plane(plane[: len(train)], plane[len(train) :], None)
+    # Half of sklearn's iterations and a wider angle: 2.4 times faster on 3,500 points, and both
+    # trustworthiness and neighbours as before within 0.01 (docs/log.md).
+    layout = TSNE(
+        perplexity=perplexity, init="pca", random_state=0, max_iter=500, angle=0.8, n_jobs=-1
+    )
+    plane = layout.fit_transform(both)
+    return Plane(plane[: len(axes.train)], plane[len(axes.train) :], None)
+
+
+def neighbour_accuracy(
+    train: Float[ndarray, "n dim"],
+    train_labels: Int[ndarray, " n"],
+    test: Float[ndarray, "m dim"],
+    test_labels: Int[ndarray, " m"],
+) -> float:
+    """Return the share of test points whose 10 nearest training points vote for their class.
+
+    The same before and after a projection says how much of the classes the picture keeps. Of more
+    than 2,000 points, as many are drawn, always the same.
+
+    Args:
+        train: Points of the training images.
+        train_labels: Their classes.
+        test: Points of the test images.
+        test_labels: Their classes.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    rng = np.random.default_rng(0)
+    a, b = (np.sort(rng.permutation(len(each))[:MOST_SCORED]) for each in (train, test))
+    votes = KNeighborsClassifier(min(NEIGHBOURS, len(a)), algorithm="brute")
+    votes.fit(train[a].astype(np.float32), train_labels[a])
+    return float(votes.score(test[b].astype(np.float32), test_labels[b]))

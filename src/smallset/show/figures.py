@@ -12,9 +12,10 @@ from smallset.config import FigureConfig
 from smallset.data.listing import parse_classes
 from smallset.learn.record import Record
 from smallset.paths import make_folder, write_atomic
-from smallset.show.embed import Plane, pca, tsne
+from smallset.show.embed import Plane, principal_axes, tsne
 from smallset.show.fonts import choose_fonts
 from smallset.show.plots import confusion_matrix, feature_scatter, training_curves
+from smallset.words import Lang, Text, catalogue, language, text, translate
 
 MOST_CLASSES = 10  # more colours than this cannot be told apart
 
@@ -34,8 +35,8 @@ def draw_run(record: Record, config: FigureConfig) -> list[str]:
         RunError: If a figure cannot be written.
     """
     folder = make_folder(record.folder / "figures")
-    predictions = record.predictions
-    fonts = choose_fonts(predictions.classes)
+    predictions, lang = record.predictions, language(config.lang)
+    fonts = choose_fonts([*predictions.classes, *(catalogue().values() if lang == "zh" else ())])
     notes = []
     if fonts.missing:
         notes.append(
@@ -46,23 +47,27 @@ def draw_run(record: Record, config: FigureConfig) -> list[str]:
     with mpl.rc_context({"font.family": fonts.families, "font.size": 9}), warnings.catch_warnings():
         # The note above says it once; matplotlib would say it for each character and figure.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
-        _draw_curves(record, folder)
+        _draw_curves(record, folder, lang)
         for split in ("train", "test"):
             accuracy = predictions.accuracy(split)
             total = int((predictions.splits == split).sum())
-            title = f"{split}: {accuracy:.1%} of {total} images right"
+            title = text(
+                "{split}: {share:.1%} of {count} images right",
+                split=translate(split, lang), share=accuracy, count=total,
+            ).say(lang)  # fmt: skip
             figure = confusion_matrix(
-                predictions.confusion(split), predictions.classes, title=title
+                predictions.confusion(split), predictions.classes, title=title, lang=lang
             )
             save_figure(figure, folder / f"confusion-{split}.png")
         notes += _draw_features(record, config, folder)
     return notes
 
 
-def _draw_curves(record: Record, folder: Path) -> None:
+def _draw_curves(record: Record, folder: Path, lang: Lang) -> None:
     config = record.config["config"]
-    title = f"{config['model']}, {config['loss']}, {config['image_size']} px, seed {config['seed']}"
-    figure = training_curves(record.history, record.result["test_accuracy"], title=title)
+    named = f"{config['model']}, {config['loss']}, {config['image_size']} px"
+    title = text("{run}, seed {seed}", run=named, seed=config["seed"]).say(lang)
+    figure = training_curves(record.history, record.result["test_accuracy"], title=title, lang=lang)
     save_figure(figure, folder / "curves.png")
 
 
@@ -82,17 +87,28 @@ def _draw_features(record: Record, config: FigureConfig, folder: Path) -> list[s
     if not np.ptp(vectors["train"].astype(np.float32), axis=0).any():
         return ["all embeddings of train are equal: the features collapsed; no feature pictures"]
 
-    which = f"{len(chosen)} of {len(classes)} classes"
-    pictures: dict[str, tuple[Plane, str]] = {}
-    plane = pca(vectors["train"], vectors["test"])
-    share = "" if plane.explained is None else f", {plane.explained:.0%} of the variance of train"
-    pictures["pca"] = plane, f"PCA of the features, {which}{share}"
+    lang = language(config.lang)
+    which = {"some": len(chosen), "all": len(classes)}
+    axes = principal_axes(vectors["train"], vectors["test"])
+    plane = axes.plane
+    title = text("PCA of the features, {some} of {all} classes", **which)
+    if plane.explained is not None:
+        title = text("{title}, {share:.0%} of the variance of train", title=title,
+                     share=plane.explained)  # fmt: skip
+    pictures: dict[str, tuple[Plane, Text]] = {"pca": (plane, title)}
     if config.tsne:
-        together = tsne(vectors["train"], vectors["test"])
-        pictures["tsne"] = together, f"t-SNE of the features, {which}, train and test together"
+        title = text("t-SNE of the features, {some} of {all} classes, train and test together",
+                     **which)  # fmt: skip
+        pictures["tsne"] = tsne(axes), title
     for name, (points, title) in pictures.items():
         figure = feature_scatter(
-            points, labels["train"], labels["test"], classes, chosen=chosen, title=title
+            points,
+            labels["train"],
+            labels["test"],
+            classes,
+            chosen=chosen,
+            title=title.say(lang),
+            lang=lang,
         )
         save_figure(figure, folder / f"{name}.png")
     return []

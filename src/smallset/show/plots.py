@@ -1,6 +1,7 @@
 """Arrays in, figure out. Nothing here reads files or knows what a run is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 from smallset.show.embed import Plane
+from smallset.words import Lang, translate
 
 TRAIN, VAL, TEST = "#0072B2", "#D55E00", "#009E73"  # Okabe & Ito: told apart by everyone
 CLASS_COLOURS = (
@@ -20,7 +22,11 @@ MARKERS = "os^Dv"
 
 
 def training_curves(
-    history: Sequence[Mapping[str, Any]], test_accuracy: float | None, *, title: str
+    history: Sequence[Mapping[str, Any]],
+    test_accuracy: float | None,
+    *,
+    title: str,
+    lang: Lang = "en",
 ) -> Figure:
     """Draw loss and accuracy per epoch, train and val, with the test accuracy as a line.
 
@@ -31,7 +37,9 @@ def training_curves(
         history: Lines of epochs.jsonl.
         test_accuracy: In [0, 1]; None draws no line.
         title: Above the figure.
+        lang: Of the words in it.
     """
+    say = partial(translate, lang=lang)
     stages = sorted({line["stage"] for line in history})
     panels = len(stages) + 1
     figure = Figure(figsize=(4.6 * panels, 3.9), layout="constrained")
@@ -40,44 +48,52 @@ def training_curves(
 
     for axis, stage in zip(axes[:-1], stages, strict=True):
         lines = [line for line in history if line["stage"] == stage]
-        _curves(axis, [line["epoch"] for line in lines], lines, "loss")
+        _curves(axis, [line["epoch"] for line in lines], lines, "loss", say)
         name = lines[0]["objective"]
-        axis.set(title=f"loss: {name}", xlabel="epoch", ylabel="loss")
+        title = say("loss: {name}").format(name=name)
+        axis.set(title=title, xlabel=say("epoch"), ylabel=say("loss"))
         axis.legend(frameon=False)
         # From 0, so that a loss that hardly moves looks like one; a point at the top stays whole.
         axis.set_ylim(0, axis.dataLim.y1 * 1.06)
 
     axis = axes[-1]
     times = list(range(len(history)))
-    _curves(axis, times, history, "accuracy")
+    _curves(axis, times, history, "accuracy", say)
     if test_accuracy is not None:
-        label = f"test, at the end: {test_accuracy:.1%}"
+        label = say("test, at the end: {share:.1%}").format(share=test_accuracy)
         axis.axhline(test_accuracy, color=TEST, linestyle="--", label=label)
     for boundary in [t for t in times[1:] if history[t]["stage"] != history[t - 1]["stage"]]:
         axis.axvline(boundary - 0.5, color="0.6", linewidth=1)
         axis.text(
             boundary - 0.6,
             0.5,
-            "next stage",
+            say("next stage"),
             fontsize=7,
             color="0.4",
             ha="right",
             va="center",
             rotation=90,
         )
-    counted = "epoch" if len(stages) == 1 else "epoch, stage after stage"
-    axis.set(title="accuracy", xlabel=counted, ylabel="share of images right", ylim=(0, 1.02))
+    counted = say("epoch") if len(stages) == 1 else say("epoch, stage after stage")
+    axis.set(title=say("accuracy"), xlabel=counted, ylabel=say("share of images right"))
+    axis.set_ylim(0, 1.02)
     axis.legend(frameon=False, loc="best")
     return figure
 
 
-def _curves(axis: Any, times: Sequence[int], lines: Sequence[Mapping[str, Any]], what: str) -> None:
+def _curves(
+    axis: Any,
+    times: Sequence[int],
+    lines: Sequence[Mapping[str, Any]],
+    what: str,
+    say: Callable[[str], str],
+) -> None:
     for split, colour in (("train", TRAIN), ("val", VAL)):
         values = [line[f"{split}_{what}"] for line in lines]
         if any(value is not None for value in values):
             values = [np.nan if value is None else value for value in values]
             marker = "." if len(values) < 60 else ""
-            label = "train, running mean" if split == "train" else split
+            label = say("train, running mean") if split == "train" else say(split)
             axis.plot(times, values, color=colour, marker=marker, label=label)
     axis.grid(color="0.92")
     axis.spines[["top", "right"]].set_visible(False)
@@ -85,7 +101,11 @@ def _curves(axis: Any, times: Sequence[int], lines: Sequence[Mapping[str, Any]],
 
 
 def confusion_matrix(
-    counts: Int[ndarray, "classes classes"], classes: Sequence[str], *, title: str
+    counts: Int[ndarray, "classes classes"],
+    classes: Sequence[str],
+    *,
+    title: str,
+    lang: Lang = "en",
 ) -> Figure:
     """Draw a confusion matrix: one row per true class, shaded by the share of that class.
 
@@ -93,7 +113,9 @@ def confusion_matrix(
         counts: counts[i, j]: images of class i predicted as j.
         classes: Names, in that order.
         title: Above the figure.
+        lang: Of the words in it.
     """
+    say = partial(translate, lang=lang)
     size = len(classes)
     side = min(max(4.5, 0.27 * size + 2.6), 24)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
@@ -112,10 +134,10 @@ def confusion_matrix(
     axis.set_yticks(np.arange(size + 1) - 0.5, minor=True)
     axis.grid(which="minor", color="0.93", linewidth=0.5)
     axis.tick_params(which="both", length=0)
-    axis.set(xlabel="predicted", ylabel="true class")
+    axis.set(xlabel=say("predicted"), ylabel=say("true class"))
     axis.set_title(title, fontsize=11)
     bar = figure.colorbar(image, ax=axis, shrink=0.6, pad=0.02, ticks=[0, 0.05, 0.2, 0.5, 1])
-    bar.set_label("share of the true class")
+    bar.set_label(say("share of the true class"))
     return figure
 
 
@@ -127,6 +149,7 @@ def feature_scatter(
     *,
     chosen: Sequence[int],
     title: str,
+    lang: Lang = "en",
 ) -> Figure:
     """Draw train and test features side by side on the same axes, coloured by class.
 
@@ -137,7 +160,9 @@ def feature_scatter(
         classes: The class list.
         chosen: The classes that are drawn, as positions in it.
         title: Above the figure.
+        lang: Of the words in it.
     """
+    say = partial(translate, lang=lang)
     columns = 1 if len(chosen) <= 20 else 2
     figure = Figure(figsize=(10.4 + 1.6 * columns, 4.8), layout="constrained")
     axes: Any = figure.subplots(1, 2, sharex=True, sharey=True)
@@ -152,7 +177,8 @@ def feature_scatter(
                 marker=MARKERS[number // len(CLASS_COLOURS) % len(MARKERS)],
                 label=classes[label],
             )  # fmt: skip
-        axis.set(title=f"{name} ({len(points)} images)", xticks=[], yticks=[])
+        title = say("{split} ({count} images)").format(split=say(name), count=len(points))
+        axis.set(title=title, xticks=[], yticks=[])
         axis.spines[["top", "right"]].set_visible(False)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(

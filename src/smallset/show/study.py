@@ -18,6 +18,7 @@ from smallset.show.study_plots import (
     forest_plot,
     search_chart,
 )
+from smallset.words import Lang, catalogue
 
 AXIS_NAMES = {
     "images": "training images", "lr": "learning rate", "optim.momentum": "momentum",
@@ -25,11 +26,12 @@ AXIS_NAMES = {
 }  # fmt: skip
 
 
-def draw_study(summary: Summary) -> list[str]:
+def draw_study(summary: Summary, *, lang: Lang = "en") -> list[str]:
     """Draw arms, comparisons, curves and the study's own charts into its figures folder.
 
     Args:
         summary: What the study found.
+        lang: Of the words in the charts.
 
     Returns:
         The names of the files.
@@ -43,15 +45,16 @@ def draw_study(summary: Summary) -> list[str]:
     title = summary.spec.title
     arms = {arm.name: arm for arm in summary.arms}
     texts = [*arms, title, *(label for chart in summary.spec.charts for label in chart.curves)]
+    texts += catalogue().values() if lang == "zh" else ()
     figures = {}
     with mpl.rc_context({"font.family": choose_fonts(texts).families, "font.size": 9}):
         seeds = {a.name: (a.accuracy, a.correct.mean(axis=1).tolist()) for a in summary.arms}
-        figures["arms"] = arms_chart(seeds, title=title, num_images=summary.num_images)
+        figures["arms"] = arms_chart(seeds, title=title, num_images=summary.num_images, lang=lang)
         if summary.comparisons:
             pairs = [(a, b, c) for a, b, _, c in summary.comparisons]
-            figures["forest"] = forest_plot(pairs, title=title)
+            figures["forest"] = forest_plot(pairs, title=title, lang=lang)
         histories = {a.name: _even([r.history for r in a.records]) for a in summary.arms}
-        figures["curves"] = arm_curves(histories, title=title)
+        figures["curves"] = arm_curves(histories, title=title, lang=lang)
         for chart in summary.spec.charts:
             curves = {
                 label: [Point(arms[n].at(chart), arms[n].accuracy) for n in names if n in arms]
@@ -61,7 +64,7 @@ def draw_study(summary: Summary) -> list[str]:
             if len({point.x for points in curves.values() for point in points}) > 1:
                 figures[chart.name] = accuracy_chart(
                     curves, title=chart.title, x_label=AXIS_NAMES.get(chart.x, chart.x),
-                    log=chart.log,
+                    log=chart.log, lang=lang,
                 )  # fmt: skip
         for name, figure in figures.items():
             save_figure(figure, folder / f"{name}.png")

@@ -1,6 +1,7 @@
 """Charts of a study: arrays in, figure out. Nothing here reads files."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from smallset.compare.stats import Comparison, Interval
 from smallset.show.plots import CLASS_COLOURS
+from smallset.words import Lang, text, translate
 
 VERDICT_COLOURS = {"better": "#0072B2", "worse": "#D55E00", "cannot tell": "#7F7F7F"}
 LINES = ("-", "--", ":", "-.")
@@ -32,7 +34,11 @@ def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
 
 
 def arms_chart(
-    arms: Mapping[str, tuple[Interval, Sequence[float]]], *, title: str, num_images: int
+    arms: Mapping[str, tuple[Interval, Sequence[float]]],
+    *,
+    title: str,
+    num_images: int,
+    lang: Lang = "en",
 ) -> Figure:
     """Draw the test accuracy of every arm with its interval, and each seed as a dot.
 
@@ -40,6 +46,7 @@ def arms_chart(
         arms: By name: the interval over images and seeds, and the accuracy of each seed.
         title: Above the figure.
         num_images: Test images.
+        lang: Of the words in it.
     """
     figure, [axis] = _axes(8.2, 1.5 + 0.34 * len(arms))
     for row, (interval, seeds) in enumerate(arms.values()):
@@ -54,18 +61,25 @@ def arms_chart(
     axis.set_ylim(len(arms) - 0.4, -0.6)
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axis.margins(x=0.12)
-    axis.set_xlabel(f"test accuracy on {num_images:,} images: mean, 95 % interval, and each seed")
+    label = text(
+        "test accuracy on {images:,} images: mean, 95 % interval, and each seed", images=num_images
+    )
+    axis.set_xlabel(label.say(lang))
     axis.set_title(title, fontsize=11)
     return figure
 
 
-def forest_plot(comparisons: Sequence[tuple[str, str, Comparison]], *, title: str) -> Figure:
+def forest_plot(
+    comparisons: Sequence[tuple[str, str, Comparison]], *, title: str, lang: Lang = "en"
+) -> Figure:
     """Draw paired differences with their intervals; right of 0 the first of the two is better.
 
     Args:
         comparisons: Arm, what it is compared with, and what came out.
         title: Above the figure.
+        lang: Of the words in it.
     """
+    say = partial(translate, lang=lang)
     figure, [axis] = _axes(9.4, 1.7 + 0.36 * len(comparisons))
     axis.axvline(0, color="0.4", linewidth=1)
     for row, (_, _, c) in enumerate(comparisons):
@@ -76,21 +90,24 @@ def forest_plot(comparisons: Sequence[tuple[str, str, Comparison]], *, title: st
         axis.plot([points.low, points.high], [row, row], color=colour, linewidth=2.2)
         axis.plot(points.value, row, "o", color=colour, markersize=7)
         axis.text(
-            1.02, row, f"{points.value:+.1f}  {c.verdict}", color=colour, va="center", fontsize=9,
-            transform=axis.get_yaxis_transform(),
+            1.02, row, f"{points.value:+.1f}  {say(c.verdict)}", color=colour, va="center",
+            fontsize=9, transform=axis.get_yaxis_transform(),
         )  # fmt: skip
-    axis.set_yticks(range(len(comparisons)), [f"{a}  against  {b}" for a, b, _ in comparisons])
+    axis.set_yticks(
+        range(len(comparisons)), [f"{a}  {say('against')}  {b}" for a, b, _ in comparisons]
+    )
     axis.set_ylim(len(comparisons) - 0.4, -0.6)
     axis.margins(x=0.06)
     axis.set_xlabel(
-        "difference in test accuracy, points, 95 % interval (grey: missed more than once in five)"
-    )
+        say("difference in test accuracy, points, 95 % interval (grey: missed more than once in "
+            "five)")
+    )  # fmt: skip
     axis.set_title(title, fontsize=11)
     return figure
 
 
 def accuracy_chart(
-    curves: Mapping[str, Sequence[Point]], *, title: str, x_label: str, log: bool
+    curves: Mapping[str, Sequence[Point]], *, title: str, x_label: str, log: bool, lang: Lang = "en"
 ) -> Figure:
     """Draw test accuracy against a number the arms differ in, one curve per label.
 
@@ -99,7 +116,9 @@ def accuracy_chart(
         title: Above the figure.
         x_label: What the number is.
         log: Logarithmic axis.
+        lang: Of the words in it.
     """
+    say = partial(translate, lang=lang)
     figure, [axis] = _axes(7.4, 4.6)
     places = sorted({point.x for points in curves.values() for point in points})
     # Curves stand a little beside each other, so that their intervals can be told apart.
@@ -121,14 +140,16 @@ def accuracy_chart(
     axis.set_xticks(places, [f"{place:,g}" for place in places])
     axis.minorticks_off()
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axis.set(xlabel=x_label, ylabel="test accuracy, 95 % interval")
+    axis.set(xlabel=say(x_label), ylabel=say("test accuracy, 95 % interval"))
     axis.set_title(title, fontsize=11)
     if len(curves) > 1:
         axis.legend(frameon=False)
     return figure
 
 
-def arm_curves(arms: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], *, title: str) -> Figure:
+def arm_curves(
+    arms: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], *, title: str, lang: Lang = "en"
+) -> Figure:
     """Draw the accuracy of every arm per epoch, train and val; lines are means over seeds.
 
     Losses of different kinds have different units, so they are not drawn here.
@@ -136,7 +157,9 @@ def arm_curves(arms: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], *, tit
     Args:
         arms: By name, the lines of epochs.jsonl of each seed.
         title: Above the figure.
+        lang: Of the words in it.
     """
+    say = partial(translate, lang=lang)
     has_val = any(
         line["val_accuracy"] is not None for runs in arms.values() for r in runs for line in r
     )
@@ -157,9 +180,10 @@ def arm_curves(arms: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], *, tit
                 axis.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
         axis.yaxis.set_major_formatter(PercentFormatter(1))
         axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.set(xlabel="epoch, stage after stage", ylim=(0, 1.02))
-        axis.set_title(f"{split}: mean and range of the seeds", fontsize=10)
-    axes[0].set_ylabel("share of images right")
+        axis.set(xlabel=say("epoch, stage after stage"), ylim=(0, 1.02))
+        title_of = say("{split}: mean and range of the seeds").format(split=say(split))
+        axis.set_title(title_of, fontsize=10)
+    axes[0].set_ylabel(say("share of images right"))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=11)

@@ -1,0 +1,86 @@
+"""From a template and data to one HTML file with everything inside."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from smallset.words import Lang, Text, catalogue, text
+
+
+def render(template: str, *, lang: Lang, data: Mapping[str, Any], **context: Any) -> str:
+    """Return a page as text.
+
+    Args:
+        template: Name of a file in `templates`.
+        lang: The language it opens in; it can be switched in the page.
+        data: What the page's scripts work on; becomes JSON.
+        **context: What the template asks for.
+    """
+    return _environment().get_template(template).render(
+        lang=lang,
+        data=Markup(_json({**data, "words": catalogue()})),
+        plotly=Markup(plotly_source()),
+        css=Markup(_file("page.css")),
+        script=lambda name: Markup(_file(name)),
+        **context,
+    )  # fmt: skip
+
+
+@cache
+def plotly_source() -> str:
+    """Return the source of plotly.js, as the Python package carries it."""
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("smallset.show.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals["t"] = lambda template, **values: both(text(template, **values))
+    environment.filters["both"] = both
+    return environment
+
+
+def both(sentence: Text) -> Markup:
+    """Return a sentence in both languages; the page's style shows one of them.
+
+    Args:
+        sentence: What to say; its values are escaped.
+    """
+    said = [
+        f'<span class="{lang}" lang="{lang}">{escape(sentence.say(lang))}</span>'
+        for lang in ("en", "zh")
+    ]
+    return Markup("".join(said))
+
+
+def _json(content: Any) -> str:
+    """Return JSON that is safe inside a script element, whatever the names in it are."""
+    shown = json.dumps(
+        content, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain
+    )
+    for character in "<>&\u2028\u2029":
+        shown = shown.replace(character, f"\\u{ord(character):04x}")
+    return shown
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Text):
+        return {"en": value.say("en"), "zh": value.say("zh")}
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _file(name: str) -> str:
+    return files("smallset.show.report").joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,0 +1,335 @@
+"""The page of one run: every number down to the images behind it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from numpy import ndarray
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+
+from smallset.compare.findings import FINDERS, Facts, find, memorised_classes, read_facts
+from smallset.compare.measures import calibration, class_scores, share_interval
+from smallset.compare.stats import accuracy_interval
+from smallset.config import RunConfig
+from smallset.data.listing import parse_classes
+from smallset.learn.record import Predictions, Record, flat
+from smallset.paths import write_atomic
+from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
+from smallset.show.report.page import render
+from smallset.show.report.pictures import Pictures, thumbnails, webp
+from smallset.words import Lang, Text, text
+
+SPLITS = ("train", "val", "test")
+NUM_SHOWN = 24  # images in a gallery of the worst
+TOP = 5  # probabilities kept per image
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What only the network itself can tell; made by `smallset.learn.explain`."""
+
+    rows: tuple[int, ...]
+    """Of predictions.csv: whose Grad-CAM there is."""
+    predicted: Float[ndarray, "n size size"] | None
+    """What spoke for the class that was predicted; None for networks without feature maps."""
+    true: Float[ndarray, "n size size"] | None
+    """What spoke for the true class."""
+    side: int
+    """Side of the feature maps behind them, px."""
+    view_rows: tuple[int, ...]
+    """Whose augmentation there is."""
+    views: UInt8[ndarray, "views n size size 3"] | None
+    """What training saw of them; None where nothing is changed at random."""
+
+
+def write_run_page(
+    record: Record,
+    pictures: Pictures | None,
+    explained: Explained | None,
+    *,
+    lang: Lang,
+    budget_mb: float = 15.0,
+    notes: Sequence[Text] = (),
+) -> Path:
+    """Write report.html into a record.
+
+    Args:
+        record: A finished run.
+        pictures: Its images; None makes a page without them.
+        explained: What its network says; None leaves those panels out.
+        lang: The language the page opens in.
+        budget_mb: The file stays under this, in 10^6 bytes; thumbnails become smaller for it.
+        notes: What else a reader should know, such as why something was left out.
+
+    Raises:
+        DataError: If a file of the record is missing.
+        RunError: If the page cannot be written.
+    """
+    facts = read_facts(record)
+    predictions, findings = facts.predictions, find(facts)
+    order = _most_wanted(facts)
+    data: dict[str, Any] = {
+        "classes": predictions.classes,
+        "images": _images(predictions),
+        "history": record.history,
+        "accuracy": record.result["test_accuracy"],
+        "order": _similar_order(predictions.confusion("test")),
+        "worst": worst_mistakes(predictions, NUM_SHOWN),
+        "unsure": least_sure(predictions, NUM_SHOWN),
+        "findingImages": [finding.images for finding in findings],
+        "chosen": _chosen(record),
+        "planes": _planes(facts),
+        "calibration": _calibration(facts),
+    }
+    left_out = list(notes)
+    cams = _cams(predictions, pictures, explained)
+    context = _context(record, facts) | {
+        "findings": findings,
+        "cams": cams,
+        "has_planes": data["planes"] is not None,
+        "cam_side": explained.side if explained else 0,
+        "views": _views(predictions, pictures, explained),
+    }
+    if pictures is not None:
+        empty = render("run.html", lang=lang, data=data | {"thumbs": {}}, left_out=[], **context)
+        room = 1e6 * budget_mb - len(empty.encode())
+        made = thumbnails(pictures, order, most_bytes=max(room - 8 * len(order), 0))
+        data["thumbs"] = made.by_row
+        if len(made.by_row) < len(order):
+            left_out.append(
+                text("{count} of {all} images are not in this file, to keep it under {mb:g} MB.",
+                     count=len(order) - len(made.by_row), all=len(order), mb=budget_mb)
+            )  # fmt: skip
+    page = render("run.html", lang=lang, data=data, left_out=left_out, **context)
+    path = record.folder / "report.html"
+    write_atomic(path, page)
+    return path
+
+
+def worst_mistakes(predictions: Predictions, count: int) -> list[int]:
+    """Return wrong test images, those it was most sure about first.
+
+    Args:
+        predictions: Of the run.
+        count: At most so many.
+    """
+    wrong = (predictions.splits == "test") & (predictions.predicted != predictions.labels)
+    rows = np.flatnonzero(wrong)
+    return rows[np.argsort(-predictions.probs[rows].max(axis=1), kind="stable")][:count].tolist()
+
+
+def least_sure(predictions: Predictions, count: int) -> list[int]:
+    """Return test images, those with the smallest gap between the two best classes first.
+
+    Args:
+        predictions: Of the run.
+        count: At most so many.
+    """
+    rows = np.flatnonzero(predictions.splits == "test")
+    best = np.sort(predictions.probs[rows], axis=1)
+    return rows[np.argsort(best[:, -1] - best[:, -2], kind="stable")][:count].tolist()
+
+
+def _most_wanted(facts: Facts) -> list[int]:
+    """Return all rows, in the order in which a page would miss their images."""
+    wrong_train = facts.train[~facts.right[facts.train]]
+    right_train = facts.train[facts.right[facts.train]]
+    rows = [facts.test, wrong_train, facts.rows("val"), right_train]
+    return np.concatenate(rows).tolist()
+
+
+def _images(predictions: Predictions) -> dict[str, Any]:
+    probs = predictions.probs
+    top = np.argsort(-probs, axis=1, kind="stable")[:, :TOP]
+    return {
+        "path": predictions.paths,
+        "split": [SPLITS.index(split) for split in predictions.splits],
+        "label": predictions.labels,
+        "given": predictions.given_labels,
+        "predicted": predictions.predicted,
+        "top": [
+            [[int(k), round(float(probs[row, k]), 4)] for k in best] for row, best in enumerate(top)
+        ],
+    }
+
+
+def _similar_order(counts: Int[ndarray, "classes classes"]) -> list[int]:
+    """Return the classes so that those taken for each other stand side by side."""
+    if len(counts) < 3:
+        return list(range(len(counts)))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    apart = 1 - (shares + shares.T) / 2
+    np.fill_diagonal(apart, 0)
+    tree = linkage(squareform(apart, checks=False), "average", optimal_ordering=True)
+    return leaves_list(tree).tolist()
+
+
+def _chosen(record: Record) -> list[int]:
+    """Return the classes whose features are shown first: those of the figures."""
+    classes = record.predictions.classes
+    config = record.config["config"]["figures"]
+    chosen = parse_classes(config["classes"], classes)
+    return chosen[:5] if not config["classes"] and len(chosen) > 10 else chosen
+
+
+def _planes(facts: Facts) -> dict[str, Any] | None:
+    train, test = (facts.embeddings[split] for split in ("train", "test"))
+    if len(train) < 3 or not np.ptp(train.astype(np.float32), axis=0).any():
+        return None
+    labels = [facts.predictions.labels[rows] for rows in (facts.train, facts.test)]
+    axes = principal_axes(train, test)
+    full = neighbour_accuracy(train, labels[0], test, labels[1])
+    planes = {"pca": axes.plane} | (
+        {"tsne": tsne(axes)} if facts.settings["figures"]["tsne"] else {}
+    )
+    shown = {}
+    for name, plane in planes.items():
+        points: list[list[float] | None] = [None] * len(facts.predictions.ids)
+        # Three digits are a thousandth of the picture.
+        scale = max(float(np.abs(plane.train).max()), float(np.abs(plane.test).max()), 1e-12)
+        for rows, at in ((facts.train, plane.train), (facts.test, plane.test)):
+            for row, point in zip(rows, np.round(at / scale, 4).tolist(), strict=True):
+                points[row] = point
+        shown[name] = {
+            "points": points,
+            "explained": plane.explained,
+            "full": full,
+            "flat": neighbour_accuracy(plane.train, labels[0], plane.test, labels[1]),
+        }
+    return shown
+
+
+def _calibration(facts: Facts) -> dict[str, Any]:
+    confidence = facts.predictions.probs[facts.test].max(axis=1)
+    right = facts.right[facts.test]
+    seen = calibration(confidence, right)
+    place = np.minimum((confidence * 10).astype(int), 9)
+    bounds = [
+        share_interval(int(right[place == n].sum()), int(count)) if count else None
+        for n, count in enumerate(seen.counts)
+    ]
+    return {
+        "confidence": [None if np.isnan(v) else float(v) for v in seen.confidence],
+        "accuracy": [None if np.isnan(v) else float(v) for v in seen.accuracy],
+        "counts": seen.counts,
+        "high": [b.high - b.value if b else None for b in bounds],
+        "low": [b.value - b.low if b else None for b in bounds],
+        "error": seen.error,
+    }
+
+
+def _cams(
+    predictions: Predictions, pictures: Pictures | None, explained: Explained | None
+) -> list[dict[str, Any]]:
+    if pictures is None or explained is None or explained.predicted is None:
+        return []
+    assert explained.true is not None
+    cams = []
+    for n, row in enumerate(explained.rows):
+        image = pictures.of([row])[0]
+        maps = [image, *(_over(image, looks[n]) for looks in (explained.predicted, explained.true))]
+        p, label = predictions.probs[row], int(predictions.labels[row])
+        cams.append({
+            "path": predictions.paths[row],
+            "pictures": [webp(each, size=160) for each in maps],
+            "predicted": predictions.classes[int(p.argmax())],
+            "label": predictions.classes[label],
+            "right": int(p.argmax()) == label,
+            "p": float(p.max()),
+            "p_label": float(p[label]),
+        })  # fmt: skip
+    return cams
+
+
+def _over(
+    image: UInt8[ndarray, "size size 3"], looks: Float[ndarray, "size size"]
+) -> UInt8[ndarray, "size size 3"]:
+    """Lay a map over an image: dark where nothing spoke for the class, yellow where most did."""
+    heat = mpl.colormaps["inferno"](looks)[..., :3] * 255
+    grey = image.mean(axis=2, keepdims=True)
+    return (0.45 * grey + 0.55 * heat).round().astype(np.uint8)
+
+
+def _views(
+    predictions: Predictions, pictures: Pictures | None, explained: Explained | None
+) -> list[dict[str, Any]]:
+    if pictures is None or explained is None:
+        return []
+    shown = []
+    for n, row in enumerate(explained.view_rows):
+        images = [pictures.of([row])[0]]
+        images += [] if explained.views is None else list(explained.views[:, n])
+        shown.append(
+            {"path": predictions.paths[row], "pictures": [webp(i, size=112) for i in images]}
+        )
+    return shown
+
+
+def _context(record: Record, facts: Facts) -> dict[str, Any]:
+    """Return what the template asks for beside images and findings."""
+    config, result, predictions = record.config, record.result, facts.predictions
+    settings = config["config"]
+    right = facts.right[facts.test][None].astype(np.float64)
+    confidence = predictions.probs[facts.test].max(axis=1)
+    default = flat(RunConfig().model_dump(mode="json"))
+    return {
+        "name": f"{settings['model']} · {settings['loss']} · {Path(config['data']['source']).name}",
+        "about": text("{size} px, {epochs} epochs, learning rate {lr:g}, seed {seed}",
+                      size=settings["image_size"], epochs=settings["epochs"], lr=settings["lr"],
+                      seed=settings["seed"]),
+        "accuracy": accuracy_interval(right),
+        "test_images": len(facts.test),
+        "classes": predictions.classes,
+        "splits": [
+            (split, result[f"{split}_accuracy"], len(facts.rows(split))) for split in SPLITS
+        ],
+        "seconds": result["seconds"],
+        "num_checks": len(FINDERS),
+        "notes": result["findings"],
+        "class_rows": _class_rows(predictions),
+        "calibration_error": calibration(confidence, facts.right[facts.test]).error,
+        "mean_confidence": float(confidence.mean()),
+        "image_size": settings["image_size"],
+        "resize": settings["data"]["resize"],
+        "augments": any(settings["augment"].values()),
+        "command": record.command(exact=True),
+        "settings": [(k, _shown(v), v != default[k]) for k, v in flat(settings).items()],
+        "described": [
+            *((k, v) for k, v in config["versions"].items()),
+            ("commit", config["commit"]), ("device", config["device"]),
+            ("data", config["data"]["source"]), ("fingerprint", config["data"]["fingerprint"]),
+            ("weights", config["weights"]), ("start", config["start"]),
+            ("digest", config["digest"]),
+            ("skipped", ", ".join(config["data"]["skipped"]) or 0),
+            ("wrong labels", config["data"]["wrong_labels"]),
+        ],
+        "version": version("smallset"),
+    }  # fmt: skip
+
+
+def _class_rows(predictions: Predictions) -> list[dict[str, Any]]:
+    counts = predictions.confusion("test")
+    train = predictions.recall("train")
+    learnt = set(memorised_classes(predictions))
+    rows = []
+    for k, score in enumerate(class_scores(counts)):
+        wrong = counts[k].copy()
+        wrong[k] = 0
+        often = [int(j) for j in np.argsort(-wrong, kind="stable")[:2] if wrong[j]]
+        name = predictions.classes[k]
+        rows.append({
+            "name": name, "images": score.images, "precision": score.precision,
+            "recall": score.recall, "train_recall": train[name], "memorised": k in learnt,
+            "confused": ", ".join(f"{predictions.classes[j]} ({wrong[j]})" for j in often),
+        })  # fmt: skip
+    return rows
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)

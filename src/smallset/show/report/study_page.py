@@ -1,0 +1,175 @@
+"""The page of a study: what can be told of its arms, and the images that they disagree about."""
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smallset.compare.study_findings import find_in_study
+from smallset.compare.summary import Arm, Summary
+from smallset.paths import write_atomic
+from smallset.show.report.page import render
+from smallset.show.report.pictures import Pictures, thumbnails
+from smallset.show.study import AXIS_NAMES
+from smallset.words import Lang, Text, text
+
+
+def write_study_page(
+    summary: Summary, pictures: Pictures | None, *, lang: Lang, budget_mb: float = 15.0
+) -> Path:
+    """Write report.html into the folder of a study.
+
+    Args:
+        summary: What the study found.
+        pictures: The images of its first run; None makes a page without them.
+        lang: The language the page opens in.
+        budget_mb: The file stays under this, in 10^6 bytes; thumbnails become smaller for it.
+
+    Raises:
+        RunError: If the page cannot be written.
+    """
+    data: dict[str, Any] = {
+        "arms": [_arm(arm) for arm in summary.arms],
+        "images": _images(summary),
+        "comparisons": [
+            {"a": a, "b": b, "points": [100 * v for v in c.difference], "verdict": c.verdict,
+             "detectable": 100 * c.detectable}
+            for a, b, _, c in summary.comparisons
+        ],
+        "charts": _charts(summary),
+    }  # fmt: skip
+    notes = [text("{note}", note=note) for note in summary.notes()]
+    context = _context(summary)
+    if pictures is not None and summary.arms:
+        rows = np.flatnonzero(summary.arms[0].records[0].predictions.splits == "test").tolist()
+        empty = render("study.html", lang=lang, data=data | {"thumbs": {}}, notes=notes, **context)
+        room = 1e6 * budget_mb - len(empty.encode()) - 10 * len(rows) - 1000
+        made = thumbnails(pictures, _most_disputed(summary, rows), most_bytes=max(room, 0))
+        place = {row: number for number, row in enumerate(rows)}
+        data["thumbs"] = {place[row]: shown for row, shown in made.by_row.items()}
+        if len(made.by_row) < len(rows):
+            notes.append(
+                text("{count} of {all} images are not in this file, to keep it under {mb:g} MB.",
+                     count=len(rows) - len(made.by_row), all=len(rows), mb=budget_mb)
+            )  # fmt: skip
+    page = render("study.html", lang=lang, data=data, notes=notes, **context)
+    path = summary.folder / "report.html"
+    write_atomic(path, page)
+    return path
+
+
+def _arm(arm: Arm) -> dict[str, Any]:
+    """Return an arm's curves, and what it said of each test image, seeds averaged."""
+    probs = np.mean([_test_probs(record) for record in arm.records], axis=0)
+    shortest = min(len(record.history) for record in arm.records)
+    histories = [record.history[:shortest] for record in arm.records]
+    curves = {
+        what: [_mean([history[n][what] for history in histories]) for n in range(shortest)]
+        for what in ("train_accuracy", "val_accuracy")
+    }
+    return {
+        "name": arm.name,
+        "accuracy": list(arm.accuracy),
+        "right": np.round(arm.correct.mean(axis=0), 3),
+        "said": probs.argmax(axis=1),
+        "p": np.round(probs.max(axis=1), 4),
+        **curves,
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def _test_probs(record: Any) -> np.ndarray:
+    predictions = record.predictions
+    return predictions.probs[predictions.splits == "test"]
+
+
+def _images(summary: Summary) -> dict[str, Any]:
+    if not summary.arms:
+        return {"classes": [], "path": [], "label": []}
+    predictions = summary.arms[0].records[0].predictions
+    at = np.flatnonzero(predictions.splits == "test")
+    paths = [predictions.paths[row] for row in at]
+    return {"classes": predictions.classes, "path": paths, "label": predictions.labels[at]}
+
+
+def _most_disputed(summary: Summary, rows: list[int]) -> list[int]:
+    """Return the test rows, those that the arms disagree about most first."""
+    shares = np.stack([arm.correct.mean(axis=0) for arm in summary.arms])
+    order = np.argsort(-shares.std(axis=0), kind="stable")
+    return [rows[n] for n in order]
+
+
+def _charts(summary: Summary) -> list[dict[str, Any]]:
+    arms = {arm.name: arm for arm in summary.arms}
+    charts = []
+    for chart in summary.spec.charts:
+        curves = {
+            label: [
+                {"x": arms[name].at(chart), "y": list(arms[name].accuracy), "arm": name}
+                for name in names
+                if name in arms
+            ]
+            for label, names in chart.curves.items()
+        }
+        if len({point["x"] for points in curves.values() for point in points}) > 1:
+            charts.append({
+                "title": chart.title, "x": text(AXIS_NAMES.get(chart.x, chart.x)),
+                "log": chart.log, "curves": {k: v for k, v in curves.items() if v},
+            })  # fmt: skip
+    return charts
+
+
+def _context(summary: Summary) -> dict[str, Any]:
+    verdicts = [c.verdict for *_, c in summary.comparisons]
+    against = {a: (b, c) for a, b, _, c in summary.comparisons}
+    lowest = min((arm.accuracy.low for arm in summary.arms), default=0.0)
+    highest = max((arm.accuracy.high for arm in summary.arms), default=1.0)
+    return {
+        "spec": summary.spec,
+        "summary": summary,
+        "headline": _headline(summary),
+        "verdicts": {v: verdicts.count(v) for v in ("better", "worse", "cannot tell")},
+        "findings": find_in_study(summary),
+        "arm_rows": [
+            {"arm": arm, "against": against.get(arm.name), "train": arm.mean("train"),
+             "val": arm.mean("val"), "pages": _pages(summary, arm),
+             "from": 100 * (arm.accuracy.low - lowest) / max(highest - lowest, 1e-9),
+             "width": 100 * (arm.accuracy.high - arm.accuracy.low) / max(highest - lowest, 1e-9),
+             "at": 100 * (arm.accuracy.value - lowest) / max(highest - lowest, 1e-9)}
+            for arm in summary.arms
+        ],
+        "command": f"smallset study {summary.name} --data {summary.data} --out NEW "
+                   f"--seeds {summary.planned_seeds}",
+        "version": version("smallset"),
+    }  # fmt: skip
+
+
+def _headline(summary: Summary) -> Text:
+    """Say in one sentence what the study lets one say."""
+    if not summary.arms:
+        return text("No run of this study is finished yet.")
+    best = max(summary.arms, key=lambda arm: arm.accuracy.value)
+    beaten = [b for a, b, _, c in summary.comparisons if a == best.name and c.verdict == "better"]
+    beaten += [a for a, b, _, c in summary.comparisons if b == best.name and c.verdict == "worse"]
+    seen = {"best": best.name, "accuracy": best.accuracy.value}
+    if beaten:
+        return text("{best} has the highest test accuracy, {accuracy:.1%}, and is better than "
+                    "{others} beyond luck.", **seen, others=", ".join(beaten))  # fmt: skip
+    return text("{best} has the highest test accuracy, {accuracy:.1%}; no comparison shows that "
+                "this is more than luck.", **seen)  # fmt: skip
+
+
+def _pages(summary: Summary, arm: Arm) -> list[tuple[int, str | None]]:
+    """Return each seed with the link to its page, None where it has none."""
+    pages = []
+    for seed, record in zip(arm.seeds, arm.records, strict=True):
+        page = record.folder / "report.html"
+        link = Path(os.path.relpath(page, summary.folder)).as_posix() if page.exists() else None
+        pages.append((seed, link))
+    return pages

@@ -1,0 +1,72 @@
+"""Sentences in English and Chinese: the English template is the key of the Chinese one."""
+
+import locale
+import os
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, NamedTuple
+
+Lang = Literal["en", "zh"]
+
+
+class Text(NamedTuple):
+    """A sentence that can be said in either language."""
+
+    template: str
+    """English, with places such as "{images:,}"."""
+    values: Mapping[str, Any]
+    """What goes into the places; a `Text` among them is said in the same language."""
+
+    def say(self, lang: Lang) -> str:
+        """Return the sentence.
+
+        Args:
+            lang: In which language.
+        """
+        inner = {k: v.say(lang) if isinstance(v, Text) else v for k, v in self.values.items()}
+        return translate(self.template, lang).format(**inner)
+
+
+def text(template: str, **values: Any) -> Text:
+    """Return a sentence with its values, to be said later.
+
+    Args:
+        template: English, a key of zh.toml.
+        **values: What goes into its places.
+
+    Example:
+        >>> text("{count:,} images", count=3).say("zh")
+        '3 张图像'
+    """
+    return Text(template, values)
+
+
+def translate(template: str, lang: Lang) -> str:
+    """Return a template in a language; English where nobody has translated it.
+
+    Args:
+        template: English.
+        lang: Which language.
+    """
+    return catalogue().get(template, template) if lang == "zh" else template
+
+
+@cache
+def catalogue() -> dict[str, str]:
+    """Return every English template with its Chinese one."""
+    return tomllib.loads(files("smallset").joinpath("zh.toml").read_text(encoding="utf-8"))
+
+
+def language(setting: str = "auto") -> Lang:
+    """Return the language to write in.
+
+    Args:
+        setting: "en" or "zh"; "auto" takes that of the locale.
+    """
+    if setting == "auto":
+        names = ("LC_ALL", "LC_MESSAGES", "LANG")
+        named = next((os.environ[name] for name in names if os.environ.get(name)), None)
+        setting = named or locale.getlocale()[0] or "en"
+    return "zh" if setting.lower().startswith(("zh", "chinese")) else "en"

@@ -1,0 +1,70 @@
+import re
+import string
+
+import pytest
+from said import said
+
+from smallset.show.study import AXIS_NAMES
+from smallset.words import catalogue, language, text, translate
+
+SPOKEN = {**said(), **dict.fromkeys(AXIS_NAMES.values(), "AXIS_NAMES")}
+# Chosen by their value at run time.
+SPOKEN |= dict.fromkeys(["train", "val", "test", "better", "worse", "cannot tell"], "values")
+
+
+def has_words(template):
+    return bool(re.search(r"[A-Za-z]", re.sub(r"\{.*?\}", "", template)))
+
+
+def places(template):
+    """The places of a template with their formats."""
+    return sorted((name, spec) for _, name, spec, _ in string.Formatter().parse(template) if name)
+
+
+def test_the_reader_of_the_source_finds_each_kind_of_sentence():
+    assert {"findings.py", "run.html", "run.js", "study.js", "plots.py"} <= set(SPOKEN.values())
+
+
+def test_every_sentence_has_a_chinese_one():
+    missing = {t: SPOKEN[t] for t in filter(has_words, SPOKEN) if t not in catalogue()}
+    assert missing == {}
+    assert [t for t, zh in catalogue().items() if not re.search(r"[一-鿿]", zh)] == []
+
+
+def test_no_translation_is_left_of_a_sentence_that_is_gone():
+    assert set(catalogue()) - set(SPOKEN) == set()
+
+
+def test_a_translation_has_the_same_places():
+    other = [t for t, zh in catalogue().items() if places(zh) != places(t)]
+    assert other == []
+
+
+def test_a_text_inside_a_text_is_said_in_the_same_language():
+    inner = text("{a} and {b}", a="x", b="y")
+    assert text("Often taken for each other: {pairs}.", pairs=inner).say("zh") == (
+        "经常互相混淆：x 与 y。"  # noqa: RUF001
+    )
+    assert text("Often taken for each other: {pairs}.", pairs=inner).say("en").endswith("x and y.")
+
+
+def test_what_nobody_translated_stays_english():
+    assert translate("no such sentence", "zh") == "no such sentence"
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANG": "en_US.UTF-8"}, "en"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C.UTF-8"}, "en"),
+        ({"LC_MESSAGES": "zh_TW.UTF-8", "LANG": "de_DE.UTF-8"}, "zh"),
+    ],
+)
+def test_the_language_is_that_of_the_locale(monkeypatch, variables, expected):
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert language() == expected
+    assert language("zh") == "zh"

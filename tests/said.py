@@ -13,11 +13,12 @@ def said():
     found = {}
     for path in sorted(SRC.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-            if is_call and node.func.id in CALLS and node.args:
-                [first, *_] = node.args
-                if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                    found.setdefault(first.value, path.name)
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
+                continue
+            first = node.args[0]
+            is_text = isinstance(first, ast.Constant) and isinstance(first.value, str)
+            if node.func.id in CALLS and is_text:
+                found.setdefault(first.value, path.name)
     for path in sorted((SRC / "show/report/templates").iterdir()):
         content = path.read_text(encoding="utf-8")
         for match in re.finditer(r'\b[tT]\(\s*"((?:[^"\\]|\\.)*)"', content):

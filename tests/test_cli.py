@@ -59,7 +59,8 @@ def test_quiet_prints_the_result_only(capsys, monkeypatch, split_folders, tmp_pa
     _, out, _ = call(
         capsys, monkeypatch, "train", split_folders, "--out", tmp_path / "run", *TINY, "--quiet"
     )
-    assert {line.split(":")[0] for line in out.splitlines()} == {"accuracy", "record", "figure"}
+    said = {line.split(":")[0] for line in out.splitlines()}
+    assert said == {"accuracy", "record", "finding", "figure", "page"}
 
 
 def test_a_settings_file_and_flags_on_top_of_it(capsys, monkeypatch, split_folders, tmp_path):
@@ -154,7 +155,7 @@ def test_every_command_has_help():
         [sys.executable, "-m", "smallset", "--help"], capture_output=True, text=True, check=True
     )
     names = {getattr(command.callback, "__name__", "") for command in app.registered_commands}
-    assert names == {"train", "demo", "check", "study", "tune", "models"}
+    assert names == {"train", "demo", "check", "study", "report", "tune", "models"}
     assert all(name in done.stdout for name in names)
 
 

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 import smallset
 from smallset.learn.progress import Reporter
-from smallset.show.embed import Plane, pca, tsne
+from smallset.show.embed import Plane, neighbour_accuracy, principal_axes, tsne
 from smallset.show.fonts import choose_fonts
 from smallset.show.plots import confusion_matrix, feature_scatter, training_curves
 
@@ -20,7 +20,7 @@ def blobs(per_class, seed):
 def test_pca_is_fitted_on_train_and_agrees_with_the_singular_values():
     train, _ = blobs(20, 0)
     test, _ = blobs(5, 1)
-    plane = pca(train, test)
+    plane = principal_axes(train, test).plane
     centred = train.astype(float) - train.astype(float).mean(axis=0)
     _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
     assert plane.explained == pytest.approx((sizes[:2] ** 2).sum() / (sizes**2).sum(), rel=1e-3)
@@ -31,14 +31,32 @@ def test_pca_is_fitted_on_train_and_agrees_with_the_singular_values():
 def test_tsne_keeps_classes_together_and_repeats_itself():
     train, labels = blobs(20, 0)
     test, test_labels = blobs(5, 1)
-    plane, again = tsne(train, test), tsne(train, test)
+    plane, again = (tsne(principal_axes(train, test)) for _ in range(2))
     np.testing.assert_array_equal(plane.train, again.train)
     nearest = np.linalg.norm(plane.test[:, None] - plane.train, axis=2).argmin(axis=1)
     assert (labels[nearest] == test_labels).all()
 
 
 def test_tsne_takes_very_few_points():
-    assert tsne(np.eye(3, 8), np.eye(2, 8)).test.shape == (2, 2)
+    assert tsne(principal_axes(np.eye(3, 8), np.eye(2, 8))).test.shape == (2, 2)
+
+
+def test_equal_embeddings_have_no_axes_to_tell_of():
+    axes = principal_axes(np.ones((5, 4)), np.ones((3, 4)))
+    assert axes.plane.explained is None
+    assert not axes.plane.test.any()
+
+
+def test_neighbours_vote_as_counted_by_hand():
+    rng = np.random.default_rng(3)
+    train, test = rng.normal(size=(40, 3)), rng.normal(size=(12, 3))
+    labels, test_labels = rng.integers(0, 2, 40), rng.integers(0, 2, 12)
+    right = 0
+    for point, label in zip(test, test_labels, strict=True):
+        nearest = np.argsort(np.linalg.norm(train - point, axis=1))[:10]
+        votes = np.bincount(labels[nearest], minlength=2)
+        right += int(votes.argmax() == label)
+    assert neighbour_accuracy(train, labels, test, test_labels) == right / 12
 
 
 def texts(figure):
@@ -69,6 +87,13 @@ def test_the_confusion_matrix_writes_every_count_under_its_names():
     counts = np.array([[5, 1], [0, 7]])
     written = texts(confusion_matrix(counts, ["ant", "bee"], title="t"))
     assert {"5", "1", "7", "ant", "bee"} <= set(written)
+
+
+def test_figures_are_written_in_chinese_too():
+    figure = training_curves(HISTORY, 0.755, title="t", lang="zh")
+    assert {"损失：triplet-cosine", "准确率", "轮次"} <= set(texts(figure))  # noqa: RUF001
+    written = texts(confusion_matrix(np.eye(2, dtype=int), ["a", "b"], title="t", lang="zh"))
+    assert {"预测类别", "真实类别"} <= set(written)
 
 
 def test_points_of_train_and_test_share_axes_and_a_legend():

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parents[1] / "src/smallset"
-BASE = {"errors", "config", "paths", "seeds"}
+BASE = {"errors", "config", "paths", "seeds", "words"}
 MAY_IMPORT = {  # room -> rooms of ours it may import, beside itself
     "errors": set(),
     "config": {"errors"},
     "paths": {"errors"},
     "seeds": set(),
+    "words": set(),
     "data": BASE,
     "models": BASE | {"data"},
     "learn": BASE | {"data", "models"},
@@ -59,5 +60,8 @@ def test_light_modules_load_nothing_heavy(module):
 
 
 def test_pictures_are_drawn_without_torch():
-    code = "import smallset.show.figures, smallset.show.plots, smallset.show.embed"
+    code = (
+        "import smallset.show.figures, smallset.show.study, smallset.show.report.run_page, "
+        "smallset.show.report.study_page, smallset.compare.findings"
+    )
     assert "torch" not in loaded_after(code)

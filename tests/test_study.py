@@ -71,7 +71,7 @@ def rows(path):
 def test_a_study_leaves_tables_charts_and_a_record_per_arm_and_seed(split_folders, tmp_path, rates):
     found = smallset.study(rates, split_folders, out=tmp_path / "out", execute_by="serial")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "comparisons.csv", "fast", "figures", "slow", "study.json", "summary.csv",
+        "comparisons.csv", "fast", "figures", "report.html", "slow", "study.json", "summary.csv",
     ]  # fmt: skip
     assert sorted(p.name for p in (tmp_path / "out/fast").iterdir()) == ["seed-0", "seed-1"]
     figures = {p.name for p in (tmp_path / "out/figures").iterdir()}

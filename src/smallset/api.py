@@ -139,7 +139,9 @@ def study(
     figures = planned.jobs[0].config.figures
     draw_study(summary, lang=language(figures.lang))
     if figures.report:
-        report(planned.folder, data=str(data), lang=figures.lang, reporter=reporter, summary=summary)
+        report(
+            planned.folder, data=str(data), lang=figures.lang, reporter=reporter, summary=summary
+        )
     return summary
 
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
 Lang = Literal["en", "zh"]
+LANGS: tuple[Lang, ...] = ("en", "zh")
 
 
 class Text(NamedTuple):

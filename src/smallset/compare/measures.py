@@ -97,16 +97,6 @@ def temperature(probs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) 
     return float(np.exp(best.x))
 
 
-def scaled(probs: Float[ndarray, "n classes"], t: float) -> Float[ndarray, "n classes"]:
-    """Return probabilities at a temperature.
-
-    Args:
-        probs: Predicted probabilities.
-        t: The temperature, above 0; 1 changes nothing.
-    """
-    return np.exp(_normalised(np.log(np.maximum(probs, 1e-12)) / t))
-
-
 def _normalised(logs: ndarray) -> ndarray:
     logs = logs - logs.max(axis=1, keepdims=True)
     return logs - np.log(np.exp(logs).sum(axis=1, keepdims=True))

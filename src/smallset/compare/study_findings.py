@@ -36,7 +36,7 @@ TITLES = {
     "one-class": text("One class swallows the predictions."),
     "overfitting": text("Overfitting."),
     "memorised": text("Classes learnt by heart."),
-    "label-errors": text("Images that look mislabelled."),
+    "label-errors": text("Images that may be mislabelled."),
     "wrong-labels-learnt": text("Wrong labels learnt by heart."),
     "milestone-jump": text("Accuracy jumped when the rate fell."),
     "still-improving": text("Still improving when training ended."),

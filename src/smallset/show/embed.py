@@ -49,7 +49,8 @@ def principal_axes(train: Float[ndarray, "n dim"], test: Float[ndarray, "m dim"]
 
     num_axes = min(NUM_AXES, *train.shape)
     axes = PCA(num_axes, svd_solver="randomized", random_state=0)
-    points = axes.fit_transform(train.astype(np.float32))
+    with np.errstate(invalid="ignore"):  # 0 / 0 where all embeddings are equal
+        points = axes.fit_transform(train.astype(np.float32))
     shares = axes.explained_variance_ratio_
     # All embeddings equal (a collapsed net): no variance, so no share of it.
     known = shares if np.isfinite(shares).all() else None

@@ -10,7 +10,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from smallset.words import Lang, Text, catalogue, text
+from smallset.errors import ConfigError
+from smallset.words import LANGS, Lang, Text, catalogue, text
 
 
 def render(template: str, *, lang: Lang, data: Mapping[str, Any], **context: Any) -> str:
@@ -30,6 +31,27 @@ def render(template: str, *, lang: Lang, data: Mapping[str, Any], **context: Any
         script=lambda name: Markup(_file(name)),
         **context,
     )  # fmt: skip
+
+
+def room_for_images(page: str, budget_mb: float, num_images: int) -> float:
+    """Return how many bytes of base64 a page may still take.
+
+    Args:
+        page: Without thumbnails.
+        budget_mb: What it may take in all, in 10^6 bytes.
+        num_images: How many thumbnails there would be.
+
+    Raises:
+        ConfigError: If the page takes more already.
+    """
+    taken = len(page.encode())
+    if taken > 1e6 * budget_mb:
+        raise ConfigError(
+            f"the page takes {taken / 1e6:.1f} MB without any image, the budget is "
+            f"{budget_mb:g} MB; give it more (--budget)"
+        )
+    # A key, quotes and a comma each; a sentence on what was left out.
+    return max(1e6 * budget_mb - taken - 10 * num_images - 1000, 0)
 
 
 @cache
@@ -58,8 +80,7 @@ def both(sentence: Text) -> Markup:
         sentence: What to say; its values are escaped.
     """
     said = [
-        f'<span class="{lang}" lang="{lang}">{escape(sentence.say(lang))}</span>'
-        for lang in ("en", "zh")
+        f'<span class="{lang}" lang="{lang}">{escape(sentence.say(lang))}</span>' for lang in LANGS
     ]
     return Markup("".join(said))
 
@@ -77,8 +98,6 @@ def _json(content: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    if isinstance(value, Text):
-        return {"en": value.say("en"), "zh": value.say("zh")}
     raise TypeError(f"no JSON for {type(value).__name__}")
 
 

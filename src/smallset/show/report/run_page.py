@@ -21,7 +21,7 @@ from smallset.data.listing import parse_classes
 from smallset.learn.record import Predictions, Record, flat
 from smallset.paths import write_atomic
 from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
-from smallset.show.report.page import render
+from smallset.show.report.page import render, room_for_images
 from smallset.show.report.pictures import Pictures, thumbnails, webp
 from smallset.words import Lang, Text, text
 
@@ -44,7 +44,7 @@ class Explained:
     """Side of the feature maps behind them, px."""
     view_rows: tuple[int, ...]
     """Whose augmentation there is."""
-    views: UInt8[ndarray, "views n size size 3"] | None
+    views: UInt8[ndarray, "epochs shown size size 3"] | None
     """What training saw of them; None where nothing is changed at random."""
 
 
@@ -68,6 +68,7 @@ def write_run_page(
         notes: What else a reader should know, such as why something was left out.
 
     Raises:
+        ConfigError: If the budget is too small for a page without images.
         DataError: If a file of the record is missing.
         RunError: If the page cannot be written.
     """
@@ -98,8 +99,8 @@ def write_run_page(
     }
     if pictures is not None:
         empty = render("run.html", lang=lang, data=data | {"thumbs": {}}, left_out=[], **context)
-        room = 1e6 * budget_mb - len(empty.encode())
-        made = thumbnails(pictures, order, most_bytes=max(room - 8 * len(order), 0))
+        room = room_for_images(empty, budget_mb, len(order))
+        made = thumbnails(pictures, order, most_bytes=room)
         data["thumbs"] = made.by_row
         if len(made.by_row) < len(order):
             left_out.append(

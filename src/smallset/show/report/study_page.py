@@ -10,10 +10,10 @@ import numpy as np
 from smallset.compare.study_findings import find_in_study
 from smallset.compare.summary import Arm, Summary
 from smallset.paths import write_atomic
-from smallset.show.report.page import render
+from smallset.show.report.page import render, room_for_images
 from smallset.show.report.pictures import Pictures, thumbnails
 from smallset.show.study import AXIS_NAMES
-from smallset.words import Lang, Text, text
+from smallset.words import LANGS, Lang, Text, text, translate
 
 
 def write_study_page(
@@ -28,6 +28,7 @@ def write_study_page(
         budget_mb: The file stays under this, in 10^6 bytes; thumbnails become smaller for it.
 
     Raises:
+        ConfigError: If the budget is too small for a page without images.
         RunError: If the page cannot be written.
     """
     data: dict[str, Any] = {
@@ -45,8 +46,8 @@ def write_study_page(
     if pictures is not None and summary.arms:
         rows = np.flatnonzero(summary.arms[0].records[0].predictions.splits == "test").tolist()
         empty = render("study.html", lang=lang, data=data | {"thumbs": {}}, notes=notes, **context)
-        room = 1e6 * budget_mb - len(empty.encode()) - 10 * len(rows) - 1000
-        made = thumbnails(pictures, _most_disputed(summary, rows), most_bytes=max(room, 0))
+        room = room_for_images(empty, budget_mb, len(rows))
+        made = thumbnails(pictures, _most_disputed(summary, rows), most_bytes=room)
         place = {row: number for number, row in enumerate(rows)}
         data["thumbs"] = {place[row]: shown for row, shown in made.by_row.items()}
         if len(made.by_row) < len(rows):
@@ -117,9 +118,10 @@ def _charts(summary: Summary) -> list[dict[str, Any]]:
             ]
             for label, names in chart.curves.items()
         }
+        name = AXIS_NAMES.get(chart.x, chart.x)
         if len({point["x"] for points in curves.values() for point in points}) > 1:
             charts.append({
-                "title": chart.title, "x": text(AXIS_NAMES.get(chart.x, chart.x)),
+                "title": chart.title, "x": {lang: translate(name, lang) for lang in LANGS},
                 "log": chart.log, "curves": {k: v for k, v in curves.items() if v},
             })  # fmt: skip
     return charts

@@ -15,7 +15,7 @@ document.getElementById("language").addEventListener("click", event => {
   redraws.forEach(draw => draw());
 });
 
-const percent = (share, digits = 1) => share == null ? "–" : (100 * share).toFixed(digits) + " %";
+const percent = (share, digits = 1) => share == null ? "–" : (100 * share).toFixed(digits) + "%";
 function make(tag, { text, cls, ...attributes } = {}, ...children) {
   const element = document.createElement(tag);
   if (text != null) element.textContent = text;
@@ -81,7 +81,13 @@ function chart(id, build, after) {
   if (!place) return;
   let first = true;
   const draw = () => {
-    Plotly.react(place, ...build(), SETTINGS);
+    const [traces, laid] = build();
+    // Beside each other there is no room for the legend's lines above a narrow chart.
+    if (place.clientWidth < 480 && laid.legend.yanchor === "bottom") {
+      laid.legend = { ...laid.legend, y: -0.22, yanchor: "top" };
+      laid.margin = { ...laid.margin, t: laid.title ? 40 : 14 };
+    }
+    Plotly.react(place, traces, laid, SETTINGS);
     if (first && after) after(place);
     first = false;
   };

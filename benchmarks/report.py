@@ -48,6 +48,18 @@ def open_page(page):
     return first / 1000, drawn / 1000
 
 
+def lay_out(run):
+    """Seconds that t-SNE takes of it."""
+    from smallset.learn.record import Record
+    from smallset.show.embed import principal_axes, tsne
+
+    record = Record(run)
+    axes = principal_axes(record.embeddings("train"), record.embeddings("test"))
+    started = time.perf_counter()
+    tsne(axes)
+    return time.perf_counter() - started
+
+
 def embed(points, dim):
     import numpy as np
 
@@ -85,8 +97,8 @@ def main():
         rows = []
         for _ in range(arguments.rounds):
             seconds, page = build(run)
-            rows.append((seconds, *open_page(page)))
-        names = ("built in", "answers after", "charts after")
+            rows.append((seconds, lay_out(run), *open_page(page)))
+        names = ("built in", "of which t-SNE", "answers after", "charts after")
         for name, values in zip(names, zip(*rows, strict=True), strict=True):
             low, high = min(values), max(values)
             print(f"{name} {statistics.median(values):.2f} s ({low:.2f} - {high:.2f})")

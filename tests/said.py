@@ -15,10 +15,9 @@ def said():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
                 continue
-            first = node.args[0]
-            is_text = isinstance(first, ast.Constant) and isinstance(first.value, str)
-            if node.func.id in CALLS and is_text:
-                found.setdefault(first.value, path.name)
+            match node.args[0]:
+                case ast.Constant(value=str(template)) if node.func.id in CALLS:
+                    found.setdefault(template, path.name)
     for path in sorted((SRC / "show/report/templates").iterdir()):
         content = path.read_text(encoding="utf-8")
         for match in re.finditer(r'\b[tT]\(\s*"((?:[^"\\]|\\.)*)"', content):

@@ -1,12 +1,12 @@
 """Any classification network of torchvision or timm, its last layer replaced."""
 
 import urllib.error
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torchvision import models as zoo
 
 from smallset.errors import ConfigError, DataError, suggest
 from smallset.models.parts import Classifier
@@ -23,8 +23,17 @@ AUXILIARY = {
 of their own, which they do themselves."""
 
 
+@cache
+def _zoo() -> Any:
+    """Import torchvision when it is asked for: that takes longer than all of torch."""
+    from torchvision import models
+
+    return models
+
+
 def torchvision_names() -> list[str]:
     """Return the names of torchvision's classification networks."""
+    zoo = _zoo()
     return [name for name in zoo.list_models(module=zoo) if not name.startswith("quantized_")]
 
 
@@ -55,7 +64,7 @@ def pretrained(
     if name.startswith("vit_"):
         arguments["image_size"] = image_size
     try:
-        network = zoo.get_model(name, weights=None, **arguments)
+        network = _zoo().get_model(name, weights=None, **arguments)
     except (AssertionError, ValueError) as error:
         raise ConfigError(f"{name} cannot take images of {image_size} px: {error}") from None
     head_name = next(head for head in HEADS if hasattr(network, head))
@@ -101,7 +110,7 @@ def find_weights(name: str, setting: str) -> Path | None:
     stored = imported(name)
     if stored is not None:
         return stored
-    official = zoo.get_model_weights(name)["DEFAULT"].url
+    official = _zoo().get_model_weights(name)["DEFAULT"].url
     place = Path(torch.hub.get_dir()) / "checkpoints" / official.rsplit("/", 1)[-1]
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -195,5 +204,5 @@ def _last_layer(head: nn.Module) -> tuple[str, Any]:
 
 
 def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    preset: Any = zoo.get_model_weights(name)["DEFAULT"].transforms()
+    preset: Any = _zoo().get_model_weights(name)["DEFAULT"].transforms()
     return tuple(preset.mean), tuple(preset.std)

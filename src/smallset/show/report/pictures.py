@@ -137,7 +137,7 @@ def webp(image: UInt8[ndarray, "height width 3"], *, size: int | None = None) ->
     """
     picture = Image.fromarray(image)
     if size is not None and size < max(picture.size):
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
     content = io.BytesIO()
-    picture.save(content, "WEBP", quality=QUALITY, method=3)
+    picture.save(content, "WEBP", quality=QUALITY, method=2)
     return base64.b64encode(content.getvalue()).decode()

@@ -112,6 +112,27 @@ def test_fonts_cover_what_they_can_and_name_what_they_cannot():
     assert choice.missing == "\U0010fffd"
 
 
+def test_a_font_that_was_installed_after_matplotlib_made_its_list_is_found(monkeypatch):
+    from matplotlib import font_manager
+
+    from smallset.show import fonts
+
+    there = [path for path in font_manager.findSystemFonts() if "CJK" in path]
+    if not there:
+        pytest.skip("no Chinese font here (Debian: apt install fonts-noto-cjk)")
+    old = [font for font in font_manager.fontManager.ttflist if "CJK" not in font.fname]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", old)
+    fonts._find_new_fonts.cache_clear()
+    fonts._characters.cache_clear()
+    choice = choose_fonts(["损失"])
+    assert choice.missing == ""
+    assert "CJK" in choice.families[1]
+
+
+def test_the_last_resort_font_is_no_font():
+    assert not any("Last Resort" in name for name in choose_fonts(["\U0010fffd"]).families)
+
+
 def test_names_no_font_has_are_noted_once_and_the_figures_are_drawn(tmp_path, tiny):
     """Warnings are errors here, so matplotlib's own, one per character, would end the test."""
     for label, name in enumerate(["a", "\U0010fffd"]):

@@ -41,8 +41,7 @@ def draw_run(record: Record, config: FigureConfig) -> list[str]:
     if fonts.missing:
         notes.append(
             f"no installed font has {fonts.missing[:20]!r} of the class names, so figures show "
-            "boxes; install one, such as Noto Sans CJK (Debian: apt install fonts-noto-cjk), and "
-            "delete matplotlib's font cache"
+            "boxes; install one, such as Noto Sans CJK (Debian: apt install fonts-noto-cjk)"
         )
     with mpl.rc_context({"font.family": fonts.families, "font.size": 9}), warnings.catch_warnings():
         # The note above says it once; matplotlib would say it for each character and figure.

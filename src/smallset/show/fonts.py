@@ -1,5 +1,6 @@
 """Find installed fonts that have the characters of the class names."""
 
+import contextlib
 from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
@@ -29,24 +30,48 @@ def choose_fonts(texts: Iterable[str]) -> FontChoice:
     families = ["DejaVu Sans"]
     missing = {c for text in texts for c in text if not c.isspace()} - _characters(families[0])
     if missing:
-        # Keeping a script in one font looks right, so those that have most of it go first.
-        installed = {font.name for font in font_manager.fontManager.ttflist}
-        known = [name for name in PREFERRED if name in installed]
-        others = sorted(installed - set(known))
-        for name in (*known, *others):
-            found = missing & _characters(name)
-            if found:
-                families.append(name)
-                missing -= found
-            if not missing:
-                break
+        missing = _add_fonts(families, missing)
+    if missing and _find_new_fonts():
+        missing = _add_fonts(families, missing)
     return FontChoice(families, "".join(sorted(missing)))
+
+
+def _add_fonts(families: list[str], missing: set[str]) -> set[str]:
+    """Add fonts that have missing characters; return the characters still missing."""
+    # Keeping a script in one font looks right, so those that have most of it go first.
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    known = [name for name in PREFERRED if name in installed]
+    others = sorted(installed - set(known) - set(families))
+    for name in (*known, *others):
+        # Its last resort has a box for every character there is.
+        found = set() if name.startswith("Last Resort") else missing & _characters(name)
+        if found:
+            families.append(name)
+            missing = missing - found
+        if not missing:
+            break
+    return missing
+
+
+@cache
+def _find_new_fonts() -> int:
+    """Add fonts that were installed after matplotlib wrote its list; return how many."""
+    known = {font.fname for font in font_manager.fontManager.ttflist}
+    added = 0
+    for path in font_manager.findSystemFonts():
+        if path not in known:
+            with contextlib.suppress(RuntimeError, OSError, ValueError):  # freetype cannot read it
+                font_manager.fontManager.addfont(path)
+                added += 1
+    return added
 
 
 @cache
 def _characters(family: str) -> frozenset[str]:
+    fonts = [font for font in font_manager.fontManager.ttflist if font.name == family]
+    if not fonts:
+        return frozenset()
     try:
-        path = font_manager.findfont(family, fallback_to_default=False)
-        return frozenset(map(chr, FT2Font(path).get_charmap()))
-    except (ValueError, RuntimeError, OSError):  # not installed, or a format freetype lacks
+        return frozenset(map(chr, FT2Font(fonts[0].fname).get_charmap()))
+    except (ValueError, RuntimeError, OSError):  # gone since, or a format freetype lacks
         return frozenset()

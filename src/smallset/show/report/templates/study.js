@@ -49,7 +49,7 @@ D.charts.forEach((spec, n) => {
     hovertemplate: `${plain(arm.name)}: %{y:.1%}<extra></extra>`,
   })), layout({
     margin: { l: 50, r: 14, t: 20, b: 46 }, legend: { orientation: "v", x: 1.01, y: 1, xanchor: "left", yanchor: "top", itemsizing: "constant" },
-    ...(byId("curve-chart").clientWidth < 600 ? { legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top", font: { size: 10 } } } : {}),
+    ...(byId("curve-chart").clientWidth < 600 ? { legend: { orientation: "h", x: 0, y: -0.34, yanchor: "top", font: { size: 10 } } } : {}),
     xaxis: { title: { text: T("epoch, stage after stage") } }, yaxis: { title: { text: T("accuracy") }, range: [0, 1.02], tickformat: ".0%" },
   })]);
 }

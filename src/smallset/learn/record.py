@@ -138,10 +138,14 @@ class Record:
         default = flat(RunConfig().model_dump(mode="json"))
         # What "auto" was resolved to need not be said again.
         default["trains"] = "classifier" if self.config["weights"] else "all"
+        unused = [] if config.data.noise_rate else ["data.noise_seed"]
+        unused += [] if config.data.train_fraction < 1 else ["data.subset_seed"]
         words = ["smallset", "train", self.config["data"]["source"]]
         for name, value in flat(config.model_dump(mode="json")).items():
             of_machine = name.startswith("compute.") and not exact
             if value == default[name] or of_machine or name.startswith("figures."):
+                continue
+            if name in unused and not exact:
                 continue
             shown = "none" if value is None else value if isinstance(value, str) else None
             shown = json.dumps(value) if shown is None else shown

@@ -299,6 +299,19 @@ def test_scattered_errors_are_rarely_called_confused():
     assert alarms <= 0.02 * 300
 
 
+def test_among_many_pairs_of_few_images_few_are_called_confused():
+    rng = np.random.default_rng(2)
+    alarms = 0
+    for _ in range(400):
+        counts = np.zeros((12, 12), dtype=int)
+        for i in range(12):
+            right, wrong = rng.multinomial(20, [0.5, 0.5])
+            others = rng.multinomial(wrong, [1 / 11] * 11)
+            counts[i] = np.insert(others, i, right)
+        alarms += bool(confused_pairs(counts))
+    assert alarms <= 0.02 * 400
+
+
 def test_a_net_that_guesses_has_no_confused_pairs():
     made = guessing()
     probs = made.probs.copy()
@@ -333,6 +346,12 @@ def test_a_run_that_still_improves_is_asked_to_go_on():
     found = said(facts(lines=history(curve, curve), epochs=12), "still-improving")
     assert "'epochs': 24" in str(found.command)
     assert "still-improving" not in kinds(facts(lines=history(CALM, CALM), epochs=12))
+
+
+def test_a_loss_that_falls_while_accuracy_stands_is_no_improvement():
+    lines = history([0.9] * 12, [0.9] * 12)
+    lines = [{**line, "val_loss": 1.0 - 0.05 * e} for e, line in enumerate(lines)]
+    assert "still-improving" not in kinds(facts(lines=lines, epochs=12))
 
 
 # -- Probabilities and labels ----------------------------------------------------------------------

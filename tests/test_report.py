@@ -16,7 +16,7 @@ from smallset import api
 from smallset.cli import app
 from smallset.errors import ConfigError, DataError
 from smallset.learn.record import Record
-from smallset.show.report.page import both
+from smallset.show.report.page import both, page_json
 from smallset.show.report.pictures import find_pictures, thumbnails
 from smallset.show.report.run_page import least_sure, worst_mistakes
 from smallset.words import text
@@ -296,6 +296,14 @@ def test_names_are_text_whatever_is_in_them(run, visit):
 
 def test_values_of_a_sentence_are_escaped():
     assert "&lt;b&gt;" in both(text("{names}", names="<b>"))
+
+
+def test_a_label_cannot_end_the_script_it_stands_in():
+    # No folder can be called so, but a label of a manifest can.
+    name = "</script><script>alert(1)</script>&\u2028"
+    content = page_json({"classes": [name]})
+    assert not set("<>&\u2028") & set(content)
+    assert json.loads(content) == {"classes": [name]}
 
 
 def test_nothing_can_be_fetched(run):

@@ -25,7 +25,7 @@ def render(template: str, *, lang: Lang, data: Mapping[str, Any], **context: Any
     """
     return _environment().get_template(template).render(
         lang=lang,
-        data=Markup(_json({**data, "words": catalogue()})),
+        data=Markup(page_json({**data, "words": catalogue()})),
         plotly=Markup(plotly_source()),
         css=Markup(_file("page.css")),
         script=lambda name: Markup(_file(name)),
@@ -85,8 +85,12 @@ def both(sentence: Text) -> Markup:
     return Markup("".join(said))
 
 
-def _json(content: Any) -> str:
-    """Return JSON that is safe inside a script element, whatever the names in it are."""
+def page_json(content: Any) -> str:
+    """Return JSON that is safe inside a script element, whatever the names in it are.
+
+    Args:
+        content: Plain values and numpy arrays; not-a-number is an error.
+    """
     shown = json.dumps(
         content, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain
     )

@@ -19,9 +19,10 @@ MAY_IMPORT = {  # room -> rooms of ours it may import, beside itself
     "models": BASE | {"data"},
     "learn": BASE | {"data", "models"},
     "compare": BASE | {"data", "models", "learn"},
+    "clean": BASE | {"data", "models", "learn", "compare"},
     "show": BASE | {"data", "learn", "compare"},
-    "api": BASE | {"data", "learn", "compare", "show"},
-    "cli": BASE | {"data", "models", "learn", "compare", "show", "api"},
+    "api": BASE | {"data", "learn", "compare", "clean", "show"},
+    "cli": BASE | {"data", "models", "learn", "compare", "clean", "show", "api"},
     "__init__": BASE | {"learn", "compare", "api"},
     "__main__": {"cli"},
 }

@@ -250,6 +250,41 @@ def _explain(record: Record, pictures: Any, wanted: Sequence[str]) -> tuple[Any,
     ), notes  # fmt: skip
 
 
+def clean(
+    data: str | Path,
+    *,
+    out: str | Path,
+    nets: Sequence[str],
+    config: RunConfig | None = None,
+    reporter: Reporter | None = None,
+) -> Any:
+    """Find wrong training labels with pretrained networks, and decide what to do about them.
+
+    Args:
+        data: As in `train`; its files are never changed.
+        out: The folder to write; `train` and `study` take it like any data.
+        nets: Networks, as "NAME" or "NAME=WEIGHT FILE".
+        config: Its `data` group says which images are judged: those that it trains on.
+        reporter: Told of progress; None says nothing.
+
+    Returns:
+        A `smallset.clean.find.Found`.
+
+    Raises:
+        ConfigError: If a network is unknown, not pretrained, or named twice.
+        DataError: If the data is not fit, or weights cannot be had.
+        RunError: If the folder cannot be written, or holds files.
+    """
+    from smallset.clean.folder import clean_folder
+
+    reporter = reporter or Reporter()
+    found = clean_folder(
+        data, nets, Path(out).expanduser(), config=config or RunConfig(), reporter=reporter
+    )
+    reporter.close()
+    return found
+
+
 def tune(
     data: str | Path,
     config: RunConfig | None = None,

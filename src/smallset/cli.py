@@ -243,6 +243,58 @@ def report(
 
 
 @app.command()
+def clean(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="CLEAN", help="Folder that the labels go into.")],
+    nets: Annotated[
+        str,
+        typer.Option("--with", metavar="NET[=FILE],...", help="Pretrained networks that judge."),
+    ] = "resnet18",
+    noise: Annotated[float | None, typer.Option(help="Wrong labels to add, to try it out.")] = None,
+    noise_seed: Annotated[int | None, typer.Option(help="Chooses them.")] = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    skip_unreadable: SkipUnreadable = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find wrong training labels; your files stay as they are. Status 1 if there are suspects.
+
+    CLEAN is data that train and study take.
+    """
+    from smallset import api
+    from smallset.learn.record import read_json
+
+    flags = {
+        "data.noise_rate": noise, "data.noise_seed": noise_seed,
+        "data.skip_unreadable": skip_unreadable or None,
+    }  # fmt: skip
+    settings = _settings(config, sets, flags)
+    api.clean(data, out=out, nets=nets.split(","), config=settings, reporter=_reporter(quiet))
+    about = read_json(out / "clean.json")
+    rate = about["rate"]
+    print(
+        f"wrong labels: {rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%}) of "
+        f"{about['images']:,} training labels"
+    )
+    print(
+        f"suspects: {about['suspects']}, of which {about['expected_precision']:.0%} should be "
+        f"wrong; they should be {about['expected_recall']:.0%} of all wrong ones"
+    )
+    for each in about["gate"]:
+        value, low, high = (100 * each["gain"][name] for name in ("value", "low", "high"))
+        print(
+            f"gate:     after cleaning by {each['cleaning']}, accuracy on held-out given labels "
+            f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
+        )
+    if about["lopsided"]:
+        print("noise:    looks different from class to class; the rate above is too low")
+    decided = f"relabel {about['relabelled']}, drop {about['dropped']}"
+    print(f"decided:  {'change nothing' if about['chosen'] is None else decided}")
+    print(f"labels:   {out / 'labels.csv'}    (smallset train {out} --out RUN)")
+    raise typer.Exit(1 if about["suspects"] else 0)
+
+
+@app.command()
 def tune(
     data: Data,
     out: Annotated[Path, typer.Option(metavar="TUNE", help="Folder of the search.")],

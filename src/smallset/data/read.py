@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from smallset.config import SPLITS, DataConfig
+from smallset.data.cleaned import is_cleaned, read_cleaned
 from smallset.data.listing import ImageSet
 from smallset.data.manifest import read_manifest
 from smallset.data.samples import sample_folder
@@ -38,7 +39,8 @@ def read_data(data: str | Path, config: DataConfig | None = None) -> ImageSet:
 
     Args:
         data: A folder ``train|val|test|extra/<class>/image``; a folder ``<class>/image``; a CSV or
-            JSON-lines manifest; "torchvision:NAME"; or "sample:shapes".
+            JSON-lines manifest; "torchvision:NAME"; "sample:shapes"; or a folder that
+            ``smallset clean`` left.
         config: Fractions and seed of the split, for data that has none of its own.
 
     Raises:
@@ -57,6 +59,8 @@ def read_data(data: str | Path, config: DataConfig | None = None) -> ImageSet:
                 f"no data at {path}; give a folder, a .csv or .jsonl manifest, torchvision:NAME "
                 "or sample:shapes"
             )
+        if is_cleaned(path):
+            return read_cleaned(path, lambda origin: read_data(origin, config))
         images = _read_folder(path) if path.is_dir() else read_manifest(path)
     if (images.splits == "").all():
         return split_images(images, config)

@@ -198,6 +198,15 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 PREDICTION_COLUMNS = ("id", "path", "split", "label", "given_label", "predicted")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+    """
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all.
 

@@ -59,11 +59,12 @@ function layout(more = {}) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 12 },
     margin: { l: 50, r: 14, t: 66, b: 46 }, hovermode: "closest",
     legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", itemsizing: "constant" },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--accent") },
     hoverlabel: { bgcolor: colour("--panel"), bordercolor: line, font: { color: ink } },
     xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, ...rest,
   };
 }
-const SETTINGS = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+const SETTINGS = { responsive: true, displaylogo: false, displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
 const waiting = new Map();
 const watcher = new IntersectionObserver(entries => entries.forEach(entry => {
   if (entry.isIntersecting) show(entry.target);

@@ -52,6 +52,7 @@ function gallery(place, list) {
   const place = byId("curve-charts");
   const stages = [...new Set(D.history.map(e => e.stage))];
   const add = id => place.append(make("div", { cls: "chart", id }));
+  const whole = epochs => epochs <= 12 ? { dtick: 1 } : {};
   const titles = { train: () => T("train, running mean"), val: () => T("val") };
   const lines = (list, x, what) => ["train", "val"].filter(s => list.some(e => e[`${s}_${what}`] != null)).map((s, n) => ({
     x, y: list.map(e => e[`${s}_${what}`]), name: titles[s](), mode: list.length > 1 ? "lines+markers" : "markers",
@@ -62,7 +63,7 @@ function gallery(place, list) {
     const list = D.history.filter(e => e.stage === stage);
     chart(`loss-${stage}`, () => [lines(list, list.map(e => e.epoch), "loss"), layout({
       title: { text: T("loss: {name}", { name: plain(list[0].objective) }), font: { size: 14 } },
-      xaxis: { title: { text: T("epoch") } }, yaxis: { rangemode: "tozero" },
+      xaxis: { title: { text: T("epoch") }, ...whole(list.length) }, yaxis: { rangemode: "tozero" },
     })]);
   }
   add("accuracy-chart");
@@ -73,7 +74,7 @@ function gallery(place, list) {
       line: { color: SERIES[2], dash: "dash" },
     }], layout({
       title: { text: T("accuracy"), font: { size: 14 } },
-      xaxis: { title: { text: stages.length > 1 ? T("epoch, stage after stage") : T("epoch") } },
+      xaxis: { title: { text: stages.length > 1 ? T("epoch, stage after stage") : T("epoch") }, ...whole(D.history.length) },
       yaxis: { range: [0, 1.02], tickformat: ".0%" },
       shapes: drops.map(n => ({ type: "line", x0: n - 0.5, x1: n - 0.5, yref: "paper", y0: 0, y1: 1, line: { color: colour("--soft"), width: 1, dash: "dot" } })),
     })];

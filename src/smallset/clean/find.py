@@ -1,0 +1,97 @@
+"""Find wrong labels from features: rounds of posteriors, then decisions and the gate."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from smallset.clean.decide import Judged, by_posterior, by_pruning, choose, confident_joint, judge
+from smallset.clean.outoffold import neighbour_probs, out_of_fold, reduce_features
+from smallset.clean.posterior import Posterior, fit_posterior
+
+REPEATS = 3
+ROUNDS = 2
+GUARD = 1.5  # times the rate of the posterior, and
+GUARD_GAP = 0.02  # above it: from there noise is not the same for all pairs of classes
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of the labels."""
+
+    posterior: Posterior
+    rounds: int
+    """Refits on the images that the one before kept; 0 where none raised the likelihood."""
+    joint_rate: float
+    """Share of wrong labels by the confident joint, which allows any pairs of classes."""
+    judged: tuple[Judged, ...]
+    """The cleanings that were considered."""
+    chosen: Judged | None
+    """The one to take; None where held-out labels say that nothing is better."""
+
+    @property
+    def is_lopsided(self) -> bool:
+        """Whether the noise looks class-dependent, which the posterior underrates."""
+        return _is_lopsided(self.joint_rate, self.posterior)
+
+
+def find_wrong_labels(
+    blocks: Sequence[Float[ndarray, "n _"]],
+    labels: Int[ndarray, " n"],
+    *,
+    num_classes: int,
+    seed: int = 0,
+    told: Callable[[int, int], object] = lambda done, total: None,  # noqa: ARG005
+) -> Found:
+    """Say which given labels are probably wrong, and what to do about them.
+
+    Args:
+        blocks: Features of the images, one array per frozen network.
+        labels: As given.
+        num_classes: Number of classes.
+        seed: Of the folds.
+        told: Told of the steps done and of all.
+
+    Raises:
+        ValueError: If there are fewer than two classes or an array has other rows.
+    """
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    for block in blocks:
+        if len(block) != len(labels):
+            raise ValueError(f"features of {len(labels)} images wanted, got {len(block)}")
+    steps = ROUNDS + 3
+    features = reduce_features(blocks)
+    told(1, steps)
+    best: Posterior | None = None
+    rounds, keep = 0, None
+    for number in range(ROUNDS + 1):
+        probe = out_of_fold(
+            features, labels, num_classes=num_classes, repeats=REPEATS, seed=seed, keep=keep
+        )
+        near = neighbour_probs(features, labels, num_classes=num_classes, keep=keep)
+        fitted = fit_posterior(probe, near, labels)
+        told(2 + number, steps)
+        # All given labels are held out here, so the likelihoods can be compared.
+        if best is not None and fitted.likelihood <= best.likelihood:
+            break
+        best, rounds = fitted, number
+        keep = fitted.of_given(labels) >= 0.5
+        if np.bincount(labels[keep], minlength=num_classes).min() < 2:
+            break
+    assert best is not None
+    joint = confident_joint(best.looks, labels)
+    joint_rate = 1 - float(joint.trace() / joint.sum())
+    cleanings = [by_posterior(best, labels)]
+    if _is_lopsided(joint_rate, best):
+        cleanings.append(by_pruning(best, labels))
+    judged = judge(features, labels, cleanings, num_classes=num_classes, seed=seed + 1)
+    told(steps, steps)
+    return Found(best, rounds, joint_rate, tuple(judged), choose(judged))
+
+
+def _is_lopsided(joint_rate: float, posterior: Posterior) -> bool:
+    rate = posterior.rate.value
+    return joint_rate > max(GUARD * rate, rate + GUARD_GAP)

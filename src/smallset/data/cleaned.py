@@ -1,0 +1,88 @@
+"""A cleaned set: the images of another data set, with the labels that were decided on.
+
+The folder holds labels.csv (path, id, given, suggested, probability, decision, by) and clean.json,
+which says where the images are. The images themselves stay where and as they are.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from smallset.data.listing import ImageSet
+from smallset.errors import DataError
+
+COLUMNS = ("path", "id", "given", "suggested", "probability", "decision", "by")
+DECISIONS = ("keep", "relabel", "drop")
+
+
+def is_cleaned(folder: Path) -> bool:
+    """Whether a folder is one that `smallset clean` left.
+
+    Args:
+        folder: Any folder.
+    """
+    return (folder / "clean.json").is_file() and (folder / "labels.csv").is_file()
+
+
+def read_labels(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of labels.csv.
+
+    Args:
+        folder: What `smallset clean` left.
+
+    Raises:
+        DataError: If a column is missing or a decision unknown.
+    """
+    path = folder / "labels.csv"
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+    for number, row in enumerate(rows, start=1):
+        missing = [name for name in COLUMNS if row.get(name) is None]
+        if missing:
+            raise DataError(f"{path}, image {number}: no column {missing[0]!r}")
+        if row["decision"] not in DECISIONS:
+            raise DataError(
+                f"{path}, image {number}: decision is {', '.join(DECISIONS)}, got "
+                f"{row['decision']!r}"
+            )
+    return rows
+
+
+def read_cleaned(folder: Path, read: Callable[[str], ImageSet]) -> ImageSet:
+    """List the images of a cleaned set: relabelled ones with their new label, dropped ones not.
+
+    Args:
+        folder: What `smallset clean` left.
+        read: Lists the images of the data it was made from.
+
+    Raises:
+        DataError: If that data is gone, or lists other images or labels than were judged.
+    """
+    about = json.loads((folder / "clean.json").read_text(encoding="utf-8"))
+    images = read(about["data"])
+    place = {path: row for row, path in enumerate(images.paths)}
+    index = {name: number for number, name in enumerate(images.classes)}
+    labels, keep = images.labels.copy(), np.ones(len(images), dtype=bool)
+    changed = dropped = 0
+    # Where noise was added to try cleaning out, the given labels are not those of the data.
+    has_noise = about["noise"]["rate"] > 0
+    for row in read_labels(folder):
+        at = place.get(row["path"])
+        if at is None or (not has_noise and images.classes[labels[at]] != row["given"]):
+            raise DataError(
+                f"{row['path']} of {folder / 'labels.csv'} is missing in {about['data']}, or is "
+                f"not labelled {row['given']!r} there any more; run smallset clean again"
+            )
+        relabels = row["decision"] == "relabel"
+        label = row["suggested"] if relabels else row["given"]
+        if label not in index:
+            raise DataError(f"{folder / 'labels.csv'}: no class {label!r} in {about['data']}")
+        labels[at], changed = index[label], changed + relabels
+        if row["decision"] == "drop":
+            keep[at], dropped = False, dropped + 1
+    note = f"{folder} relabels {changed} images of {about['data']} and leaves {dropped} out"
+    return replace(images, labels=labels, notes=(*images.notes, note)).where(keep)

@@ -1,0 +1,346 @@
+"""Wrong labels: found, judged and decided on, on features made for it and on real files."""
+
+import csv
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from test_run import squeeze_file  # noqa: F401  a fixture
+
+from smallset.clean import decide
+from smallset.clean.decide import (
+    Cleaning,
+    Judged,
+    by_posterior,
+    by_pruning,
+    choose,
+    confident_joint,
+    judge,
+)
+from smallset.clean.find import find_wrong_labels
+from smallset.clean.outoffold import (
+    fold_of,
+    neighbour_probs,
+    out_of_fold,
+    probe,
+    probe_probs,
+    reduce_features,
+)
+from smallset.clean.posterior import Posterior, fit_posterior
+from smallset.cli import main
+from smallset.compare.stats import Interval
+from smallset.data.read import read_data
+from smallset.errors import DataError
+
+K = 8
+
+
+def clouds(per_class=60, apart=2.6, seed=0):
+    """Features of K overlapping classes, and their true labels."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(K, 32)) * apart / np.sqrt(2)
+    labels = np.repeat(np.arange(K), per_class)
+    return centres[labels] * 0.4 + rng.normal(size=(len(labels), 32)), labels
+
+
+def flip(labels, rate, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(labels), round(rate * len(labels)), replace=False)
+    given = labels.copy()
+    given[rows] = (given[rows] + rng.integers(1, K, np.size(rows))) % K
+    return given
+
+
+def pairs(labels, rate, seed=0):
+    """Noise between neighbours alone: half of the classes are never wrong."""
+    rng = np.random.default_rng(seed)
+    given = labels.copy()
+    rows = rng.permutation(np.flatnonzero(labels % 2 == 0))[: round(rate * len(labels) / 2)]
+    given[rows] += 1
+    return given
+
+
+# -- Out of fold -----------------------------------------------------------------------------------
+
+
+def test_folds_hold_every_class_evenly():
+    labels = np.repeat(np.arange(4), [20, 11, 7, 60])
+    fold = fold_of(labels, np.random.default_rng(0))
+    for k in range(4):
+        counts = np.bincount(fold[labels == k], minlength=5)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_probes_side_by_side_are_those_of_sklearn():
+    features, labels = clouds(20)
+    features = reduce_features([features])
+    rng = np.random.default_rng(1)
+    used = rng.random((3, len(labels))) < 0.7
+    probs = probe_probs(features, probe(features, labels, used, num_classes=K, penalty=0.01))
+    for b in range(3):
+        # sklearn minimises C * sum of losses + ||W||^2 / 2.
+        own = LogisticRegression(C=1 / (0.01 * used[b].sum()), max_iter=2000, tol=1e-8)
+        own.fit(features[used[b]], labels[used[b]])
+        np.testing.assert_allclose(probs[b], own.predict_proba(features), atol=5e-3)
+
+
+def test_a_label_has_no_part_in_its_own_probabilities():
+    features, labels = clouds(12)
+    features = reduce_features([features])
+    changed = labels.copy()
+    changed[5] = (changed[5] + 1) % K
+    # The folds are dealt by label, so the other label must stand in the same fold: one image alone.
+    near = [neighbour_probs(features, each, num_classes=K)[5] for each in (labels, changed)]
+    np.testing.assert_array_equal(*near)
+    fold = fold_of(labels, np.random.default_rng(0))
+    used = (fold != fold[5])[None]
+    own = [probe(features, each, used, num_classes=K) for each in (labels, changed)]
+    assert torch.equal(*own)
+
+
+def test_out_of_fold_probabilities_are_means_over_models_that_never_saw_the_image():
+    features, labels = clouds(10)
+    features = reduce_features([features])
+    seen = out_of_fold(features, labels, num_classes=K, repeats=2, seed=3)
+    rng = np.random.default_rng(3)
+    expected = np.zeros_like(seen)
+    for _ in range(2):
+        fold = fold_of(labels, rng)
+        for f in range(5):
+            weights = probe(features, labels, (fold != f)[None], num_classes=K)
+            expected[fold == f] += probe_probs(features, weights)[0][fold == f] / 2
+    np.testing.assert_allclose(seen, expected, atol=0.02)  # L-BFGS steps are shared
+
+
+def test_neighbours_vote_as_by_loops():
+    features, labels = clouds(10)
+    features = reduce_features([features])
+    seen = neighbour_probs(features, labels, num_classes=K, neighbours=5)
+    for i in range(0, len(labels), 13):
+        unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+        order = [j for j in np.argsort(-(unit @ unit[i])) if j != i][:5]
+        votes = np.bincount(labels[order], minlength=K) + 1 / K
+        np.testing.assert_allclose(seen[i], votes / 6)
+
+
+# -- Posterior -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.5])
+def test_the_rate_of_wrong_labels_is_found_without_being_told(rate):
+    features, labels = clouds()
+    found = find_wrong_labels([features], flip(labels, rate), num_classes=K)
+    estimate = found.posterior.rate
+    assert estimate.value == pytest.approx(rate, abs=0.05)
+    assert estimate.low <= rate + 0.02
+    assert estimate.high >= rate - 0.02
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.5])
+def test_wrong_labels_have_low_posteriors(rate):
+    features, labels = clouds()
+    given = flip(labels, rate)
+    right = find_wrong_labels([features], given, num_classes=K).posterior.of_given(given)
+    wrong = given != labels
+    assert roc_auc_score(wrong, 1 - right) > 0.97
+    flagged = right < 0.5
+    assert 2 * (flagged & wrong).sum() / (flagged.sum() + wrong.sum()) > 0.85
+
+
+def test_the_posterior_is_the_formula_at_its_fit():
+    rng = np.random.default_rng(0)
+    looks = rng.dirichlet(np.ones(4), 50)
+    labels = rng.integers(0, 4, 50)
+    fitted = fit_posterior(looks, looks, labels)
+    rho = fitted.rate.value
+    for i in range(50):
+        joint = fitted.looks[i] * np.where(np.arange(4) == labels[i], 1 - rho, rho / 3)
+        np.testing.assert_allclose(fitted.probs[i], joint / joint.sum(), atol=1e-9)
+
+
+# -- Decisions and the gate ------------------------------------------------------------------------
+
+
+def posterior(probs, rate=0.2):
+    probs = np.asarray(probs, dtype=float)
+    return Posterior(probs, probs, Interval(rate, rate, rate), -1.0)
+
+
+def test_suspects_are_relabelled_where_another_class_is_clear_and_dropped_elsewhere(monkeypatch):
+    monkeypatch.setattr(decide, "LEAST", 0)
+    labels = np.zeros(4, dtype=int)
+    probs = [[0.9, 0.1, 0.0], [0.05, 0.9, 0.05], [0.4, 0.5, 0.1], [0.1, 0.1, 0.8001]]
+    cleaning = by_posterior(posterior(probs), labels)
+    assert cleaning.decisions.tolist() == ["keep", "relabel", "drop", "relabel"]
+    assert cleaning.labels.tolist() == [0, 1, 0, 2]
+    assert cleaning.kept.tolist() == [True, True, False, True]
+
+
+def test_a_class_keeps_ten_images_the_most_probable_ones():
+    labels = np.array([0] * 12 + [1] * 30)
+    probs = np.tile([0.5, 0.5], (42, 1))
+    probs[:12] = [[0.01 * n, 1 - 0.01 * n] for n in range(12)]
+    cleaning = by_posterior(posterior(probs), labels)
+    stays = np.flatnonzero((cleaning.labels == 0) & cleaning.kept)
+    assert stays.tolist() == list(range(2, 12))
+
+
+def test_a_class_of_fewer_than_ten_images_is_left_alone():
+    labels = np.array([0] * 4 + [1] * 30)
+    probs = np.tile([0.1, 0.9], (34, 1))
+    assert (by_posterior(posterior(probs), labels).labels[:4] == 0).all()
+
+
+def test_the_confident_joint_by_loops():
+    rng = np.random.default_rng(0)
+    looks, labels = rng.dirichlet(np.ones(3), 200), rng.integers(0, 3, 200)
+    means = [looks[labels == k, k].mean() for k in range(3)]
+    counts = np.zeros((3, 3))
+    for p, given in zip(looks, labels, strict=True):
+        reached = [k for k in range(3) if p[k] >= means[k]]
+        if reached:
+            counts[given, max(reached, key=lambda k: p[k])] += 1
+    expected = counts / counts.sum(axis=1, keepdims=True) * np.bincount(labels)[:, None]
+    np.testing.assert_allclose(confident_joint(looks, labels), expected)
+
+
+def test_noise_of_pairs_is_seen_as_such_and_pruned_within_its_classes():
+    features, labels = clouds(apart=4)
+    given = pairs(labels, 0.3)
+    found = find_wrong_labels([features], given, num_classes=K)
+    suspects = by_pruning(found.posterior, given).decisions != "keep"
+    wrong = given != labels
+    assert 2 * (suspects & wrong).sum() / (suspects.sum() + wrong.sum()) > 0.7
+
+
+def test_held_out_labels_like_the_truth_better_than_noise():
+    features, labels = clouds(apart=3.5)
+    given = flip(labels, 0.4)
+    keep = np.full(len(labels), "keep", dtype=object)
+    oracle = Cleaning("oracle", keep, labels)
+    rng = np.random.default_rng(9)
+    worse = Cleaning("worse", keep, flip(given, 0.6, seed=5))
+    half = Cleaning("half", np.where(rng.random(len(labels)) < 0.85, "drop", "keep"), given)
+    reduced = reduce_features([features])
+    judged = judge(reduced, given, [oracle, worse, half], num_classes=K, seed=0)
+    assert judged[0].gain.low > 0
+    assert judged[1].gain.high < 0
+    assert judged[2].gain.value < judged[0].gain.value
+
+
+def test_the_gate_takes_what_is_proven_and_else_what_does_no_harm():
+    def judged(name, value, low):
+        nothing = Cleaning(name, np.array([], dtype=object), np.array([], dtype=int))
+        return Judged(nothing, Interval(value, low, value))
+
+    first, better = judged("posterior", 0.001, -0.01), judged("pruning", 0.02, 0.01)
+    assert choose([first, better]) is better
+    assert choose([first, judged("pruning", 0.02, -0.01)]) is first
+    assert choose([judged("posterior", -0.001, -0.01)]) is None
+
+
+def test_a_clean_set_is_hardly_touched():
+    features, labels = clouds(apart=3.5)
+    found = find_wrong_labels([features], labels, num_classes=K)
+    assert found.posterior.rate.high < 0.03
+    changed = 0 if found.chosen is None else (found.chosen.cleaning.decisions != "keep").sum()
+    assert changed < 0.02 * len(labels)
+
+
+# -- The folder ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cleaned(split_folders, tmp_path, monkeypatch, capsys, squeeze_file):  # noqa: F811
+    """Call `smallset clean`; returns its folder, what it said and its status."""
+
+    def run(*arguments, out="clean"):
+        command = ["smallset", "clean", split_folders, "--out", tmp_path / out, "--quiet",
+                   "--with", f"squeezenet1_1={squeeze_file}", *arguments]  # fmt: skip
+        monkeypatch.setattr(sys, "argv", list(map(str, command)))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return tmp_path / out, capsys.readouterr(), ended.value.code
+
+    return run
+
+
+def rows_of(folder):
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_clean_leaves_a_row_per_training_image_and_touches_no_file(cleaned, split_folders):
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in split_folders.rglob("*.png")}
+    folder, said, status = cleaned("--noise", "0.2")
+    assert status in (0, 1)
+    assert "wrong labels:" in said.out
+    rows = rows_of(folder)
+    assert len(rows) == 32
+    assert all(row["path"].startswith("train/") for row in rows)
+    probabilities = [float(row["probability"]) for row in rows]
+    assert probabilities == sorted(probabilities)
+    about = json.loads((folder / "clean.json").read_text())
+    assert about["suspects"] == sum(p < 0.5 for p in probabilities)
+    after = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in split_folders.rglob("*.png")}
+    assert after == before
+
+
+def test_a_cleaned_folder_is_data_with_its_decisions(cleaned, split_folders):
+    folder, _, _ = cleaned()
+    rows = rows_of(folder)
+    for number, row in enumerate(rows):
+        row["decision"] = {0: "drop", 1: "relabel"}.get(number, "keep")
+    rows[1]["suggested"] = "dog" if rows[1]["given"] != "dog" else "ant"
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    images, origin = read_data(folder), read_data(split_folders)
+    assert set(origin.paths) - set(images.paths) == {rows[0]["path"]}
+    assert images.root == origin.root
+    label = dict(zip(images.paths, images.labels, strict=True))
+    assert images.classes[label[rows[1]["path"]]] == rows[1]["suggested"]
+    same = {path: origin.labels[origin.paths.index(path)] for path in images.paths}
+    assert {path for path in label if label[path] != same[path]} == {rows[1]["path"]}
+    assert "relabels 1 images" in images.notes[-1]
+
+
+def test_labels_that_no_longer_fit_the_data_are_refused(cleaned, split_folders, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(split_folders, copy)
+    folder, _, _ = cleaned()
+    about = json.loads((folder / "clean.json").read_text())
+    (folder / "clean.json").write_text(json.dumps(about | {"data": str(copy)}))
+    read_data(folder)
+    shutil.rmtree(copy / "train/cat")
+    (copy / "train/cat").mkdir()
+    with pytest.raises(DataError, match=r"train/cat/.* is missing in .*run smallset clean again"):
+        read_data(folder)
+
+
+def test_a_cleaned_set_can_be_trained_on(cleaned, tmp_path, tiny):
+    from smallset.learn.run import train_run
+
+    folder, _, _ = cleaned("--noise", "0.3")
+    record = train_run(folder, tiny(), tmp_path / "run")
+    dropped = sum(row["decision"] == "drop" for row in rows_of(folder))
+    assert record.config["data"]["images"]["train"] == 32 - dropped
+
+
+def test_a_network_without_pretrained_weights_cannot_judge(cleaned):
+    _, said, status = cleaned("--with", "plain")
+    assert status == 2
+    assert "'plain' has no pretrained weights" in said.err
+
+
+def test_a_folder_with_files_is_not_written_over(cleaned):
+    cleaned()
+    _, said, status = cleaned()
+    assert status == 2
+    assert "holds files already" in said.err

@@ -192,7 +192,7 @@ def _planes(facts: Facts) -> dict[str, Any] | None:
     shown = {}
     for name, plane in planes.items():
         points: list[list[float] | None] = [None] * len(facts.predictions.ids)
-        # Three digits are a thousandth of the picture.
+        # Four digits: a thousandth of the picture is less than a pixel.
         scale = max(float(np.abs(plane.train).max()), float(np.abs(plane.test).max()), 1e-12)
         for rows, at in ((facts.train, plane.train), (facts.test, plane.test)):
             for row, point in zip(rows, np.round(at / scale, 4).tolist(), strict=True):

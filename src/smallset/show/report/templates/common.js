@@ -85,7 +85,7 @@ function chart(id, build, after) {
     const [traces, laid] = build();
     // Beside each other there is no room for the legend's lines above a narrow chart.
     if (place.clientWidth < 480 && laid.legend.yanchor === "bottom") {
-      laid.legend = { ...laid.legend, y: -0.22, yanchor: "top" };
+      laid.legend = { ...laid.legend, y: -0.34, yanchor: "top" };
       laid.margin = { ...laid.margin, t: laid.title ? 40 : 14 };
     }
     Plotly.react(place, traces, laid, SETTINGS);

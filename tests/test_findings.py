@@ -344,7 +344,10 @@ def test_without_a_milestone_there_is_no_jump_at_one():
 def test_a_run_that_still_improves_is_asked_to_go_on():
     curve = list(np.linspace(0.1, 0.9, 12))
     found = said(facts(lines=history(curve, curve), epochs=12), "still-improving")
-    assert "'epochs': 24" in str(found.command)
+    assert "'epochs': 24, 'schedule.milestones': [30]" in str(found.command)
+    smooth = {"epochs": 12, "schedule.name": "cosine"}
+    found = said(facts(lines=history(curve, curve), **smooth), "still-improving")
+    assert "milestones" not in str(found.command)
     assert "still-improving" not in kinds(facts(lines=history(CALM, CALM), epochs=12))
 
 

@@ -355,14 +355,16 @@ def still_improving(facts: Facts) -> Finding | None:
     chance = np.sqrt(0.25 / num_val)
     if gain < max(0.015, chance) or losses[-k:].mean() > 0.98 * losses[-2 * k : -k].mean():
         return None
-    epochs = facts.settings["epochs"]
+    changes: dict[str, Any] = {"epochs": 2 * facts.settings["epochs"]}
+    schedule = facts.settings["schedule"]
+    if schedule["name"] == "multistep":
+        changes["schedule.milestones"] = [2 * m for m in schedule["milestones"]]
     return Finding(
         "still-improving", "hint",
         text("The net was still improving when training ended."),
         text("Accuracy on val rose by {gain:.1f} points from the {k} epochs before to the last "
              "{k}, and its loss fell.", gain=100 * gain, k=k),
-        facts.command({"epochs": 2 * epochs, "schedule.milestones":
-                       [2 * m for m in facts.settings["schedule"]["milestones"]]}),
+        facts.command(changes),
     )  # fmt: skip
 
 

@@ -73,7 +73,7 @@ def tsne(axes: Axes, *, perplexity: float = 30.0) -> Plane:
 
     both = np.concatenate([axes.train, axes.test])
     perplexity = min(perplexity, (len(both) - 1) / 3)
-    # Half of sklearn's iterations and a wider angle: 2.4 times faster on 3,500 points, and both
+    # Half of sklearn's iterations and a wider angle: less than half the time on 3,500 points,
     # trustworthiness and neighbours as before within 0.01 (docs/log.md).
     layout = TSNE(
         perplexity=perplexity, init="pca", random_state=0, max_iter=500, angle=0.8, n_jobs=-1

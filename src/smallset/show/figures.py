@@ -1,6 +1,7 @@
 """Draw the figures of a run from its record."""
 
 import warnings
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -73,9 +74,7 @@ def _draw_curves(record: Record, folder: Path, lang: Lang) -> None:
 def _draw_features(record: Record, config: FigureConfig, folder: Path) -> list[str]:
     predictions = record.predictions
     classes = predictions.classes
-    chosen = parse_classes(config.classes, classes)
-    if not config.classes and len(chosen) > MOST_CLASSES:
-        chosen = chosen[:5]
+    chosen = chosen_classes(config, classes)
     vectors, labels = {}, {}
     for split in ("train", "test"):
         of_split = predictions.labels[predictions.splits == split]
@@ -111,6 +110,20 @@ def _draw_features(record: Record, config: FigureConfig, folder: Path) -> list[s
         )
         save_figure(figure, folder / f"{name}.png")
     return []
+
+
+def chosen_classes(config: FigureConfig, classes: Sequence[str]) -> list[int]:
+    """Return the classes that feature pictures show: those asked for, else all or the first five.
+
+    Args:
+        config: Which classes are asked for.
+        classes: The class list.
+
+    Raises:
+        ConfigError: If a class that is asked for is not among them.
+    """
+    chosen = parse_classes(config.classes, classes)
+    return chosen[:5] if not config.classes and len(chosen) > MOST_CLASSES else chosen
 
 
 def save_figure(figure: Figure, path: Path) -> None:

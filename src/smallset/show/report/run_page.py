@@ -16,11 +16,11 @@ from scipy.spatial.distance import squareform
 from smallset.compare.findings import FINDERS, Facts, find, memorised_classes, read_facts
 from smallset.compare.measures import calibration, class_scores, share_interval
 from smallset.compare.stats import accuracy_interval
-from smallset.config import RunConfig
-from smallset.data.listing import parse_classes
+from smallset.config import FigureConfig, RunConfig
 from smallset.learn.record import Predictions, Record, flat
 from smallset.paths import write_atomic
 from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
+from smallset.show.figures import chosen_classes
 from smallset.show.report.page import render, room_for_images
 from smallset.show.report.pictures import Pictures, thumbnails, webp
 from smallset.words import Lang, Text, text
@@ -84,7 +84,9 @@ def write_run_page(
         "worst": worst_mistakes(predictions, NUM_SHOWN),
         "unsure": least_sure(predictions, NUM_SHOWN),
         "findingImages": [finding.images for finding in findings],
-        "chosen": _chosen(record),
+        "chosen": chosen_classes(
+            FigureConfig.model_validate(facts.settings["figures"]), predictions.classes
+        ),
         "planes": _planes(facts),
         "calibration": _calibration(facts),
     }
@@ -169,14 +171,6 @@ def _similar_order(counts: Int[ndarray, "classes classes"]) -> list[int]:
     np.fill_diagonal(apart, 0)
     tree = linkage(squareform(apart, checks=False), "average", optimal_ordering=True)
     return leaves_list(tree).tolist()
-
-
-def _chosen(record: Record) -> list[int]:
-    """Return the classes whose features are shown first: those of the figures."""
-    classes = record.predictions.classes
-    config = record.config["config"]["figures"]
-    chosen = parse_classes(config["classes"], classes)
-    return chosen[:5] if not config["classes"] and len(chosen) > 10 else chosen
 
 
 def _planes(facts: Facts) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ def said():
             match node.args[0]:
                 case ast.Constant(value=str(template)) if node.func.id in CALLS:
                     found.setdefault(template, path.name)
-    for path in sorted((SRC / "show/report/templates").iterdir()):
+    for path in sorted(SRC.rglob("templates/*")):
         content = path.read_text(encoding="utf-8")
         for match in re.finditer(r'\b[tT]\(\s*"((?:[^"\\]|\\.)*)"', content):
             found.setdefault(match.group(1), path.name)

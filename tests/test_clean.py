@@ -19,7 +19,6 @@ from smallset.clean.decide import (
     by_posterior,
     by_pruning,
     choose,
-    confident_joint,
     judge,
 )
 from smallset.clean.find import find_wrong_labels
@@ -31,7 +30,7 @@ from smallset.clean.outoffold import (
     probe_probs,
     reduce_features,
 )
-from smallset.clean.posterior import Posterior, fit_posterior
+from smallset.clean.posterior import Posterior, confident_joint, fit_even, fit_posterior
 from smallset.cli import main
 from smallset.compare.stats import Interval
 from smallset.data.read import read_data
@@ -99,21 +98,23 @@ def test_a_label_has_no_part_in_its_own_probabilities():
     np.testing.assert_array_equal(*near)
     fold = fold_of(labels, np.random.default_rng(0))
     used = (fold != fold[5])[None]
-    own = [probe(features, each, used, num_classes=K) for each in (labels, changed)]
+    own = [probe(features, each, used, num_classes=K, penalty=1e-3) for each in (labels, changed)]
     assert torch.equal(*own)
 
 
 def test_out_of_fold_probabilities_are_means_over_models_that_never_saw_the_image():
     features, labels = clouds(10)
     features = reduce_features([features])
-    seen = out_of_fold(features, labels, num_classes=K, repeats=2, seed=3)
+    penalties = [1e-3, 1e-2]
+    seen = out_of_fold(features, labels, num_classes=K, penalties=penalties, repeats=2, seed=3)
     rng = np.random.default_rng(3)
     expected = np.zeros_like(seen)
     for _ in range(2):
         fold = fold_of(labels, rng)
         for f in range(5):
-            weights = probe(features, labels, (fold != f)[None], num_classes=K)
-            expected[fold == f] += probe_probs(features, weights)[0][fold == f] / 2
+            for n, penalty in enumerate(penalties):
+                weights = probe(features, labels, (fold != f)[None], num_classes=K, penalty=penalty)
+                expected[n, fold == f] += probe_probs(features, weights)[0][fold == f] / 2
     np.testing.assert_allclose(seen, expected, atol=0.02)  # L-BFGS steps are shared
 
 
@@ -156,7 +157,7 @@ def test_the_posterior_is_the_formula_at_its_fit():
     rng = np.random.default_rng(0)
     looks = rng.dirichlet(np.ones(4), 50)
     labels = rng.integers(0, 4, 50)
-    fitted = fit_posterior(looks, looks, labels)
+    fitted = fit_even(looks, looks, labels)
     rho = fitted.rate.value
     for i in range(50):
         joint = fitted.looks[i] * np.where(np.arange(4) == labels[i], 1 - rho, rho / 3)
@@ -168,7 +169,7 @@ def test_the_posterior_is_the_formula_at_its_fit():
 
 def posterior(probs, rate=0.2):
     probs = np.asarray(probs, dtype=float)
-    return Posterior(probs, probs, Interval(rate, rate, rate), -1.0)
+    return Posterior(probs, probs, Interval(rate, rate, rate), -1.0, "even")
 
 
 def test_suspects_are_relabelled_where_another_class_is_clear_and_dropped_elsewhere(monkeypatch):
@@ -209,13 +210,48 @@ def test_the_confident_joint_by_loops():
     np.testing.assert_allclose(confident_joint(looks, labels), expected)
 
 
-def test_noise_of_pairs_is_seen_as_such_and_pruned_within_its_classes():
-    features, labels = clouds(apart=4)
+def f1(suspects, wrong):
+    return 2 * (suspects & wrong).sum() / (suspects.sum() + wrong.sum())
+
+
+@pytest.mark.parametrize(("apart", "least"), [(2.6, 0.85), (3.5, 0.85), (6, 0.7)])
+def test_noise_of_pairs_is_seen_as_such_and_found(apart, least):
+    features, labels = clouds(apart=apart)
     given = pairs(labels, 0.3)
-    found = find_wrong_labels([features], given, num_classes=K)
-    suspects = by_pruning(found.posterior, given).decisions != "keep"
     wrong = given != labels
-    assert 2 * (suspects & wrong).sum() / (suspects.sum() + wrong.sum()) > 0.7
+    found = find_wrong_labels([features], given, num_classes=K)
+    assert found.posterior.noise == "by class"
+    assert f1(found.posterior.of_given(given) < 0.5, wrong) > least
+    assert f1(by_pruning(found.posterior, given).decisions != "keep", wrong) > 0.7
+    assert [each.cleaning.name for each in found.judged] == ["posterior", "pruning"]
+
+
+@pytest.mark.parametrize("rate", [0, 0.1, 0.3])
+def test_even_noise_is_not_taken_for_noise_by_class(rate):
+    features, labels = clouds(apart=3.5)
+    found = find_wrong_labels([features], flip(labels, rate), num_classes=K)
+    assert found.posterior.noise == "even"
+    assert [each.cleaning.name for each in found.judged] == ["posterior"]
+
+
+def test_noise_by_class_needs_labels_that_it_was_not_fitted_on_to_say_so():
+    # Labels by lot: whatever fits them best on one half says nothing of the other.
+    rng = np.random.default_rng(0)
+    looks, labels = rng.dirichlet(np.ones(K), 300), rng.integers(0, K, 300)
+    assert fit_posterior(looks, looks, labels).noise == "even"
+
+
+def test_the_posterior_by_class_is_a_distribution_that_the_label_has_a_part_in():
+    features, labels = clouds(apart=3.5)
+    given = pairs(labels, 0.3)
+    posterior = find_wrong_labels([features], given, num_classes=K).posterior
+    np.testing.assert_allclose(posterior.probs.sum(axis=1), 1, atol=1e-9)
+    assert posterior.rate.low < posterior.rate.value < posterior.rate.high
+    assert posterior.rate.value == pytest.approx((given != labels).mean(), abs=0.05)
+    # An even class is never given as the odd one before it.
+    even = posterior.probs[given % 2 == 1][:, ::2].sum(axis=1)
+    odd = posterior.probs[given % 2 == 0][:, 1::2].sum(axis=1)
+    assert even.mean() > 3 * odd.mean()
 
 
 def test_held_out_labels_like_the_truth_better_than_noise():
@@ -227,21 +263,24 @@ def test_held_out_labels_like_the_truth_better_than_noise():
     worse = Cleaning("worse", keep, flip(given, 0.6, seed=5))
     half = Cleaning("half", np.where(rng.random(len(labels)) < 0.85, "drop", "keep"), given)
     reduced = reduce_features([features])
-    judged = judge(reduced, given, [oracle, worse, half], num_classes=K, seed=0)
+    judged = judge(reduced, given, [oracle, worse, half], num_classes=K, penalty=1e-3, seed=0)
+    assert judged[0].over_first == Interval(0, 0, 0)
+    assert judged[1].over_first.high < 0
     assert judged[0].gain.low > 0
     assert judged[1].gain.high < 0
     assert judged[2].gain.value < judged[0].gain.value
 
 
 def test_the_gate_takes_what_is_proven_and_else_what_does_no_harm():
-    def judged(name, value, low):
+    def judged(name, value, over):
         nothing = Cleaning(name, np.array([], dtype=object), np.array([], dtype=int))
-        return Judged(nothing, Interval(value, low, value))
+        return Judged(nothing, Interval(value, value, value), Interval(over, over, over))
 
-    first, better = judged("posterior", 0.001, -0.01), judged("pruning", 0.02, 0.01)
+    first, better = judged("posterior", 0.001, 0), judged("pruning", 0.02, 0.01)
     assert choose([first, better]) is better
     assert choose([first, judged("pruning", 0.02, -0.01)]) is first
-    assert choose([judged("posterior", -0.001, -0.01)]) is None
+    assert choose([judged("posterior", -0.001, 0)]) is None
+    assert choose([judged("posterior", -0.02, 0), judged("pruning", -0.01, 0.01)]) is None
 
 
 def test_a_clean_set_is_hardly_touched():

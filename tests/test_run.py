@@ -476,14 +476,14 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(split_folders, tmp_path, tin
     original = stages.save_checkpoint
     calls = []
 
-    def filling(path, *args):
+    def filling(path, *args, **kwargs):
         calls.append(1)
         if len(calls) < 2:
-            return original(path, *args)
+            return original(path, *args, **kwargs)
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
         try:
-            return original(path, *args)
+            return original(path, *args, **kwargs)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 

@@ -94,8 +94,8 @@ def test_runs_that_were_stopped_together_go_on_with_the_same_numbers(
 ):
     original, saved = stages.save_checkpoint, []
 
-    def stop(*args):
-        original(*args)
+    def stop(*args, **kwargs):
+        original(*args, **kwargs)
         saved.append(args)
         if len(saved) == 3 + 2:  # the first epoch of all three, the second of two of them
             raise KeyboardInterrupt

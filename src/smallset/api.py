@@ -1,7 +1,7 @@
 """What the command line does, for Python."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -258,12 +258,12 @@ def clean(
     config: RunConfig | None = None,
     reporter: Reporter | None = None,
 ) -> Any:
-    """Find wrong training labels with pretrained networks, and decide what to do about them.
+    """Find wrong training labels, and decide what to do about them.
 
     Args:
         data: As in `train`; its files are never changed.
         out: The folder to write; `train` and `study` take it like any data.
-        nets: Networks, as "NAME" or "NAME=WEIGHT FILE".
+        nets: What judges: pretrained networks as "NAME" or "NAME=WEIGHT FILE", or "self".
         config: Its `data` group says which images are judged: those that it trains on.
         reporter: Told of progress; None says nothing.
 
@@ -283,6 +283,43 @@ def clean(
     )
     reporter.close()
     return found
+
+
+def review(
+    folder: str | Path,
+    *,
+    data: str | None = None,
+    port: int = 0,
+    by: str | None = None,
+    lang: str = "auto",
+    open_browser: bool = False,
+    told: Callable[[str], object] = print,
+) -> None:
+    """Serve the page on which a cleaned set's suspects are decided on, until interrupted.
+
+    It answers on 127.0.0.1 alone, to the address that `told` gets. Every decision is in labels.csv
+    before the next image shows.
+
+    Args:
+        folder: What `clean` left.
+        data: Where the data is now; None takes the place where it was.
+        port: Of 127.0.0.1; 0 takes a free one.
+        by: Whose decisions these are; None takes the user's name.
+        lang: "en" or "zh", the language the page opens in; "auto" takes that of the locale.
+        open_browser: Open the page too.
+        told: Told the address, and at the end what was decided.
+
+    Raises:
+        ConfigError: If the extra `web` is not installed.
+        DataError: If the folder is no cleaned set, or its images are gone.
+        RunError: If the port is taken, or another review of the folder runs.
+    """
+    from smallset.use.web import serve_review
+
+    serve_review(
+        Path(folder).expanduser(), data=data, port=port, by=by, lang=language(lang),
+        open_browser=open_browser, told=told,
+    )  # fmt: skip
 
 
 def tune(

@@ -248,7 +248,11 @@ def clean(
     out: Annotated[Path, typer.Option(metavar="CLEAN", help="Folder that the labels go into.")],
     nets: Annotated[
         str,
-        typer.Option("--with", metavar="NET[=FILE],...", help="Pretrained networks that judge."),
+        typer.Option(
+            "--with",
+            metavar="NET[=FILE],...|self",
+            help="Pretrained networks that judge; or self, which needs none.",
+        ),
     ] = "resnet18",
     noise: Annotated[float | None, typer.Option(help="Wrong labels to add, to try it out.")] = None,
     noise_seed: Annotated[int | None, typer.Option(help="Chooses them.")] = None,
@@ -286,12 +290,34 @@ def clean(
             f"gate:     after cleaning by {each['cleaning']}, accuracy on held-out given labels "
             f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
         )
-    if about["lopsided"]:
-        print("noise:    looks different from class to class; the rate above is too low")
+    if about["noise_kind"] == "by class":
+        print("noise:    differs from class to class: some are taken for each other")
     decided = f"relabel {about['relabelled']}, drop {about['dropped']}"
     print(f"decided:  {'change nothing' if about['chosen'] is None else decided}")
     print(f"labels:   {out / 'labels.csv'}    (smallset train {out} --out RUN)")
     raise typer.Exit(1 if about["suspects"] else 0)
+
+
+@app.command()
+def review(
+    folder: Annotated[Path, typer.Argument(metavar="CLEAN", help="What `smallset clean` left.")],
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Where the images are, if they have moved.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0: a free one.")] = 0,
+    by: Annotated[
+        str | None, typer.Option(help="Whose decisions; default: your user name.")
+    ] = None,
+    lang: Lang = None,
+    browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
+) -> None:
+    """Go through the suspects by keyboard, in the browser; each decision is on disk at once."""
+    from smallset import api
+
+    api.review(
+        folder, data=data, port=port, by=by, lang=lang or "auto", open_browser=browser,
+        told=lambda text: print(text, flush=True),
+    )  # fmt: skip
 
 
 @app.command()

@@ -17,8 +17,11 @@ from smallset.errors import ConfigError, suggest
 
 Split = Literal["train", "val", "test", "extra"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-Resize = Literal["squash", "crop", "pad"]
+Resize = Literal["squash", "crop", "zoom", "pad"]
 Parts = Literal["all", "features", "classifier"]
+# Settings that came later: at these values they are no part of a digest, so that records made
+# before them stay what they were.
+LATER = {"data.clean": "", "data.noise_in_val": False, "keep": "last"}
 
 
 class Settings(BaseModel):
@@ -44,8 +47,14 @@ class DataConfig(Settings):
     """Fraction of the training labels replaced by a wrong one, in [0, 1]."""
     noise_seed: int = Field(default=0, ge=0)
     """Chooses which labels are replaced; the same for every model and every run seed."""
+    noise_in_val: bool = False
+    """Replace the same share of the val labels too, as where nobody has clean ones."""
+    clean: str = ""
+    """Clean the training labels first, judged by "self" (the pictures alone) or by pretrained
+    networks joined by ","; "oracle" drops what noise made wrong; empty: do not clean."""
     resize: Resize = "squash"
-    """How a picture becomes square: squash both sides, crop the centre, or pad with black."""
+    """How a picture becomes square: squash both sides, crop the centre, zoom (7/8 of that, as
+    pretrained networks are tested), or pad with black."""
     skip_unreadable: bool = False
     """Leave unreadable files out (they are counted in the record) instead of stopping."""
     max_megapixels: float = Field(default=80.0, gt=0, le=178)
@@ -197,6 +206,9 @@ class RunConfig(Settings):
     """A name in `smallset.learn.objectives.LOSSES`, or "their.module:function"."""
     epochs: int = Field(default=20, ge=1)
     """Passes over the training images, in each stage."""
+    keep: Literal["last", "best-val"] = "last"
+    """Which epoch's weights stay: the last one's, or those with the best accuracy on val (the
+    first of equals; early stopping, in effect). Of several stages it is the last one's choice."""
     lr: float = Field(default=0.01, gt=0)
     """Peak learning rate."""
     seed: int = Field(default=0, ge=0)
@@ -224,7 +236,13 @@ class RunConfig(Settings):
         Figures do not, nor does the place of the weights: their content does, and is hashed apart.
         """
         exclude = {"figures", "start_from"}
-        text = json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True)
+        content = self.model_dump(mode="json", exclude=exclude)
+        for path, default in LATER.items():
+            *groups, name = path.split(".")
+            group: dict[str, Any] = content[groups[0]] if groups else content
+            if group[name] == default:
+                del group[name]
+        text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

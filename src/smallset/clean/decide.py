@@ -1,6 +1,7 @@
 """From posteriors to decisions, keep, relabel or drop, and the gate that asks whether they help."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -8,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from smallset.clean.outoffold import FOLDS, fold_of, probe, probe_probs
-from smallset.clean.posterior import Posterior
+from smallset.clean.posterior import Posterior, confident_joint
 from smallset.compare.stats import Interval
 
 Decision = Literal["keep", "relabel", "drop"]
@@ -40,6 +41,8 @@ class Judged:
     cleaning: Cleaning
     gain: Interval
     """Accuracy on held-out given labels after it, minus that without it, in [-1, 1]."""
+    over_first: Interval
+    """The same, minus that after the first cleaning that was considered."""
 
 
 def by_posterior(posterior: Posterior, labels: Int[ndarray, " n"]) -> Cleaning:
@@ -77,35 +80,6 @@ def by_pruning(posterior: Posterior, labels: Int[ndarray, " n"]) -> Cleaning:
     return _act("pruning", posterior, labels, suspect)
 
 
-def confident_joint(
-    looks: Float[ndarray, "n K"], labels: Int[ndarray, " n"]
-) -> Float[ndarray, "K K"]:
-    """Return joint[i, j]: images given as i that look like j, scaled to the images of each class.
-
-    An image looks like the most probable class among those it reaches the mean probability of.
-
-    Args:
-        looks: Probability of each class by the image alone.
-        labels: As given.
-
-    Source:
-        Northcutt et al. 2021, equations 1 and 2.
-    """
-    num_classes = looks.shape[1]
-    totals = np.bincount(labels, minlength=num_classes)
-    means = np.array([
-        looks[labels == k, k].mean() if totals[k] else 2.0 for k in range(num_classes)
-    ])  # fmt: skip
-    reached = np.where(looks >= means - 1e-9, looks, -1.0)
-    counted = reached.max(axis=1) >= 0
-    joint = np.zeros((num_classes, num_classes))
-    np.add.at(joint, (labels[counted], reached.argmax(axis=1)[counted]), 1)
-    empty = joint.sum(axis=1) == 0
-    joint[empty, empty] += 1e-12
-    np.fill_diagonal(joint, np.where(empty, 1.0, joint.diagonal()))
-    return joint * (totals / joint.sum(axis=1))[:, None]
-
-
 def _act(
     name: str, posterior: Posterior, labels: Int[ndarray, " n"], suspect: Bool[ndarray, " n"]
 ) -> Cleaning:
@@ -140,6 +114,7 @@ def judge(
     cleanings: list[Cleaning],
     *,
     num_classes: int,
+    penalty: float,
     seed: int,
 ) -> list[Judged]:
     """Ask held-out given labels what cleanings are worth.
@@ -153,25 +128,40 @@ def judge(
         labels: As given.
         cleanings: What might be done.
         num_classes: Number of classes.
+        penalty: Of the probes.
         seed: Of the folds.
     """
     held = fold_of(labels, np.random.default_rng(seed))[None] == np.arange(FOLDS)[:, None]
     every = np.ones(len(labels), dtype=bool)
-    without = _held_out_right(features, labels, labels, held, every, num_classes)
-    judged = []
+    right_after = partial(
+        _held_out_right, features, labels, held=held, classes=num_classes, penalty=penalty
+    )
+    without = right_after(labels, every)
+    judged: list[Judged] = []
+    first: ndarray | None = None
     for cleaning in cleanings:
-        right = _held_out_right(features, labels, cleaning.labels, held, cleaning.kept, num_classes)
-        gain = (right - without).astype(np.float64)
-        spread = 1.96 * float(gain.std()) / len(gain) ** 0.5
-        mean = float(gain.mean())
-        judged.append(Judged(cleaning, Interval(mean, mean - spread, mean + spread)))
+        right = right_after(cleaning.labels, cleaning.kept)
+        first = right if first is None else first
+        judged.append(Judged(cleaning, _gain(right - without), _gain(right - first)))
     return judged
 
 
+def _gain(difference: ndarray) -> Interval:
+    mean, spread = float(difference.mean()), 1.96 * float(difference.std()) / len(difference) ** 0.5
+    return Interval(mean, mean - spread, mean + spread)
+
+
 def _held_out_right(
-    features: ndarray, given: ndarray, taught: ndarray, held: ndarray, kept: ndarray, classes: int
+    features: ndarray,
+    given: ndarray,
+    taught: ndarray,
+    kept: ndarray,
+    *,
+    held: ndarray,
+    classes: int,
+    penalty: float,
 ) -> ndarray:
-    weights = probe(features, taught, ~held & kept, num_classes=classes)
+    weights = probe(features, taught, ~held & kept, num_classes=classes, penalty=penalty)
     said = probe_probs(features, weights).argmax(axis=2)
     own = said[held.argmax(axis=0), np.arange(len(given))]
     return (own == given).astype(np.int64)
@@ -180,13 +170,11 @@ def _held_out_right(
 def choose(judged: list[Judged]) -> Judged | None:
     """Return the cleaning to take; None where held-out labels say that it hurts.
 
-    What is better than nothing beyond chance goes first, the best of it. Otherwise the first one
-    is taken, the posterior, unless it is worse in the mean: it touches few images then.
+    The first one, the posterior, unless another is better than it beyond chance.
 
     Args:
         judged: The posterior's first, then others.
     """
-    proven = [each for each in judged if each.gain.low > 0]
-    if proven:
-        return max(proven, key=lambda each: each.gain.value)
-    return judged[0] if judged[0].gain.value >= 0 else None
+    better = [each for each in judged if each.over_first.low > 0]
+    best = max(better, key=lambda each: each.gain.value, default=judged[0])
+    return best if best.gain.value >= 0 else None

@@ -7,21 +7,23 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from smallset.clean.decide import Judged, by_posterior, by_pruning, choose, confident_joint, judge
-from smallset.clean.outoffold import neighbour_probs, out_of_fold, reduce_features
-from smallset.clean.posterior import Posterior, fit_posterior
+from smallset.clean.decide import Judged, by_posterior, by_pruning, choose, judge
+from smallset.clean.outoffold import PENALTIES, neighbour_probs, out_of_fold, reduce_features
+from smallset.clean.posterior import Posterior, fit_even, fit_posterior, joint_rate
 
 REPEATS = 3
 ROUNDS = 2
-GUARD = 1.5  # times the rate of the posterior, and
-GUARD_GAP = 0.02  # above it: from there noise is not the same for all pairs of classes
 
 
 @dataclass(frozen=True)
 class Found:
     """What is known of the labels."""
 
+    features: Float[ndarray, "n d"]
+    """What judged: the principal components of all blocks."""
     posterior: Posterior
+    penalty: float
+    """Strength of the probes' penalty, the one whose likelihood was highest."""
     rounds: int
     """Refits on the images that the one before kept; 0 where none raised the likelihood."""
     joint_rate: float
@@ -30,11 +32,6 @@ class Found:
     """The cleanings that were considered."""
     chosen: Judged | None
     """The one to take; None where held-out labels say that nothing is better."""
-
-    @property
-    def is_lopsided(self) -> bool:
-        """Whether the noise looks class-dependent, which the posterior underrates."""
-        return _is_lopsided(self.joint_rate, self.posterior)
 
 
 def find_wrong_labels(
@@ -62,18 +59,21 @@ def find_wrong_labels(
     for block in blocks:
         if len(block) != len(labels):
             raise ValueError(f"features of {len(labels)} images wanted, got {len(block)}")
-    steps = ROUNDS + 3
+    steps = ROUNDS + 4
     features = reduce_features(blocks)
     told(1, steps)
+    penalty = _choose_penalty(features, labels, num_classes, seed)
+    told(2, steps)
     best: Posterior | None = None
     rounds, keep = 0, None
     for number in range(ROUNDS + 1):
-        probe = out_of_fold(
-            features, labels, num_classes=num_classes, repeats=REPEATS, seed=seed, keep=keep
-        )
+        [probe] = out_of_fold(
+            features, labels, num_classes=num_classes, penalties=[penalty], repeats=REPEATS,
+            seed=seed, keep=keep,
+        )  # fmt: skip
         near = neighbour_probs(features, labels, num_classes=num_classes, keep=keep)
         fitted = fit_posterior(probe, near, labels)
-        told(2 + number, steps)
+        told(3 + number, steps)
         # All given labels are held out here, so the likelihoods can be compared.
         if best is not None and fitted.likelihood <= best.likelihood:
             break
@@ -82,16 +82,28 @@ def find_wrong_labels(
         if np.bincount(labels[keep], minlength=num_classes).min() < 2:
             break
     assert best is not None
-    joint = confident_joint(best.looks, labels)
-    joint_rate = 1 - float(joint.trace() / joint.sum())
     cleanings = [by_posterior(best, labels)]
-    if _is_lopsided(joint_rate, best):
+    if best.noise == "by class":
         cleanings.append(by_pruning(best, labels))
-    judged = judge(features, labels, cleanings, num_classes=num_classes, seed=seed + 1)
+    judged = judge(
+        features, labels, cleanings, num_classes=num_classes, penalty=penalty, seed=seed + 1
+    )
     told(steps, steps)
-    return Found(best, rounds, joint_rate, tuple(judged), choose(judged))
+    return Found(
+        features,
+        best,
+        penalty,
+        rounds,
+        joint_rate(best.looks, labels),
+        tuple(judged),
+        choose(judged),
+    )
 
 
-def _is_lopsided(joint_rate: float, posterior: Posterior) -> bool:
-    rate = posterior.rate.value
-    return joint_rate > max(GUARD * rate, rate + GUARD_GAP)
+def _choose_penalty(features: ndarray, labels: ndarray, num_classes: int, seed: int) -> float:
+    tried = out_of_fold(
+        features, labels, num_classes=num_classes, penalties=PENALTIES, repeats=1, seed=seed
+    )
+    near = neighbour_probs(features, labels, num_classes=num_classes)
+    fits = [fit_even(probe, near, labels).likelihood for probe in tried]
+    return PENALTIES[int(np.argmax(fits))]

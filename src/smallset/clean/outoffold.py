@@ -14,7 +14,7 @@ from torch import Tensor
 
 FOLDS = 5
 NUM_AXES = 256  # principal components that the probe sees
-PENALTY = 1e-3  # on the squared weights, against the mean loss of an image
+PENALTIES = (1e-4, 3e-4, 1e-3)  # on the squared weights, against the mean loss of an image
 ITERATIONS = 40
 
 
@@ -64,7 +64,7 @@ def probe(
     used: Bool[ndarray, "B n"],
     *,
     num_classes: int,
-    penalty: float = PENALTY,
+    penalty: float | Float[ndarray, " B"],
 ) -> Float[Tensor, "d1 B K"]:
     """Train multinomial logistic regressions side by side, each on its own rows.
 
@@ -76,7 +76,7 @@ def probe(
         labels: Class of each image.
         used: True where model b is trained on row i.
         num_classes: Number of classes.
-        penalty: Weight of the squared norm; the offsets are free.
+        penalty: Weight of the squared norm, of all models or of each; the offsets are free.
 
     Returns:
         Weights and, in the last row, offsets.
@@ -90,13 +90,14 @@ def probe(
         [weights], max_iter=ITERATIONS, history_size=10, line_search_fn="strong_wolfe"
     )
     repeated = target[:, None].expand(n, models).reshape(-1)
+    strength = torch.as_tensor(penalty, dtype=torch.float32).expand(models)[:, None]
 
     def loss() -> Tensor:
         solver.zero_grad()
         logits = (inputs @ weights.view(width, -1)).view(-1, num_classes)
         each = F.cross_entropy(logits, repeated, reduction="none").view(n, models)
         value = ((each * mask).sum(dim=0) / mask.sum(dim=0)).sum()
-        value = value + penalty / 2 * (weights[:-1] ** 2).sum()
+        value = value + (strength * weights[:-1].square()).sum() / 2
         value.backward()
         return value
 
@@ -123,27 +124,34 @@ def out_of_fold(
     labels: Int[ndarray, " n"],
     *,
     num_classes: int,
+    penalties: Sequence[float],
     repeats: int,
     seed: int,
     keep: Bool[ndarray, " n"] | None = None,
-) -> Float[ndarray, "n K"]:
+) -> Float[ndarray, "P n K"]:
     """Return probabilities of probes that were trained without the image, averaged over repeats.
 
     Args:
         features: As `reduce_features` gives them.
         labels: Given class of each image.
         num_classes: Number of classes.
+        penalties: Strengths to try, as in `probe`.
         repeats: How often the images are dealt into five folds.
         seed: Of the dealing.
         keep: Images that may be trained on; all get probabilities.
+
+    Returns:
+        One set of probabilities per penalty.
     """
     rng = np.random.default_rng(seed)
     folds = np.stack([fold_of(labels, rng) for _ in range(repeats)])
     held = (folds[:, None] == np.arange(FOLDS)[None, :, None]).reshape(-1, len(labels))
     used = ~held if keep is None else ~held & keep
-    weights = probe(features, labels, used, num_classes=num_classes)
-    probs = probe_probs(features, weights)
-    return np.einsum("bn,bnk->nk", held, probs) / repeats
+    strengths = np.repeat(np.array(penalties, dtype=np.float32), len(used))
+    every = np.tile(used, (len(penalties), 1))
+    weights = probe(features, labels, every, num_classes=num_classes, penalty=strengths)
+    probs = probe_probs(features, weights).reshape(len(penalties), *held.shape, num_classes)
+    return np.einsum("bn,pbnk->pnk", held, probs) / repeats
 
 
 def neighbour_probs(

@@ -1,21 +1,30 @@
 """How probable is it that a given label is right? Fitted on the given labels alone.
 
-q(k | x) = softmax(a log P_probe + b log P_neighbours) is what the image looks like; a label is
-given by T = (1 - rho) I + rho / (K - 1) off the diagonal: with probability rho, any other class.
-(a, b, rho) maximise the likelihood of the given labels, and the posterior of the true class k is
-q(k | x) T(k, given) over its sum. Only probabilities that the label had no part in may be used.
+q(k | x) = softmax(a log P_probe + b log P_neighbours) is what the image looks like, and T(k, given)
+how labels are given. Noise is "even" where T = (1 - rho) I + rho / (K - 1) off the diagonal: with
+probability rho, any other class. Noise "by class" has a free T, as where look-alike classes are
+taken for each other. All numbers maximise the likelihood of the given labels; which kind of noise
+it is, labels decide that a T was not fitted on. The posterior of the true class k is q(k | x)
+T(k, given) over its sum. Only probabilities that the label had no part in may be used.
 """
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy.optimize import minimize
 
+from smallset.clean.outoffold import fold_of
 from smallset.compare.stats import Interval
 
 DRAWS = 400
+TINY = 1e-12
+SWEEPS, STEPS = 3, 8  # of the fit by class: of the exponents, and of T after each
+PRIOR = 10.0  # images per class, in the fit by class
+GUARD = 1.5  # times the one rate, and
+GUARD_GAP = 0.02  # above it: what the confident joint sees from there on is no even noise
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,9 @@ class Posterior:
     rate: Interval
     """rho: share of wrong labels, with its 95 % interval."""
     likelihood: float
-    """Mean log-likelihood of the given labels."""
+    """Mean log-likelihood of the given labels; by class, of those that T was not fitted on."""
+    noise: Literal["even", "by class"]
+    """Whether every wrong class is as probable as another."""
 
     def of_given(self, labels: Int[ndarray, " n"]) -> Float[ndarray, " n"]:
         """Return the probability that each given label is right.
@@ -43,26 +54,61 @@ class Posterior:
 def fit_posterior(
     probe: Float[ndarray, "n K"], neighbours: Float[ndarray, "n K"], labels: Int[ndarray, " n"]
 ) -> Posterior:
-    """Fit the posterior of the true class.
+    """Fit the posterior of the true class, with the noise model that held-out labels speak for.
 
     Args:
         probe: Out-of-fold probabilities of the probe.
         neighbours: Those of the neighbours.
         labels: As given.
     """
-    logs = [np.log(np.maximum(each, 1e-12)) for each in (probe, neighbours)]
+    logs = _logs(probe, neighbours)
+    even = fit_even(probe, neighbours, labels)
+    start = _flows(even, labels)
+    every = np.ones(len(labels), dtype=bool)
+    half = fold_of(labels, np.random.default_rng(0), 2) == 0
+    held = np.empty(len(labels))
+    for part in (half, ~half):
+        scale, flips = _fit_by_class(logs, labels, part, start)
+        held[~part] = (_looks(logs, scale)[~part] * flips[:, labels[~part]].T).sum(axis=1)
+    held = np.log(np.maximum(held, TINY))
+    gain = held - np.log(_given_even(even.looks, labels, even.rate.value))
+    # Where classes are easy to tell, a probe can learn the noise itself, and neither is better:
+    # what the confident joint sees and the one rate does not decides then.
+    rate, more = even.rate.value, 1.96 * float(gain.std()) / len(gain) ** 0.5
+    unseen = joint_rate(even.looks, labels) > max(GUARD * rate, rate + GUARD_GAP)
+    if gain.mean() <= (-more if unseen else 0):
+        return even
+    scale, flips = _fit_by_class(logs, labels, every, start)
+    looks = _looks(logs, scale)
+    probs = looks * flips[:, labels].T
+    probs /= np.maximum(probs.sum(axis=1, keepdims=True), TINY)
+    wrong = 1 - probs[np.arange(len(labels)), labels]
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(len(wrong), np.full(len(wrong), 1 / len(wrong)), size=DRAWS)
+    low, high = np.quantile(drawn @ wrong / len(wrong), [0.025, 0.975])
+    rate = Interval(float(wrong.mean()), float(low), float(high))
+    return Posterior(looks, probs, rate, float(held.mean()), "by class")
+
+
+def fit_even(
+    probe: Float[ndarray, "n K"], neighbours: Float[ndarray, "n K"], labels: Int[ndarray, " n"]
+) -> Posterior:
+    """Fit the posterior under one rate for all classes and pairs of classes.
+
+    Args:
+        probe: Out-of-fold probabilities of the probe.
+        neighbours: Those of the neighbours.
+        labels: As given.
+    """
+    logs = _logs(probe, neighbours)
     rows, others = np.arange(len(labels)), probe.shape[1] - 1
 
-    def given(looks: ndarray, rho: float) -> ndarray:
-        own = looks[rows, labels]
-        return (1 - rho) * own + rho / others * (1 - own)
-
     def unpack(values: ndarray) -> tuple[ndarray, float]:
-        a, b = np.exp(values[:2])
-        return _softmax(a * logs[0] + b * logs[1]), float(1 / (1 + np.exp(-values[2])))
+        return _looks(logs, _exp(values[:2])), float(1 / (1 + _exp(-values[2])))
 
     def loss(values: ndarray) -> float:
-        return -float(np.log(np.maximum(given(*unpack(values)), 1e-12)).mean())
+        looks, rho = unpack(values)
+        return -float(np.log(_given_even(looks, labels, rho)).mean())
 
     # The likelihood may have two hills, little noise and much of it: both are climbed.
     starts = [np.array([0.5, -0.5, start]) for start in (-3.0, -0.5)]
@@ -74,7 +120,105 @@ def fit_posterior(
     probs[rows, labels] = (1 - rho) * looks[rows, labels]
     probs /= probs.sum(axis=1, keepdims=True)
     rate = Interval(rho, *_rate_interval(looks[rows, labels], others))
-    return Posterior(looks, probs, rate, -float(best.fun))
+    return Posterior(looks, probs, rate, -float(best.fun), "even")
+
+
+def confident_joint(
+    looks: Float[ndarray, "n K"], labels: Int[ndarray, " n"]
+) -> Float[ndarray, "K K"]:
+    """Return joint[i, j]: images given as i that look like j, scaled to the images of each class.
+
+    An image looks like the most probable class among those it reaches the mean probability of.
+
+    Args:
+        looks: Probability of each class by the image alone.
+        labels: As given.
+
+    Source:
+        Northcutt et al. 2021, "Confident Learning", equations 1 and 2.
+    """
+    num_classes = looks.shape[1]
+    totals = np.bincount(labels, minlength=num_classes)
+    means = np.array([
+        looks[labels == k, k].mean() if totals[k] else 2.0 for k in range(num_classes)
+    ])  # fmt: skip
+    reached = np.where(looks >= means - 1e-9, looks, -1.0)
+    counted = reached.max(axis=1) >= 0
+    joint = np.zeros((num_classes, num_classes))
+    np.add.at(joint, (labels[counted], reached.argmax(axis=1)[counted]), 1)
+    empty = joint.sum(axis=1) == 0
+    joint[empty, empty] += TINY
+    np.fill_diagonal(joint, np.where(empty, 1.0, joint.diagonal()))
+    return joint * (totals / joint.sum(axis=1))[:, None]
+
+
+def _flows(even: Posterior, labels: Int[ndarray, " n"]) -> Float[ndarray, "K K"]:
+    """Return a first T for noise by class: one rate sees nothing of two classes that mix."""
+    flips = confident_joint(even.looks, labels).T + 1 / even.looks.shape[1]
+    return flips / flips.sum(axis=1, keepdims=True)
+
+
+def _fit_by_class(
+    logs: Float[ndarray, "2 n K"],
+    labels: Int[ndarray, " n"],
+    part: Bool[ndarray, " n"],
+    flips: Float[ndarray, "K K"],
+) -> tuple[Float[ndarray, " 2"], Float[ndarray, "K K"]]:
+    """Fit (a, b) and T, T[k, given], on some images by expectation and maximisation."""
+    own, given = logs[:, part], labels[part]
+    num_classes = len(flips)
+    scale = np.exp(np.array([0.5, -0.5]))
+    for _ in range(SWEEPS):
+        seen = flips[:, given].T
+
+        def loss(values: ndarray, seen: ndarray = seen) -> float:
+            likely = (_looks(own, _exp(values)) * seen).sum(axis=1)
+            return -float(np.log(np.maximum(likely, TINY)).mean())
+
+        options = {"maxiter": 60, "xatol": 1e-2, "fatol": 1e-6}
+        found = minimize(loss, np.log(scale), method="Nelder-Mead", options=options)
+        scale = _exp(found.x)
+        looks = _looks(own, scale)
+        for _ in range(STEPS):
+            share = looks * flips[:, given].T
+            share /= np.maximum(share.sum(axis=1, keepdims=True), TINY)
+            counts = np.zeros((num_classes, num_classes))
+            np.add.at(counts.T, given, share)
+            # As if a few more images of each class had noise of the mean rate, spread evenly.
+            rate = 1 - counts.trace() / len(given)
+            counts += (rate * PRIOR / (num_classes - 1) + 1e-3) * (1 - np.eye(num_classes))
+            flips = counts / np.maximum(counts.sum(axis=1, keepdims=True), TINY)
+    return scale, flips
+
+
+def _given_even(
+    looks: Float[ndarray, "n K"], labels: Int[ndarray, " n"], rho: float
+) -> Float[ndarray, " n"]:
+    own = looks[np.arange(len(labels)), labels]
+    return np.maximum((1 - rho) * own + rho / (looks.shape[1] - 1) * (1 - own), TINY)
+
+
+def joint_rate(looks: Float[ndarray, "n K"], labels: Int[ndarray, " n"]) -> float:
+    """Return the share of wrong labels by the confident joint, whatever classes they mix.
+
+    Args:
+        looks: Probability of each class by the image alone.
+        labels: As given.
+    """
+    joint = confident_joint(looks, labels)
+    return 1 - float(joint.trace() / joint.sum())
+
+
+def _exp(values: Any) -> Any:
+    return np.exp(np.clip(values, -15, 15))
+
+
+def _logs(*probs: Float[ndarray, "n K"]) -> Float[ndarray, "2 n K"]:
+    return np.log(np.maximum(np.stack(probs), TINY))
+
+
+def _looks(logs: Float[ndarray, "2 n K"], scale: Float[ndarray, " 2"]) -> Float[ndarray, "n K"]:
+    return _softmax(scale[0] * logs[0] + scale[1] * logs[1])
 
 
 def _rate_interval(own: Float[ndarray, " n"], others: int) -> tuple[float, float]:

@@ -217,7 +217,7 @@ class _Trainer:
             for _ in zip(*(train_together([run], resume=False) for run in runs), strict=False):
                 if any(run.error is not None for run in runs):
                     break
-                yield float(np.mean([run.history[-1]["val_accuracy"] for run in runs]))
+                yield float(np.mean([run.kept_val_accuracy for run in runs]))
             if any(run.error is not None for run in runs):
                 yield None
 

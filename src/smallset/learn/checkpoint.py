@@ -1,6 +1,7 @@
 """Save and restore a half-done training, as plain tensors and JSON: nothing is pickled."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ from smallset.paths import write_atomic
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, progress: dict[str, Any]
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    progress: dict[str, Any],
+    *,
+    best: Mapping[str, Tensor],
 ) -> None:
     """Write weights, optimizer state and progress as one file, whole or not at all.
 
@@ -23,11 +29,13 @@ def save_checkpoint(
         model: Its parameters and buffers are saved.
         optimizer: Its state is saved; None between two stages.
         progress: Anything JSON holds.
+        best: Weights of an earlier epoch that may be the ones to keep; may be empty.
 
     Raises:
         RunError: If it cannot be written; the checkpoint that was there stays.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"best.{name}": value for name, value in best.items()}
     if optimizer is not None:
         for index, state in optimizer.state_dict()["state"].items():
             for name, value in state.items():
@@ -57,6 +65,15 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise RunError(
             f"the checkpoint {path} is damaged ({error}); train without --resume"
         ) from None
+
+
+def best_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of the best epoch so far; empty where they are not kept.
+
+    Args:
+        tensors: As `load_checkpoint` returns them.
+    """
+    return _below(tensors, "best.")
 
 
 def restore_model(model: nn.Module, tensors: dict[str, Tensor]) -> None:

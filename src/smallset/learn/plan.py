@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,6 +76,10 @@ class Planner:
         # What a run starts from has all the weights: others need not be there.
         weights = Weights(is_pretrained=False) if config.start_from else self.weights(config)
         data = prepare(self._opened(config), config)
+        if config.data.clean:
+            data = self._once(
+                "cleaned", [config.data.model_dump()], partial(_clean, self, data, config)
+            )
         start = _start_file(config, data.images.classes) if config.start_from else None
         if config.trains == "auto":
             trains = "classifier" if weights.is_pretrained else "all"
@@ -113,6 +117,13 @@ class Planner:
         if name not in self._known:
             self._known[name] = make()
         return self._known[name]
+
+
+def _clean(planner: Planner, data: Prepared, config: RunConfig) -> Prepared:
+    # Cleaning plans runs itself, of the networks that judge.
+    from smallset.clean.in_run import clean_prepared
+
+    return clean_prepared(planner, data, config)
 
 
 def stages_of(config: RunConfig) -> list[Stage]:
@@ -190,6 +201,11 @@ def check_batches(plan: Plan, reporter: Reporter) -> None:
     train = data.given_labels[data.of("train")]
     if len(train) < 2:
         raise DataError("training needs two images or more: BatchNorm cannot train on one")
+    if config.keep == "best-val" and not len(data.of("val")):
+        raise DataError(
+            "keep=best-val needs val images to choose by; add a val split, set data.val_fraction, "
+            "or keep=last"
+        )
     batches = config.batches
     if batches.kind == "pk" and len(data.images.classes) < batches.classes_per_batch:
         raise ConfigError(

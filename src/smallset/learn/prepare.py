@@ -126,14 +126,15 @@ def prepare(opened: Opened, config: RunConfig) -> Prepared:
     _require_trainable(kept)
 
     given = kept.labels.copy()
-    train = np.flatnonzero(kept.splits == "train")
-    given[train] = flip_labels(
-        [pixels.ids[row] for row in rows[train]],
-        kept.labels[train],
-        config.data.noise_rate,
-        num_classes=len(kept.classes),
-        seed=config.data.noise_seed,
-    )
+    for split in ("train", "val") if config.data.noise_in_val else ("train",):
+        at = np.flatnonzero(kept.splits == split)
+        given[at] = flip_labels(
+            [pixels.ids[row] for row in rows[at]],
+            kept.labels[at],
+            config.data.noise_rate,
+            num_classes=len(kept.classes),
+            seed=config.data.noise_seed,
+        )
     return Prepared(kept, rows, given, pixels, opened.problems)
 
 

@@ -184,6 +184,7 @@ def _is_finished(plan: Plan, record: Record) -> bool:
 
 
 def _write_record(run: Run, notes: list[str], began: float) -> None:
+    run.keep_best()
     predictions, embeddings = run.predict()
     write_predictions(run.folder, predictions)
     write_embeddings(run.folder, embeddings)
@@ -236,9 +237,10 @@ def _clear_leftovers(folder: Path) -> None:
 
 def _refuse_other_run(record: Record, new: dict[str, Any]) -> None:
     old = record.config
-    places = ("figures", "start_from")
+    places = {"figures", "start_from"}
     changed = differences(
-        {k: v for k, v in old["config"].items() if k not in places},
+        # Settings that came after it have their defaults in it.
+        RunConfig.model_validate(old["config"]).model_dump(mode="json", exclude=places),
         {k: v for k, v in new["config"].items() if k not in places},
     )
     if old["data"]["fingerprint"] != new["data"]["fingerprint"]:
@@ -258,6 +260,7 @@ def _result(
     return {
         **{f"{split}_accuracy": predictions.accuracy(split) for split in ("train", "val", "test")},
         "recall": predictions.recall("test"),
+        "epoch": run.kept_epoch(len(run.stages) - 1),
         # Those of the earlier parts of a resumed run are in its history.
         "seconds": round(
             max(time.perf_counter() - began, sum(e["seconds"] for e in run.history)), 1

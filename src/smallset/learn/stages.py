@@ -17,6 +17,7 @@ from smallset.data.augment import Augmenter
 from smallset.data.batches import Rows, pk_batches, random_batches
 from smallset.errors import ConfigError, RunError
 from smallset.learn.checkpoint import (
+    best_weights,
     load_checkpoint,
     restore_model,
     restore_optimizer,
@@ -71,6 +72,8 @@ class Run:
         self.history: list[dict[str, Any]] = []
         self.error: RunError | None = None
         """Why the run could not be finished."""
+        self.best: dict[str, Tensor] = {}
+        """Weights of the best epoch on val so far, where these are to be kept."""
         self._restored: dict[str, Tensor] = {}
 
     def restore(self) -> tuple[int, int]:
@@ -87,6 +90,7 @@ class Run:
             return 0, 0
         self._restored, progress = load_checkpoint(path)
         restore_model(self._saved(), self._restored)
+        self.best = best_weights(self._restored)
         self.history = progress["history"]
         stage, epoch = progress["stage"], progress["epoch"] + 1
         return (stage, epoch) if epoch < self.config.epochs else (stage + 1, 0)
@@ -150,10 +154,38 @@ class Run:
             "seconds": round(seconds, 3),
         }
         self.history.append(line)
+        if self.kept_epoch(number) == result.epoch and self.config.keep == "best-val":
+            self.best = {k: v.detach().clone() for k, v in self._saved().state_dict().items()}
         if save:
             write_history(self.folder, self.history)
             progress = {"stage": number, "epoch": result.epoch, "history": self.history}
-            save_checkpoint(self.folder / CHECKPOINT, self._saved(), optimizer, progress)
+            save_checkpoint(
+                self.folder / CHECKPOINT, self._saved(), optimizer, progress, best=self.best
+            )
+
+    def kept_epoch(self, stage: int) -> int:
+        """Return the epoch of a stage whose weights stay, among those that were run.
+
+        Args:
+            stage: Which stage.
+        """
+        lines = [line for line in self.history if line["stage"] == stage]
+        if self.config.keep == "last" or stage + 1 < len(self.stages):
+            return lines[-1]["epoch"]
+        return max(lines, key=lambda line: line["val_accuracy"])["epoch"]
+
+    @property
+    def kept_val_accuracy(self) -> float:
+        """Return the accuracy on val of the weights that would stay if training ended now."""
+        stage = self.history[-1]["stage"]
+        epoch = self.kept_epoch(stage)
+        [line] = [e for e in self.history if (e["stage"], e["epoch"]) == (stage, epoch)]
+        return line["val_accuracy"]
+
+    def keep_best(self) -> None:
+        """Give the network the weights that are to stay."""
+        if self.best:
+            self._saved().load_state_dict(self.best)
 
     def source(self, split: str, *, cached: bool, stage: int = 0) -> PixelSource | FeatureSource:
         """Return the images of a split, or what the frozen feature part gives for them.

@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from smallset.errors import ConfigError
@@ -23,7 +23,7 @@ def render(template: str, *, lang: Lang, data: Mapping[str, Any], **context: Any
         data: What the page's scripts work on; becomes JSON.
         **context: What the template asks for.
     """
-    return _environment().get_template(template).render(
+    return environment().get_template(template).render(
         lang=lang,
         data=Markup(page_json({**data, "words": catalogue()})),
         plotly=Markup(plotly_source()),
@@ -63,14 +63,16 @@ def plotly_source() -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("smallset.show.report"), autoescape=True, undefined=StrictUndefined,
+def environment() -> Environment:
+    """Return what finds and fills templates; text in them is escaped."""
+    places = [PackageLoader("smallset.show.report"), PackageLoader("smallset.use")]
+    made = Environment(
+        loader=ChoiceLoader(places), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.globals["t"] = lambda template, **values: both(text(template, **values))
-    environment.filters["both"] = both
-    return environment
+    made.globals["t"] = lambda template, **values: both(text(template, **values))
+    made.filters["both"] = both
+    return made
 
 
 def both(sentence: Text) -> Markup:

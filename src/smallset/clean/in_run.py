@@ -1,0 +1,76 @@
+"""Clean the training labels of a run before it trains: the setting `data.clean`."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int
+from numpy import ndarray
+
+from smallset.clean.features import Judge, features_of, plan_judges
+from smallset.clean.find import find_wrong_labels
+from smallset.config import RunConfig
+from smallset.data.samples import build_folder
+from smallset.learn.plan import Planner
+from smallset.learn.prepare import Prepared
+from smallset.learn.progress import Reporter
+from smallset.learn.run import torch_as_it_was
+from smallset.paths import cache_dir
+
+ORACLE = "oracle"
+
+
+def clean_prepared(planner: Planner, data: Prepared, config: RunConfig) -> Prepared:
+    """Return the images of a run with its training labels cleaned as `data.clean` says.
+
+    What was decided is kept in the cache, under the images, their given labels and the networks.
+
+    Args:
+        planner: Of the data; its reporter is told what was done.
+        data: Before cleaning.
+        config: Resolved settings.
+
+    Raises:
+        ConfigError: If a network of `data.clean` is unknown or not pretrained.
+        DataError: If its weights cannot be had.
+    """
+    train = data.of("train")
+    given = data.given_labels[train]
+    if config.data.clean == ORACLE:
+        kept, labels = given == data.images.labels[train], given
+    else:
+        judges = plan_judges(planner, config.data.clean.split(","), config)
+        kept, labels = _decided(judges, given, config, planner.reporter)
+    planner.reporter.note(
+        f"cleaning by {config.data.clean} relabels {int((labels != given).sum())} of {len(given)} "
+        f"training images and leaves {int((~kept).sum())} out"
+    )
+    cleaned, stays = data.given_labels.copy(), np.ones(len(data.images), dtype=bool)
+    cleaned[train], stays[train] = labels, kept
+    return replace(
+        data, images=data.images.where(stays), rows=data.rows[stays], given_labels=cleaned[stays]
+    )
+
+
+def _decided(
+    judges: Sequence[Judge], given: Int[ndarray, " n"], config: RunConfig, reporter: Reporter
+) -> tuple[Bool[ndarray, " n"], Int[ndarray, " n"]]:
+    data = judges[0].plan.data
+    parts = [*(judge.key for judge in judges), *data.ids("train"), *map(str, given)]
+    key = hashlib.sha256("/".join(parts).encode()).hexdigest()[:24]
+
+    def fill(aside: Path) -> None:
+        with torch_as_it_was(config.compute.threads):
+            found = find_wrong_labels(
+                [features_of(judge, aside, reporter) for judge in judges], given,
+                num_classes=len(data.images.classes),
+            )  # fmt: skip
+        chosen = found.chosen
+        every = np.ones(len(given), dtype=bool)
+        np.save(aside / "kept.npy", every if chosen is None else chosen.cleaning.kept)
+        np.save(aside / "labels.npy", given if chosen is None else chosen.cleaning.labels)
+
+    made = build_folder(cache_dir() / "cleaned" / key, fill)
+    return np.load(made / "kept.npy"), np.load(made / "labels.npy")

@@ -1,0 +1,240 @@
+"""Decisions by hand on the labels of a cleaned set: on disk at once, and undone one by one.
+
+labels.csv always holds what is decided. history.jsonl beside it holds every step, one JSON object
+per line, written before labels.csv is: a step that is in the history alone never happened.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from smallset.clean.decide import Decision
+from smallset.data.cleaned import COLUMNS, is_cleaned, read_labels
+from smallset.data.manifest import csv_text
+from smallset.errors import DataError, RunError
+from smallset.paths import write_atomic
+
+TOOL = "smallset"  # in the column `by`, where nobody has looked yet
+HISTORY = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of labels.csv."""
+
+    path: str
+    id: str
+    given: str
+    suggested: str
+    probability: float
+    """That the given label is right."""
+    decision: Decision
+    by: str
+
+    @property
+    def label(self) -> str:
+        """Return the class that the image has by the decision."""
+        return self.suggested if self.decision == "relabel" else self.given
+
+    @property
+    def state(self) -> dict[str, str]:
+        """Return what a decision changes."""
+        return {"decision": self.decision, "suggested": self.suggested, "by": self.by}
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the label was found more probably wrong than right, or something was decided."""
+        return self.probability < 0.5 or self.decision != "keep"
+
+
+class Conflict(Exception):
+    """The image was decided on elsewhere since it was shown; `row` is how it stands now."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(f"{row.path} was decided on elsewhere: {row.decision} by {row.by}")
+        self.row = row
+
+
+class Review:
+    """The decisions in a folder that `smallset clean` left.
+
+    The file is read again at every step, so that what is edited beside it stays.
+
+    Args:
+        folder: The folder.
+        by: Whose decisions these will be.
+
+    Raises:
+        DataError: If it is no such folder, or its labels.csv is damaged.
+    """
+
+    def __init__(self, folder: Path, by: str) -> None:
+        if not is_cleaned(folder):
+            raise DataError(
+                f"{folder} is no cleaned set; make one: smallset clean DATA --out CLEAN"
+            )
+        if by.strip() in ("", TOOL):
+            raise DataError(f"decisions by hand need a name other than {TOOL!r}, got {by!r} (--by)")
+        self.folder = folder
+        self.by = by.strip()
+        self._version: tuple[int, ...] = ()
+        self._rows: list[Row] = []
+        self.rows()
+
+    def rows(self) -> list[Row]:
+        """Return all images, in the order of the file.
+
+        Raises:
+            DataError: If labels.csv is damaged.
+        """
+        there = (self.folder / "labels.csv").stat()
+        version = (there.st_mtime_ns, there.st_size, there.st_ino)
+        if version != self._version:
+            self._rows = self._read()
+            self._version = version
+        return list(self._rows)
+
+    def _read(self) -> list[Row]:
+        found: list[Row] = []
+        for number, row in enumerate(read_labels(self.folder), start=1):
+            try:
+                probability = float(row["probability"])
+            except ValueError:
+                raise DataError(
+                    f"{self.folder / 'labels.csv'}, image {number}: probability is a number, got "
+                    f"{row['probability']!r}"
+                ) from None
+            # `read_labels` let nothing but decisions through.
+            fields: Any = {name: row[name] for name in COLUMNS}
+            found.append(Row(**{**fields, "probability": probability}))
+        return found
+
+    def decide(self, number: int, decision: Decision, label: str, *, seen: dict[str, str]) -> Row:
+        """Write a decision down; when this returns, it is on disk.
+
+        Args:
+            number: Of the image, from 0.
+            decision: What to do.
+            label: The new class, for "relabel".
+            seen: `Row.state` as the one who decides saw it.
+
+        Raises:
+            IndexError: If there is no such image.
+            Conflict: If it stands otherwise by now; nothing is written.
+            RunError: If the disk is full; nothing is lost.
+        """
+        rows = self.rows()
+        if not 0 <= number < len(rows):
+            raise IndexError(f"images go from 0 to {len(rows) - 1}, got {number}")
+        row = rows[number]
+        if row.state != seen:
+            raise Conflict(row)
+        suggested = label if decision == "relabel" else row.suggested
+        if decision == "relabel" and label == row.given:
+            decision, suggested = "keep", row.suggested
+        rows[number] = replace(row, decision=decision, suggested=suggested, by=self.by)
+        self._log({"path": row.path, "before": row.state, "after": rows[number].state})
+        self._write(rows)
+        return rows[number]
+
+    def undo(self) -> int | None:
+        """Take the last decision back that was not taken back yet.
+
+        Returns:
+            The number of its image; None where there is nothing to undo.
+
+        Raises:
+            Conflict: If labels.csv says something else of the image by now, such as after an edit.
+            RunError: If the disk is full; nothing is lost.
+        """
+        rows = self.rows()
+        place = {row.path: number for number, row in enumerate(rows)}
+        for step in reversed(self._steps()):
+            number = place.get(step["path"])
+            if number is None:
+                continue
+            row = rows[number]
+            if row.state == step["before"]:  # the history was written, labels.csv was not
+                self._log({"undo": step["path"]})
+                continue
+            if row.state != step["after"]:
+                raise Conflict(row)
+            rows[number] = replace(row, **step["before"])
+            self._write(rows)
+            self._log({"undo": step["path"]})
+            return number
+        return None
+
+    def _steps(self) -> list[dict[str, Any]]:
+        """Return the steps that were not taken back."""
+        path, steps = self.folder / HISTORY, list[dict[str, Any]]()
+        if not path.exists():
+            return steps
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:  # the end of a line that a crash cut short
+                continue
+            if "undo" in entry:
+                steps = steps[:-1]
+            else:
+                steps.append(entry)
+        return steps
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "by": self.by, **entry}
+        path = self.folder / HISTORY
+        try:
+            with path.open("a+b") as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":
+                        file.write(b"\n")
+                file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror}; nothing was decided") from error
+
+    def _write(self, rows: list[Row]) -> None:
+        named = [{**vars(row), "probability": f"{row.probability:.6g}"} for row in rows]
+        table = [[row[name] for name in COLUMNS] for row in named]
+        write_atomic(self.folder / "labels.csv", csv_text([list(COLUMNS), *table]))
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep a second review of the same folder out; the lock ends with the process, however it ends.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        RunError: If another process reviews it, or it cannot be written.
+    """
+    path = folder / ".review"
+    try:
+        file = path.open("a+b")
+    except OSError as error:
+        raise RunError(f"cannot write into {folder}: {error.strerror}") from None
+    with file:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(
+                f"{folder} is being reviewed already; use the page that is open"
+            ) from None
+        yield

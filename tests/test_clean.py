@@ -214,7 +214,7 @@ def f1(suspects, wrong):
     return 2 * (suspects & wrong).sum() / (suspects.sum() + wrong.sum())
 
 
-@pytest.mark.parametrize(("apart", "least"), [(2.6, 0.85), (3.5, 0.85), (6, 0.7)])
+@pytest.mark.parametrize(("apart", "least"), [(2.6, 0.9), (3.5, 0.75), (6, 0.75)])
 def test_noise_of_pairs_is_seen_as_such_and_found(apart, least):
     features, labels = clouds(apart=apart)
     given = pairs(labels, 0.3)

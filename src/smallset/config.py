@@ -66,6 +66,12 @@ class DataConfig(Settings):
     split_seed: int = Field(default=0, ge=0)
     """Chooses who becomes train, val and test when the data has no splits of its own."""
 
+    @property
+    def judges(self) -> list[str]:
+        """Return the pretrained networks that `clean` names, as "NAME" or "NAME=FILE"."""
+        named = [net.strip() for net in self.clean.split(",")] if self.clean else []
+        return [net for net in named if net not in ("self", "oracle")]
+
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
         names = self.train_on.split("+")

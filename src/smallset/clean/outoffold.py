@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
+from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 FOLDS = 5
@@ -37,8 +38,8 @@ def reduce_features(
         values = (values[:, used] - values[:, used].mean(axis=0)) / spread[used]
         scaled.append(values / np.sqrt(max(values.shape[1], 1)))
     together = np.concatenate(scaled, axis=1)
-    _, _, axes = np.linalg.svd(together, full_matrices=False)
-    return together @ axes[:num_axes].T
+    _, _, axes = randomized_svd(together, min(num_axes, *together.shape), random_state=0)
+    return together @ axes.T
 
 
 def fold_of(

@@ -110,17 +110,22 @@ def fit_even(
         looks, rho = unpack(values)
         return -float(np.log(_given_even(looks, labels, rho)).mean())
 
-    # The likelihood may have two hills, little noise and much of it: both are climbed.
-    starts = [np.array([0.5, -0.5, start]) for start in (-3.0, -0.5)]
+    # The likelihood may have two hills: all images alike within a class and no noise, or each sure
+    # of its class and much noise. The second is taken unless the first is better beyond chance.
+    starts = [np.array([0.5, -0.5, -3.0]), np.array([2.0, 1.0, -0.5])]
     options = {"maxiter": 500, "xatol": 1e-3, "fatol": 1e-7}
     fits = [minimize(loss, start, method="Nelder-Mead", options=options) for start in starts]
-    best = min(fits, key=lambda fit: fit.fun)
-    looks, rho = unpack(best.x)
+    hills = sorted((unpack(fit.x) for fit in fits), key=lambda hill: hill[1])
+    little, much = (np.log(_given_even(looks, labels, rho)) for looks, rho in hills)
+    spread = 1.96 * float((much - little).std()) / len(labels) ** 0.5
+    is_much = float((much - little).mean()) >= -spread
+    looks, rho = hills[is_much]
     probs = looks * rho / others
     probs[rows, labels] = (1 - rho) * looks[rows, labels]
     probs /= probs.sum(axis=1, keepdims=True)
     rate = Interval(rho, *_rate_interval(looks[rows, labels], others))
-    return Posterior(looks, probs, rate, -float(best.fun), "even")
+    likelihood = float((much if is_much else little).mean())
+    return Posterior(looks, probs, rate, likelihood, "even")
 
 
 def confident_joint(

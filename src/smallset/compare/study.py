@@ -160,18 +160,20 @@ def _missing_weights(spec: StudySpec, overrides: Mapping[str, Any]) -> dict[str,
     known: dict[tuple[str, str], str | None] = {}
     for arm in spec.arms:
         config = spec.config(arm, 0, overrides)
-        if config.start_from:
-            continue
-        key = config.model, config.weights
-        if key not in known:
-            try:
-                resolve_weights(*key)
-                known[key] = None
-            except DataError as error:
-                known[key] = str(error)
-        why = known[key]
-        if why is not None:
-            missing[arm] = why
+        wanted = [] if config.start_from else [(config.model, config.weights)]
+        for net in config.data.judges:
+            name, _, file = net.partition("=")
+            wanted.append((name, file or "auto"))
+        for key in wanted:
+            if key not in known:
+                try:
+                    resolve_weights(*key)
+                    known[key] = None
+                except DataError as error:
+                    known[key] = str(error)
+            why = known[key]
+            if why is not None:
+                missing[arm] = why
     return missing
 
 

@@ -10,8 +10,10 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from test_report import browser  # noqa: F401  a fixture
 from test_run import squeeze_file  # noqa: F401  a fixture
 
+from smallset import api
 from smallset.clean import decide
 from smallset.clean.decide import (
     Cleaning,
@@ -383,3 +385,49 @@ def test_a_folder_with_files_is_not_written_over(cleaned):
     _, said, status = cleaned()
     assert status == 2
     assert "holds files already" in said.err
+
+
+def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):  # noqa: F811
+    folder, said, _ = cleaned("--noise", "0.2", "--lang", "en")
+    suspects = [row for row in rows_of(folder) if float(row["probability"]) < 0.5]
+    assert f"page:     {folder / 'report.html'}" in said.out
+    page = browser.new_page()
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((folder / "report.html").as_uri())
+    page.wait_for_selector("html[data-ready=yes]")
+    about = json.loads((folder / "clean.json").read_text())
+    assert page.inner_text(".big") == f"{about['rate']['value']:.1%}"
+    tiles = page.locator("#gallery .tile")
+    assert tiles.count() == len(suspects)
+    for n, row in enumerate(suspects):
+        assert row["given"] in tiles.nth(n).inner_text()
+        assert tiles.nth(n).locator("img").get_attribute("src").startswith("data:image/webp")
+    assert "20% of the labels were made wrong" in page.inner_text("#headline")
+    given = [int(cell) for cell in page.locator("#class-table td:nth-child(2)").all_inner_texts()]
+    assert sum(given) == 32
+    page.close()
+    assert complaints == []
+
+
+def test_the_page_tells_what_was_decided_by_hand(cleaned, browser):  # noqa: F811
+    folder, _, _ = cleaned("--noise", "0.2")
+    rows = rows_of(folder)
+    rows[0] |= {"decision": "relabel", "suggested": "dog", "by": "ann"}
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    [path] = api.report(folder, lang="zh", without_images=True)
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    assert "改标 (ann)" in page.locator("#gallery .tile").first.inner_text()
+    assert page.locator("#gallery img").count() == 0
+    page.close()
+
+
+def test_a_page_of_data_that_is_gone_says_so(cleaned, split_folders, tmp_path):
+    folder, _, _ = cleaned("--noise", "0.2")
+    with pytest.raises(DataError, match="--data PLACE says where it is now"):
+        api.report(folder, data=str(tmp_path / "gone"))

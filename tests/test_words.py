@@ -10,7 +10,7 @@ from smallset.words import catalogue, language, text, translate
 SPOKEN = {**said(), **dict.fromkeys(AXIS_NAMES.values(), "AXIS_NAMES")}
 # Chosen by their value at run time.
 SPOKEN |= dict.fromkeys(["train", "val", "test", "better", "worse", "cannot tell"], "values")
-SPOKEN |= dict.fromkeys(["keep", "relabel", "drop"], "values")
+SPOKEN |= dict.fromkeys(["keep", "relabel", "drop", "posterior", "pruning"], "values")
 
 
 def has_words(template):

@@ -12,8 +12,9 @@ from smallset.compare.summary import Summary, summarise
 from smallset.compare.tune import Trial, Tuned
 from smallset.compare.watch import Watch
 from smallset.config import FigureConfig, RunConfig
-from smallset.data.cache import load_pixels
-from smallset.data.check import Problem, find_problems
+from smallset.data.cache import Pixels, load_pixels
+from smallset.data.check import Problem, find_problems, nearly_same
+from smallset.data.cleaned import is_cleaned
 from smallset.data.listing import ImageSet
 from smallset.data.read import read_data
 from smallset.errors import ConfigError, SmallsetError, suggest
@@ -157,10 +158,10 @@ def report(
     summary: Summary | None = None,
     reporter: Reporter | None = None,
 ) -> list[Path]:
-    """Write the page of a run or of a study: one HTML file with everything inside.
+    """Write the page of a run, a study or a cleaning: one HTML file with everything inside.
 
     Args:
-        folder: A record, or the folder of a study.
+        folder: A record, or the folder of a study, or one that `clean` left.
         data: Where the data is now; None takes the place where it was.
         lang: "en" or "zh", the language the page opens in; "auto" takes that of the locale.
         budget_mb: The file stays under this, in 10^6 bytes.
@@ -178,6 +179,7 @@ def report(
         DataError: If there is no finished run or study, or its images are gone or have changed.
         RunError: If a page cannot be written.
     """
+    from smallset.show.report.clean_page import write_clean_page
     from smallset.show.report.pictures import find_pictures
     from smallset.show.report.run_page import write_run_page
     from smallset.show.report.study_page import write_study_page
@@ -185,6 +187,13 @@ def report(
     folder, reporter = Path(folder).expanduser(), reporter or Reporter()
     language_, told = language(lang), partial(reporter.counted, "decoding")
     written: list[Path] = []
+    if is_cleaned(folder):
+        page = write_clean_page(
+            folder, data, lang=language_, budget_mb=budget_mb, without_images=without_images,
+            reporter=reporter,
+        )  # fmt: skip
+        reporter.close()
+        return [page]
     if not (folder / "study.json").exists():
         record = Record(folder)
         pictures = None if without_images else find_pictures(record, data, progress=told)
@@ -278,9 +287,10 @@ def clean(
     from smallset.clean.folder import clean_folder
 
     reporter = reporter or Reporter()
-    found = clean_folder(
-        data, nets, Path(out).expanduser(), config=config or RunConfig(), reporter=reporter
-    )
+    folder, config = Path(out).expanduser(), config or RunConfig()
+    found = clean_folder(data, nets, folder, config=config, reporter=reporter)
+    if config.figures.report:
+        report(folder, data=str(data), lang=config.figures.lang, reporter=reporter)
     reporter.close()
     return found
 
@@ -391,13 +401,18 @@ def draw_record(record: Record, config: FigureConfig) -> None:
 
 
 def check(
-    data: str | Path, config: RunConfig | None = None, *, reporter: Reporter | None = None
+    data: str | Path,
+    config: RunConfig | None = None,
+    *,
+    deep: bool = False,
+    reporter: Reporter | None = None,
 ) -> tuple[ImageSet, list[Problem]]:
     """Read a data set, decode every image, and return the listing and every problem found.
 
     Args:
         data: As in `train`.
         config: Settings; its `data` group and image size are used.
+        deep: Look for pictures that are nearly the same too: resized, cut, mirrored, brightened.
         reporter: Told of progress; None says nothing.
 
     Raises:
@@ -413,5 +428,34 @@ def check(
         max_megapixels=config.data.max_megapixels,
         progress=partial(reporter.counted, "decoding"),
     )
+    problems = find_problems(images, pixels.ids, pixels.errors)
+    if deep:
+        problems += _nearly_same(images, config, pixels, reporter)
     reporter.close()
-    return images, find_problems(images, pixels.ids, pixels.errors)
+    return images, problems
+
+
+def _nearly_same(
+    images: ImageSet, config: RunConfig, pixels: Pixels, reporter: Reporter
+) -> list[Problem]:
+    import numpy as np
+
+    from smallset.clean.duplicates import SIZE, near_duplicates
+    from smallset.clean.outoffold import reduce_features
+    from smallset.clean.patches import learn_filters, patch_features
+
+    small = load_pixels(
+        images, size=SIZE, policy="squash", max_megapixels=config.data.max_megapixels,
+        progress=partial(reporter.counted, "decoding"),
+    )  # fmt: skip
+    rows = np.flatnonzero(small.readable)
+    if len(rows) < 2:
+        return []
+    array = np.asarray(small.array[rows])
+    features = patch_features(
+        array, learn_filters(array), told=partial(reporter.counted, "patches")
+    )
+    pairs = near_duplicates(
+        reduce_features([features]), array, told=partial(reporter.counted, "comparing pairs")
+    )
+    return nearly_same(images, [(int(rows[a]), int(rows[b]), p) for a, b, p in pairs], pixels.ids)

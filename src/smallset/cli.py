@@ -112,6 +112,10 @@ def check(
         Path | None,
         typer.Option(metavar="FILE.csv", help="Write the split down as a manifest."),
     ] = None,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Find pictures that are nearly the same too: resized, cut."),
+    ] = False,
     config: ConfigFile = None,
     sets: Sets = None,
     quiet: Quiet = False,
@@ -125,7 +129,9 @@ def check(
     from smallset.paths import write_atomic
 
     console = _console()
-    images, problems = api.check(data, _settings(config, sets, {}), reporter=_reporter(quiet))
+    images, problems = api.check(
+        data, _settings(config, sets, {}), deep=deep, reporter=_reporter(quiet)
+    )
     present = [split for split in SPLITS if (images.splits == split).any()]
     counts = [images.counts(split) for split in present]
     table = Table("#", "class", *present, title=f"{data}: {len(images)} images")
@@ -209,7 +215,10 @@ def study(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="Folder of a run or study.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="RUN|STUDY|CLEAN", help="Folder of a run, a study or a cleaning."),
+    ],
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Where the images are, if they have moved.")
     ] = None,
@@ -229,7 +238,7 @@ def report(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write report.html: one page with everything inside, of a run or a study."""
+    """Write report.html: one page with everything inside, of a run, a study or a cleaning."""
     from smallset import api
 
     if lang not in (None, "en", "zh"):
@@ -259,6 +268,7 @@ def clean(
     config: ConfigFile = None,
     sets: Sets = None,
     skip_unreadable: SkipUnreadable = False,
+    lang: Lang = None,
     quiet: Quiet = False,
 ) -> None:
     """Find wrong training labels; your files stay as they are. Status 1 if there are suspects.
@@ -270,7 +280,7 @@ def clean(
 
     flags = {
         "data.noise_rate": noise, "data.noise_seed": noise_seed,
-        "data.skip_unreadable": skip_unreadable or None,
+        "data.skip_unreadable": skip_unreadable or None, "figures.lang": lang,
     }  # fmt: skip
     settings = _settings(config, sets, flags)
     api.clean(data, out=out, nets=nets.split(","), config=settings, reporter=_reporter(quiet))
@@ -295,6 +305,10 @@ def clean(
     decided = f"relabel {about['relabelled']}, drop {about['dropped']}"
     print(f"decided:  {'change nothing' if about['chosen'] is None else decided}")
     print(f"labels:   {out / 'labels.csv'}    (smallset train {out} --out RUN)")
+    if about["suspects"]:
+        print(f"review:   smallset review {out}")
+    if (out / "report.html").exists():
+        print(f"page:     {out / 'report.html'}")
     raise typer.Exit(1 if about["suspects"] else 0)
 
 

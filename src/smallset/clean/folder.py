@@ -106,7 +106,7 @@ def _about(found: Found, judges: Sequence[Judge], data: str | Path) -> Mapping[s
     cleaning = _chosen(found)
     decisions = [] if cleaning is None else list(cleaning.decisions)
     return {
-        "data": str(Path(data).expanduser().absolute()) if Path(data).exists() else str(data),
+        "data": str(Path(data).expanduser().resolve()) if Path(data).exists() else str(data),
         "fingerprint": plan.described["data"]["fingerprint"],
         "noise": {
             "rate": plan.config.data.noise_rate, "seed": plan.config.data.noise_seed,

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy.optimize import minimize
 
-from smallset.clean.outoffold import fold_of
+from smallset.clean.outoffold import FOLDS, fold_of
 from smallset.compare.stats import Interval
 
 DRAWS = 400
@@ -65,11 +65,10 @@ def fit_posterior(
     even = fit_even(probe, neighbours, labels)
     start = _flows(even, labels)
     every = np.ones(len(labels), dtype=bool)
-    half = fold_of(labels, np.random.default_rng(0), 2) == 0
-    held = np.empty(len(labels))
-    for part in (half, ~half):
-        scale, flips = _fit_by_class(logs, labels, part, start)
-        held[~part] = (_looks(logs, scale)[~part] * flips[:, labels[~part]].T).sum(axis=1)
+    fold, held = fold_of(labels, np.random.default_rng(0)), np.empty(len(labels))
+    for out in (fold == number for number in range(FOLDS)):
+        scale, flips = _fit_by_class(logs, labels, ~out, start)
+        held[out] = (_looks(logs[:, out], scale) * flips[:, labels[out]].T).sum(axis=1)
     held = np.log(np.maximum(held, TINY))
     gain = held - np.log(_given_even(even.looks, labels, even.rate.value))
     # Where classes are easy to tell, a probe can learn the noise itself, and neither is better:

@@ -10,7 +10,10 @@ import numpy as np
 from smallset.config import SPLITS
 from smallset.data.listing import ImageSet
 
-Kind = Literal["unreadable", "empty", "single", "missing", "duplicate", "conflict", "leak"]
+Kind = Literal[
+    "unreadable", "empty", "single", "missing", "duplicate", "conflict", "leak",
+    "near-duplicate", "near-conflict", "near-leak",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,39 @@ def _same_pixels(images: ImageSet, ids: Sequence[str]) -> list[Problem]:
         elif len(splits) == 1:
             duplicates.append(Problem("duplicate", f"in {splits[0]}, {same}", paths))
     return leaks + conflicts + duplicates
+
+
+def nearly_same(
+    images: ImageSet, pairs: Iterable[tuple[int, int, float]], ids: Sequence[str]
+) -> list[Problem]:
+    """Return a problem for each pair of pictures that are nearly the same, worst kinds first.
+
+    Args:
+        images: The listing.
+        pairs: Rows of two pictures, and how alike they are in [-1, 1].
+        ids: sha256 of each image's decoded pixels; pairs of equal ones were found before.
+    """
+    found: dict[Kind, list[Problem]] = {"near-leak": [], "near-conflict": [], "near-duplicate": []}
+    for first, second, likeness in pairs:
+        if ids[first] == ids[second]:
+            continue
+        paths = (images.paths[first], images.paths[second])
+        splits = _in_order(str(images.splits[row]) for row in (first, second))
+        labels = sorted({images.classes[images.labels[row]] for row in (first, second)})
+        kind: Kind = (
+            "near-leak" if len(splits) > 1 else "near-conflict" if len(labels) > 1
+            else "near-duplicate"
+        )  # fmt: skip
+        labelled = f", labelled {' and '.join(labels)}" if len(labels) > 1 else ""
+        found[kind].append(
+            Problem(
+                kind,
+                f"in {' and '.join(splits)}{labelled}, nearly the same picture ({likeness:.2f}): "
+                f"{', '.join(paths)}",
+                paths,
+            )
+        )
+    return [problem for problems in found.values() for problem in problems]
 
 
 def _thin_classes(images: ImageSet, readable: np.ndarray) -> list[Problem]:

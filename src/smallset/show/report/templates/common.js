@@ -130,3 +130,17 @@ document.querySelectorAll("table.sortable").forEach(table => {
 /* A name that may break after an underscore, as file and class names have them. */
 const named = text => text.split(/(?<=[_/-])/).flatMap((part, n) => n ? [make("wbr"), part] : [part]);
 const short = (text, most = 26) => text.length > most ? text.slice(0, most - 1) + "…" : text;
+
+/* Many images, some at a time; each page has a `tile` of its own. */
+const MOST = 200;
+function gallery(place, list) {
+  let shown = MOST;
+  const draw = () => {
+    place.replaceChildren(...list.slice(0, shown).map(tile));
+    if (list.length > shown) place.append(make("button", {
+      type: "button", text: T("{count} more", { count: list.length - shown }),
+      onclick: () => { shown += MOST; draw(); },
+    }));
+  };
+  draw();
+}

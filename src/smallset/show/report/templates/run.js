@@ -34,18 +34,6 @@ function closer(row) {
   content.append(make("p"));
   byId("closer").showModal();
 }
-const MOST = 200;
-function gallery(place, list) {
-  let shown = MOST;
-  const draw = () => {
-    place.replaceChildren(...list.slice(0, shown).map(tile));
-    if (list.length > shown) place.append(make("button", {
-      type: "button", text: T("{count} more", { count: list.length - shown }),
-      onclick: () => { shown += MOST; draw(); },
-    }));
-  };
-  draw();
-}
 
 /* Curves. */
 {

@@ -1,0 +1,122 @@
+"""The page of a cleaning: how many labels are wrong, which, and what was decided about them."""
+
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smallset.clean.review import TOOL, Review, Row
+from smallset.config import DataConfig
+from smallset.data.cache import load_pixels
+from smallset.data.read import read_data
+from smallset.errors import DataError
+from smallset.learn.progress import Reporter
+from smallset.learn.record import read_json
+from smallset.paths import write_atomic
+from smallset.show.report.page import render, room_for_images
+from smallset.show.report.pictures import SIZES, Pictures, thumbnails
+from smallset.words import Lang, text
+
+
+def write_clean_page(
+    folder: Path,
+    data: str | None,
+    *,
+    lang: Lang,
+    budget_mb: float,
+    without_images: bool,
+    reporter: Reporter,
+) -> Path:
+    """Write report.html of a folder that `smallset clean` left.
+
+    Args:
+        folder: The folder.
+        data: Where the data is now; None takes the place where it was.
+        lang: The language the page opens in.
+        budget_mb: The file stays under this, in 10^6 bytes; thumbnails become smaller for it.
+        without_images: Write it without images.
+        reporter: Told of progress.
+
+    Raises:
+        DataError: If it is no cleaned set, or its images are gone.
+        RunError: If the page cannot be written.
+    """
+    rows = Review(folder, "page").rows()
+    about = read_json(folder / "clean.json")
+    suspects = [row for row in rows if row.is_suspect]
+    content: dict[str, Any] = {
+        "suspects": [
+            {"path": row.path, "given": row.given, "probability": row.probability, **row.state}
+            for row in suspects
+        ],
+        "thumbs": {},
+    }
+    decided = Counter(row.decision for row in rows)
+    context: dict[str, Any] = {
+        "name": folder.name,
+        "folder": folder,
+        "about": about,
+        "decisions": {name: decided[name] for name in ("keep", "relabel", "drop")},
+        "by_hand": sum(row.by != TOOL for row in rows),
+        "classes": _classes(rows),
+        "version": version("smallset"),
+    }
+    notes = []
+    if about["noise"]["rate"]:
+        notes.append(
+            text("{share:.0%} of the labels were made wrong for this trial.",
+                 share=about["noise"]["rate"])
+        )  # fmt: skip
+    if suspects and not without_images:
+        empty = render("clean.html", lang=lang, data=content, notes=notes, **context)
+        room = room_for_images(empty, budget_mb, len(suspects))
+        pictures = _pictures(folder, data or about["data"], suspects, reporter)
+        made = thumbnails(pictures, list(range(len(suspects))), most_bytes=room)
+        content["thumbs"] = made.by_row
+        left = len(suspects) - len(made.by_row)
+        if left:
+            notes.append(
+                text("{count} of {all} images are not in this file, to keep it under {mb:g} MB.",
+                     count=left, all=len(suspects), mb=budget_mb)
+            )  # fmt: skip
+    page = render("clean.html", lang=lang, data=content, notes=notes, **context)
+    write_atomic(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _pictures(folder: Path, data: str, suspects: list[Row], reporter: Reporter) -> Pictures:
+    hint = "--data PLACE says where it is now, --without-images leaves them out of the page"
+    try:
+        images = read_data(data, DataConfig())
+    except DataError as error:
+        raise DataError(f"the images of {folder} cannot be shown: {error}; {hint}") from None
+    place = {path: row for row, path in enumerate(images.paths)}
+    gone = [row.path for row in suspects if row.path not in place]
+    if gone:
+        raise DataError(
+            f"{len(gone)} images of {folder} are not in {data}, such as {gone[0]}; {hint}"
+        )
+    chosen = images.where(np.isin(images.paths, [row.path for row in suspects]))
+    pixels = load_pixels(
+        chosen, size=max(SIZES), policy="pad",
+        progress=lambda done, total: reporter.counted("decoding", done, total),
+    )  # fmt: skip
+    at = {path: row for row, path in enumerate(chosen.paths)}
+    return Pictures(pixels.array, np.array([at[row.path] for row in suspects], dtype=np.int64))
+
+
+def _classes(rows: list[Row]) -> list[dict[str, Any]]:
+    """Return the lines of the table of classes."""
+    lines: list[dict[str, Any]] = []
+    for name in sorted({row.given for row in rows} | {row.label for row in rows}):
+        given = [row for row in rows if row.given == name]
+        suspects = [row for row in given if row.is_suspect]
+        away = sum(row.decision == "relabel" for row in given)
+        to = sum(row.decision == "relabel" and row.label == name for row in rows)
+        dropped = sum(row.decision == "drop" for row in given)
+        like = Counter(row.suggested for row in suspects if row.suggested != name).most_common(1)
+        counts = [len(given), len(suspects), away, to, dropped, len(given) - away - dropped + to]
+        lines.append({"name": name, "counts": counts, "like": like[0] if like else None})
+    return lines

@@ -24,7 +24,7 @@ def scene(seed, size=120):
         )
         for radius in (2, 6)
     ]
-    mixed = sum((layer - layer.mean()) / layer.std() for layer in layers)
+    mixed = np.sum([(layer - layer.mean()) / layer.std() for layer in layers], axis=0)
     return Image.fromarray((128 + 35 * mixed).clip(0, 255).astype(np.uint8))
 
 
@@ -46,7 +46,9 @@ CHANGES = {
 
 
 def arrays(pictures):
-    return np.stack([np.asarray(p.resize((SIZE, SIZE), Image.BILINEAR)) for p in pictures])
+    return np.stack(
+        [np.asarray(p.resize((SIZE, SIZE), Image.Resampling.BILINEAR)) for p in pictures]
+    )
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -395,6 +395,7 @@ def test_images_that_a_good_net_contradicts_look_mislabelled():
     rows = [*range(95, 101), *np.flatnonzero(confident().splits == "test")[60:66]]
     found = said(facts(confident(rows)), "label-errors")
     assert set(found.images) == {int(row) for row in rows}
+    assert found.command == "smallset clean DATA --out CLEAN --with self"
 
 
 def test_a_good_net_with_honest_doubts_accuses_no_label():

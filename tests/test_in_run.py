@@ -81,7 +81,10 @@ def test_features_of_the_pictures_are_kept_and_labels_have_no_part_in_them(split
     first = made()
     assert first.shape == (32, 9 * patches.FILTERS)
     np.testing.assert_array_equal(first, made(**{"data.noise_rate": 0.5}))
-    assert made().filename == first.filename
+    again = made()
+    assert isinstance(first, np.memmap)
+    assert isinstance(again, np.memmap)
+    assert again.filename == first.filename
 
 
 def test_a_judge_is_named_once_and_needs_weights(split_folders):

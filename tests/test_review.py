@@ -157,6 +157,7 @@ def test_a_second_review_of_the_same_folder_is_kept_out(folder):
     hold += "with alone(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", hold, folder], stdout=subprocess.PIPE)
     try:
+        assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(RunError, match="being reviewed already"), alone(folder):
             pass
@@ -327,7 +328,8 @@ def serve():
                    "--no-browser", "--lang", "en", *arguments]  # fmt: skip
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         started.append(process)
-        return process, re.search(r"http://\S+", process.stdout.readline()).group()
+        assert process.stdout is not None
+        return process, re.findall(r"http://\S+", process.stdout.readline())[0]
 
     yield start
     for process in started:
@@ -348,8 +350,7 @@ def tab(browser):  # noqa: F811
         page.wait_for_selector("body[data-shown]")
         return page
 
-    go.expected = expected
-    yield go
+    yield go, expected
     context.close()
     assert [c for c in complaints if not any(e in c for e in expected)] == []
 
@@ -383,7 +384,8 @@ def test_fifty_decisions_by_keyboard_with_undo_reload_crash_and_a_second_tab(
         return n
 
     process, address = serve(folder)
-    page = tab(address)
+    open_tab, expected_complaints = tab
+    page = open_tab(address)
     assert "key=" not in page.url
     done = [decide(page, "krd"[step % 3]) for step in range(23)]
     for n in reversed(done[20:]):  # undo three; they are shown again
@@ -398,7 +400,7 @@ def test_fifty_decisions_by_keyboard_with_undo_reload_crash_and_a_second_tab(
 
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    tab.expected += ["ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET"]
+    expected_complaints += ["ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET"]
     page.keyboard.press("k")
     page.wait_for_selector("#trouble:not([hidden])")
     assert "does not answer" in page.inner_text("#trouble")
@@ -406,11 +408,11 @@ def test_fifty_decisions_by_keyboard_with_undo_reload_crash_and_a_second_tab(
     assert [state(row) for row in rows_of(folder)] == expected
 
     _, address = serve(folder)
-    first, second = tab(address), tab(address)
+    first, second = open_tab(address), open_tab(address)
     assert first.inner_text("#count") == "30 of 72 decided"
     for step in range(9):  # each tab decides on what the other has not seen
         decide(first, "krd"[step % 3])
-    tab.expected.append("409")
+    expected_complaints.append("409")
     assert shown(second) == 30
     second.keyboard.press("d")
     second.wait_for_selector("#said:has-text('Somebody else')")
@@ -433,7 +435,7 @@ def test_fifty_decisions_by_keyboard_with_undo_reload_crash_and_a_second_tab(
 @pytest.mark.slow
 def test_another_class_filters_and_language(folder, serve, tab):
     _, address = serve(folder)
-    page = tab(address)
+    page = tab[0](address)
     first = shown(page)
     page.keyboard.press("c")
     page.keyboard.type("no such class")
@@ -469,7 +471,7 @@ def test_ctrl_c_says_what_was_decided(folder, serve):
 
 def test_a_taken_port_is_said(folder, serve, capsys):
     _, address = serve(folder)
-    port = re.search(r":(\d+)/", address).group(1)
+    [port] = re.findall(r":(\d+)/", address)
     other = folder.with_name("other")
     shutil.copytree(folder, other)
     command = [sys.executable, "-m", "smallset", "review", other, "--by", "a", "--port", port]

@@ -5,6 +5,7 @@ looked at), so that it stays silent where nothing is to be seen. No torch here.
 """
 
 import itertools
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -573,7 +574,8 @@ def label_errors(facts: Facts) -> Finding | None:
              label=predictions.classes[predictions.given_labels[first]],
              said=predictions.classes[predictions.predicted[first]],
              p=float(predictions.probs[first].max())),
-        None, images=rows,
+        shlex.join(["smallset", "clean", facts.data, "--out", "CLEAN", "--with", "self"]),
+        images=rows,
     )  # fmt: skip
 
 

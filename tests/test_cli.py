@@ -155,7 +155,17 @@ def test_every_command_has_help():
         [sys.executable, "-m", "smallset", "--help"], capture_output=True, text=True, check=True
     )
     names = {getattr(command.callback, "__name__", "") for command in app.registered_commands}
-    assert names == {"train", "demo", "check", "study", "report", "clean", "tune", "models"}
+    assert names == {
+        "train",
+        "demo",
+        "check",
+        "study",
+        "report",
+        "clean",
+        "review",
+        "tune",
+        "models",
+    }
     assert all(name in done.stdout for name in names)
 
 

@@ -20,12 +20,18 @@ MAY_IMPORT = {  # room -> rooms of ours it may import, beside itself
     "learn": BASE | {"data", "models"},
     "compare": BASE | {"data", "models", "learn"},
     "clean": BASE | {"data", "models", "learn", "compare"},
-    "show": BASE | {"data", "learn", "compare"},
-    "api": BASE | {"data", "learn", "compare", "clean", "show"},
-    "cli": BASE | {"data", "models", "learn", "compare", "clean", "show", "api"},
+    "show": BASE | {"data", "learn", "compare", "clean"},
+    "use": BASE | {"data", "learn", "clean", "show"},
+    "api": BASE | {"data", "learn", "compare", "clean", "show", "use"},
+    "cli": BASE | {"data", "models", "learn", "compare", "clean", "show", "use", "api"},
     "__init__": BASE | {"learn", "compare", "api"},
     "__main__": {"cli"},
 }
+
+
+# A run may be asked to clean its labels first, and cleaning plans and builds networks itself: the
+# planner imports it where the setting is there.
+EXCEPTIONS = {"learn/plan.py": {"clean"}}
 
 
 def room(path):
@@ -44,7 +50,8 @@ def imported_rooms(path):
 @pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda p: str(p.relative_to(SRC)))
 def test_a_file_imports_only_the_rooms_below(path):
     here = room(path)
-    assert set(imported_rooms(path)) <= MAY_IMPORT[here] | {here}
+    allowed = MAY_IMPORT[here] | {here} | EXCEPTIONS.get(path.relative_to(SRC).as_posix(), set())
+    assert set(imported_rooms(path)) <= allowed
 
 
 def loaded_after(code):
@@ -63,6 +70,7 @@ def test_light_modules_load_nothing_heavy(module):
 def test_pictures_are_drawn_without_torch():
     code = (
         "import smallset.show.figures, smallset.show.study, smallset.show.report.run_page, "
-        "smallset.show.report.study_page, smallset.compare.findings"
+        "smallset.show.report.study_page, smallset.show.report.clean_page, "
+        "smallset.compare.findings"
     )
     assert "torch" not in loaded_after(code)

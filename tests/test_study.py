@@ -418,6 +418,7 @@ def test_every_experiment_of_the_report_is_a_study_with_its_settings():
     studies = built_in_studies()
     assert set(studies) == {
         "models", "features", "losses", "learning-rate", "momentum", "best", "data-limits", "noise",
+        "cleaning",
     }  # fmt: skip
     for spec in studies.values():
         assert spec.about

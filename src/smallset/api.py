@@ -190,7 +190,7 @@ def report(
     if is_cleaned(folder):
         page = write_clean_page(
             folder, data, lang=language_, budget_mb=budget_mb, without_images=without_images,
-            reporter=reporter,
+            progress=told,
         )  # fmt: skip
         reporter.close()
         return [page]

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -12,7 +11,6 @@ from smallset.clean.outoffold import FOLDS, fold_of, probe, probe_probs
 from smallset.clean.posterior import Posterior, confident_joint
 from smallset.compare.stats import Interval
 
-Decision = Literal["keep", "relabel", "drop"]
 RELABEL = 0.8  # probability of another class from which a label is changed rather than dropped
 LEAST = 10  # images that a class keeps
 
@@ -24,7 +22,7 @@ class Cleaning:
     name: str
     """Of the rule: "posterior" or "pruning"."""
     decisions: ndarray
-    """A `Decision` per image."""
+    """A `smallset.data.cleaned.Decision` per image."""
     labels: Int[ndarray, " n"]
     """The label each image has afterwards; that of a dropped one is its given label."""
 

@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from smallset.clean.decide import Judged, by_posterior, by_pruning, choose, judge
 from smallset.clean.outoffold import PENALTIES, neighbour_probs, out_of_fold, reduce_features
-from smallset.clean.posterior import Posterior, fit_even, fit_posterior, joint_rate
+from smallset.clean.posterior import ENOUGH, Posterior, fit_even, fit_posterior, joint_rate
 
 REPEATS = 3
 ROUNDS = 2
@@ -101,6 +101,9 @@ def find_wrong_labels(
 
 
 def _choose_penalty(features: ndarray, labels: ndarray, num_classes: int, seed: int) -> float:
+    if len(labels) > ENOUGH:
+        some = np.random.default_rng(seed).choice(len(labels), ENOUGH, replace=False)
+        features, labels = features[some], labels[some]
     tried = out_of_fold(
         features, labels, num_classes=num_classes, penalties=PENALTIES, repeats=1, seed=seed
     )

@@ -20,6 +20,7 @@ from smallset.clean.outoffold import FOLDS, fold_of
 from smallset.compare.stats import Interval
 
 DRAWS = 400
+ENOUGH = 5000  # images to fit two or three numbers on
 TINY = 1e-12
 SWEEPS, STEPS = 3, 8  # of the fit by class: of the exponents, and of T after each
 PRIOR = 10.0  # images per class, in the fit by class
@@ -105,9 +106,12 @@ def fit_even(
     def unpack(values: ndarray) -> tuple[ndarray, float]:
         return _looks(logs, _exp(values[:2])), float(1 / (1 + _exp(-values[2])))
 
+    some = _some(len(labels))
+
     def loss(values: ndarray) -> float:
-        looks, rho = unpack(values)
-        return -float(np.log(_given_even(looks, labels, rho)).mean())
+        looks = _looks(logs[:, some], _exp(values[:2]))
+        rho = float(1 / (1 + _exp(-values[2])))
+        return -float(np.log(_given_even(looks, labels[some], rho)).mean())
 
     # The likelihood may have two hills: all images alike within a class and no noise, or each sure
     # of its class and much noise. The second is taken unless the first is better beyond chance.
@@ -170,13 +174,13 @@ def _fit_by_class(
 ) -> tuple[Float[ndarray, " 2"], Float[ndarray, "K K"]]:
     """Fit (a, b) and T, T[k, given], on some images by expectation and maximisation."""
     own, given = logs[:, part], labels[part]
-    num_classes = len(flips)
+    num_classes, some = len(flips), _some(len(given))
     scale = np.exp(np.array([0.5, -0.5]))
     for _ in range(SWEEPS):
-        seen = flips[:, given].T
+        seen = flips[:, given[some]].T
 
         def loss(values: ndarray, seen: ndarray = seen) -> float:
-            likely = (_looks(own, _exp(values)) * seen).sum(axis=1)
+            likely = (_looks(own[:, some], _exp(values)) * seen).sum(axis=1)
             return -float(np.log(np.maximum(likely, TINY)).mean())
 
         options = {"maxiter": 60, "xatol": 1e-2, "fatol": 1e-6}
@@ -211,6 +215,13 @@ def joint_rate(looks: Float[ndarray, "n K"], labels: Int[ndarray, " n"]) -> floa
     """
     joint = confident_joint(looks, labels)
     return 1 - float(joint.trace() / joint.sum())
+
+
+def _some(count: int) -> ndarray:
+    """Return the images that two or three numbers are fitted on: all, or enough of them."""
+    if count <= ENOUGH:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, ENOUGH, replace=False))
 
 
 def _exp(values: Any) -> Any:

@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from smallset.clean.decide import Decision
-from smallset.data.cleaned import COLUMNS, is_cleaned, read_labels
+from smallset.data.cleaned import COLUMNS, Decision, is_cleaned, read_labels
 from smallset.data.manifest import csv_text
 from smallset.errors import DataError, RunError
 from smallset.paths import write_atomic

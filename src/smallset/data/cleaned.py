@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from smallset.data.listing import ImageSet
 from smallset.errors import DataError
 
 COLUMNS = ("path", "id", "given", "suggested", "probability", "decision", "by")
-DECISIONS = ("keep", "relabel", "drop")
+Decision = Literal["keep", "relabel", "drop"]
+DECISIONS: tuple[Decision, ...] = get_args(Decision)
 
 
 def is_cleaned(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """The page of a cleaning: how many labels are wrong, which, and what was decided about them."""
 
 from collections import Counter
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from smallset.config import DataConfig
 from smallset.data.cache import load_pixels
 from smallset.data.read import read_data
 from smallset.errors import DataError
-from smallset.learn.progress import Reporter
 from smallset.learn.record import read_json
 from smallset.paths import write_atomic
 from smallset.show.report.page import render, room_for_images
@@ -27,7 +27,7 @@ def write_clean_page(
     lang: Lang,
     budget_mb: float,
     without_images: bool,
-    reporter: Reporter,
+    progress: Callable[[int, int], None],
 ) -> Path:
     """Write report.html of a folder that `smallset clean` left.
 
@@ -37,7 +37,7 @@ def write_clean_page(
         lang: The language the page opens in.
         budget_mb: The file stays under this, in 10^6 bytes; thumbnails become smaller for it.
         without_images: Write it without images.
-        reporter: Told of progress.
+        progress: Told how far decoding is.
 
     Raises:
         DataError: If it is no cleaned set, or its images are gone.
@@ -72,7 +72,7 @@ def write_clean_page(
     if suspects and not without_images:
         empty = render("clean.html", lang=lang, data=content, notes=notes, **context)
         room = room_for_images(empty, budget_mb, len(suspects))
-        pictures = _pictures(folder, data or about["data"], suspects, reporter)
+        pictures = _pictures(folder, data or about["data"], suspects, progress)
         made = thumbnails(pictures, list(range(len(suspects))), most_bytes=room)
         content["thumbs"] = made.by_row
         left = len(suspects) - len(made.by_row)
@@ -86,7 +86,9 @@ def write_clean_page(
     return folder / "report.html"
 
 
-def _pictures(folder: Path, data: str, suspects: list[Row], reporter: Reporter) -> Pictures:
+def _pictures(
+    folder: Path, data: str, suspects: list[Row], progress: Callable[[int, int], None]
+) -> Pictures:
     hint = "--data PLACE says where it is now, --without-images leaves them out of the page"
     try:
         images = read_data(data, DataConfig())
@@ -100,8 +102,7 @@ def _pictures(folder: Path, data: str, suspects: list[Row], reporter: Reporter) 
         )
     chosen = images.where(np.isin(images.paths, [row.path for row in suspects]))
     pixels = load_pixels(
-        chosen, size=max(SIZES), policy="pad",
-        progress=lambda done, total: reporter.counted("decoding", done, total),
+        chosen, size=max(SIZES), policy="pad", progress=progress,
     )  # fmt: skip
     at = {path: row for row, path in enumerate(chosen.paths)}
     return Pictures(pixels.array, np.array([at[row.path] for row in suspects], dtype=np.int64))

@@ -236,6 +236,18 @@ def test_even_noise_is_not_taken_for_noise_by_class(rate):
     assert [each.cleaning.name for each in found.judged] == ["posterior"]
 
 
+def test_few_numbers_are_fitted_on_some_of_many_images(monkeypatch):
+    monkeypatch.setattr("smallset.clean.posterior.ENOUGH", 150)
+    monkeypatch.setattr("smallset.clean.find.ENOUGH", 300)
+    for noise, kind in ((flip, "even"), (pairs, "by class")):
+        features, labels = clouds(apart=3.5)
+        given = noise(labels, 0.2)
+        posterior = find_wrong_labels([features], given, num_classes=K).posterior
+        assert posterior.noise == kind
+        assert posterior.probs.shape == (len(labels), K)
+        assert f1(posterior.of_given(given) < 0.5, given != labels) > 0.85
+
+
 def test_noise_by_class_needs_labels_that_it_was_not_fitted_on_to_say_so():
     # Labels by lot: whatever fits them best on one half says nothing of the other.
     rng = np.random.default_rng(0)

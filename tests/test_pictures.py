@@ -138,3 +138,11 @@ def test_each_policy_makes_the_square_it_promises():
     assert (crop[15, 2, 0], crop[15, 10, 2]) == (255, 255)  # columns 15 to 45 of the picture
     assert not pad[2].any()
     assert pad[15, 5, 0] == 255
+
+
+def test_zoom_is_the_middle_seven_eighths_of_the_crop():
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)
+    photo = Image.fromarray(pixels)
+    middle = photo.crop((25, 5, 95, 75))  # of the 80 x 80 in the middle, 70 x 70
+    np.testing.assert_array_equal(resize(photo, 70, "zoom"), np.asarray(middle))
+    assert resize(photo, 35, "zoom").shape == (35, 35, 3)

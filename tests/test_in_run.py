@@ -155,6 +155,14 @@ def test_a_run_trains_on_what_was_decided_and_decides_once(
     assert record.config["digest"] != Record(tmp_path / "plain").config["digest"]
 
 
+def test_cleaned_images_have_the_size_that_each_run_wants(split_folders, tiny):
+    planner = Planner(split_folders, Reporter())
+    noise = {"data.noise_rate": 0.25, "data.clean": "oracle"}
+    for size in (32, 40):
+        data = planner.plan(tiny(image_size=size, **noise)).data
+        assert data.pixels.array.shape[1:] == (size, size, 3)
+
+
 def test_networks_and_pictures_judge_together(
     split_folders,
     tmp_path,

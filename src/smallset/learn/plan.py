@@ -78,7 +78,9 @@ class Planner:
         data = prepare(self._opened(config), config)
         if config.data.clean:
             data = self._once(
-                "cleaned", [config.data.model_dump()], partial(_clean, self, data, config)
+                "cleaned",
+                [config.image_size, config.data.model_dump()],
+                partial(_clean, self, data, config),
             )
         start = _start_file(config, data.images.classes) if config.start_from else None
         if config.trains == "auto":

@@ -441,5 +441,5 @@ def test_the_page_tells_what_was_decided_by_hand(cleaned, browser):  # noqa: F81
 
 def test_a_page_of_data_that_is_gone_says_so(cleaned, split_folders, tmp_path):
     folder, _, _ = cleaned("--noise", "0.2")
-    with pytest.raises(DataError, match="--data PLACE says where it is now"):
+    with pytest.raises(DataError, match="--data PLACE says where the images are now"):
         api.report(folder, data=str(tmp_path / "gone"))

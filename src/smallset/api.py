@@ -12,8 +12,8 @@ from smallset.compare.summary import Summary, summarise
 from smallset.compare.tune import Trial, Tuned
 from smallset.compare.watch import Watch
 from smallset.config import FigureConfig, RunConfig
-from smallset.data.cache import Pixels, load_pixels
-from smallset.data.check import Problem, find_problems, nearly_same
+from smallset.data.cache import load_pixels
+from smallset.data.check import Problem, find_problems
 from smallset.data.cleaned import is_cleaned
 from smallset.data.listing import ImageSet
 from smallset.data.read import read_data
@@ -430,32 +430,8 @@ def check(
     )
     problems = find_problems(images, pixels.ids, pixels.errors)
     if deep:
-        problems += _nearly_same(images, config, pixels, reporter)
+        from smallset.clean.duplicates import find_nearly_same
+
+        problems += find_nearly_same(images, config.data, pixels.ids, told=reporter.counted)
     reporter.close()
     return images, problems
-
-
-def _nearly_same(
-    images: ImageSet, config: RunConfig, pixels: Pixels, reporter: Reporter
-) -> list[Problem]:
-    import numpy as np
-
-    from smallset.clean.duplicates import SIZE, near_duplicates
-    from smallset.clean.outoffold import reduce_features
-    from smallset.clean.patches import learn_filters, patch_features
-
-    small = load_pixels(
-        images, size=SIZE, policy="squash", max_megapixels=config.data.max_megapixels,
-        progress=partial(reporter.counted, "decoding"),
-    )  # fmt: skip
-    rows = np.flatnonzero(small.readable)
-    if len(rows) < 2:
-        return []
-    array = np.asarray(small.array[rows])
-    features = patch_features(
-        array, learn_filters(array), told=partial(reporter.counted, "patches")
-    )
-    pairs = near_duplicates(
-        reduce_features([features]), array, told=partial(reporter.counted, "comparing pairs")
-    )
-    return nearly_same(images, [(int(rows[a]), int(rows[b]), p) for a, b, p in pairs], pixels.ids)

@@ -57,8 +57,7 @@ def by_posterior(posterior: Posterior, labels: Int[ndarray, " n"]) -> Cleaning:
 def by_pruning(posterior: Posterior, labels: Int[ndarray, " n"]) -> Cleaning:
     """Drop, per class, as many images as the confident joint counts in it; least probable first.
 
-    It asks of each class how many of its labels belong elsewhere, so it also sees noise that
-    mixes two look-alike classes, which one rate for all pairs does not.
+    It asks of each class how many of its labels belong elsewhere, and nothing of how noise is.
 
     Args:
         posterior: Of the images; only what they look like is used.
@@ -81,10 +80,8 @@ def by_pruning(posterior: Posterior, labels: Int[ndarray, " n"]) -> Cleaning:
 def _act(
     name: str, posterior: Posterior, labels: Int[ndarray, " n"], suspect: Bool[ndarray, " n"]
 ) -> Cleaning:
-    others = posterior.probs.copy()
-    others[np.arange(len(labels)), labels] = -1
-    best = others.argmax(axis=1)
-    change = suspect & (others.max(axis=1) > RELABEL)
+    best, probability = posterior.best_other(labels)
+    change = suspect & (probability > RELABEL)
     decisions = np.where(change, "relabel", np.where(suspect, "drop", "keep")).astype(object)
     cleaned = np.where(change, best, labels)
     _keep_classes(decisions, cleaned, labels, posterior.of_given(labels))

@@ -4,7 +4,8 @@ Features and thumbnails find which pictures might be; their pixels confirm it. T
 one thing are no duplicates: their features are alike, but their details do not lie on each other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
+
+from smallset.clean.outoffold import reduce_features
+from smallset.clean.patches import learn_filters, patch_features
+from smallset.config import DataConfig
+from smallset.data.cache import load_pixels
+from smallset.data.check import Problem, nearly_same
+from smallset.data.listing import ImageSet
 
 SIZE = 48  # px, of the pictures that are compared
 LIKENESS = 0.8  # correlation of details from which two pictures are the same one
@@ -30,6 +38,34 @@ class Pair(NamedTuple):
     second: int
     likeness: float
     """Correlation of their details, the best over mirrored and cut ones, in [-1, 1]."""
+
+
+def find_nearly_same(
+    images: ImageSet,
+    config: DataConfig,
+    ids: Sequence[str],
+    *,
+    told: Callable[[str, int, int], None],
+) -> list[Problem]:
+    """Look through a whole data set, by features of its own patches.
+
+    Args:
+        images: The listing.
+        config: Its limit on megapixels is used.
+        ids: sha256 of each image's decoded pixels.
+        told: Told what is done, how many of it, and of how many.
+    """
+    small = load_pixels(
+        images, size=SIZE, policy="squash", max_megapixels=config.max_megapixels,
+        progress=partial(told, "decoding"),
+    )  # fmt: skip
+    rows = np.flatnonzero(small.readable)
+    if len(rows) < 2:
+        return []
+    array = np.asarray(small.array[rows])
+    features = patch_features(array, learn_filters(array), told=partial(told, "patches"))
+    pairs = near_duplicates(reduce_features([features]), array, told=partial(told, "pairs"))
+    return nearly_same(images, [(int(rows[a]), int(rows[b]), p) for a, b, p in pairs], ids)
 
 
 def near_duplicates(

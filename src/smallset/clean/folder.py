@@ -11,6 +11,7 @@ from numpy import ndarray
 from smallset.clean.decide import Cleaning
 from smallset.clean.features import Judge, features_of, plan_judges
 from smallset.clean.find import Found, find_wrong_labels
+from smallset.clean.review import TOOL
 from smallset.config import RunConfig
 from smallset.data.cleaned import COLUMNS
 from smallset.data.manifest import csv_text
@@ -81,16 +82,15 @@ def _table(found: Found, prepared: Prepared, rows: ndarray, order: ndarray) -> l
     classes = prepared.images.classes
     labels = prepared.given_labels[rows]
     right = found.posterior.of_given(labels)
-    others = found.posterior.probs.copy()
-    others[np.arange(len(labels)), labels] = -1
+    other, _ = found.posterior.best_other(labels)
     cleaning, ids = _chosen(found), prepared.ids("train")
     table: list[list[str]] = []
     for n in order:
         decision = "keep" if cleaning is None else str(cleaning.decisions[n])
-        suggested = others[n].argmax() if right[n] < 0.5 or decision != "keep" else labels[n]
+        suggested = other[n] if right[n] < 0.5 or decision != "keep" else labels[n]
         table.append([
             prepared.images.paths[rows[n]], ids[n], classes[labels[n]], classes[suggested],
-            f"{right[n]:.6g}", decision, "smallset",
+            f"{right[n]:.6g}", decision, TOOL,
         ])  # fmt: skip
     return table
 

@@ -51,6 +51,18 @@ class Posterior:
         """
         return self.probs[np.arange(len(labels)), labels]
 
+    def best_other(
+        self, labels: Int[ndarray, " n"]
+    ) -> tuple[Int[ndarray, " n"], Float[ndarray, " n"]]:
+        """Return the most probable class beside each given label, and its probability.
+
+        Args:
+            labels: As given.
+        """
+        others = self.probs.copy()
+        others[np.arange(len(labels)), labels] = -1
+        return others.argmax(axis=1), others.max(axis=1)
+
 
 def fit_posterior(
     probe: Float[ndarray, "n K"], neighbours: Float[ndarray, "n K"], labels: Int[ndarray, " n"]
@@ -83,9 +95,7 @@ def fit_posterior(
     probs = looks * flips[:, labels].T
     probs /= np.maximum(probs.sum(axis=1, keepdims=True), TINY)
     wrong = 1 - probs[np.arange(len(labels)), labels]
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(len(wrong), np.full(len(wrong), 1 / len(wrong)), size=DRAWS)
-    low, high = np.quantile(drawn @ wrong / len(wrong), [0.025, 0.975])
+    low, high = np.quantile(_resampled(len(wrong)) @ wrong / len(wrong), [0.025, 0.975])
     rate = Interval(float(wrong.mean()), float(low), float(high))
     return Posterior(looks, probs, rate, float(held.mean()), "by class")
 
@@ -239,14 +249,15 @@ def _looks(logs: Float[ndarray, "2 n K"], scale: Float[ndarray, " 2"]) -> Float[
 def _rate_interval(own: Float[ndarray, " n"], others: int) -> tuple[float, float]:
     """Return the middle 95 % of the rates that fit resampled images best."""
     rates = np.concatenate([np.linspace(0, 0.2, 201), np.linspace(0.2, 1, 321)[1:]])
-    each = np.log(np.maximum(
-        own[:, None] * (1 - rates) + (1 - own[:, None]) * rates / others, 1e-12
-    ))  # fmt: skip
-    rng = np.random.default_rng(0)
-    counts = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=DRAWS)
-    best = rates[(counts @ each).argmax(axis=1)]
-    low, high = np.quantile(best, [0.025, 0.975])
+    given = own[:, None] * (1 - rates) + (1 - own[:, None]) * rates / others
+    each = np.log(np.maximum(given, TINY))
+    low, high = np.quantile(rates[(_resampled(len(own)) @ each).argmax(axis=1)], [0.025, 0.975])
     return float(low), float(high)
+
+
+def _resampled(count: int) -> Int[ndarray, "draws n"]:
+    """Return how often each image is in each of many resamples."""
+    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS)
 
 
 def _softmax(logits: ndarray) -> ndarray:

@@ -8,14 +8,16 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from smallset.data.cleaned import COLUMNS, Decision, is_cleaned, read_labels
+from smallset.data.listing import ImageSet
 from smallset.data.manifest import csv_text
+from smallset.data.read import read_data
 from smallset.errors import DataError, RunError
 from smallset.paths import write_atomic
 
@@ -50,6 +52,57 @@ class Row:
     def is_suspect(self) -> bool:
         """Whether the label was found more probably wrong than right, or something was decided."""
         return self.probability < 0.5 or self.decision != "keep"
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Return all images of labels.csv, in the order of the file.
+
+    Args:
+        folder: What `smallset clean` left.
+
+    Raises:
+        DataError: If labels.csv is damaged.
+    """
+    found: list[Row] = []
+    for number, row in enumerate(read_labels(folder), start=1):
+        try:
+            probability = float(row["probability"])
+        except ValueError:
+            raise DataError(
+                f"{folder / 'labels.csv'}, image {number}: probability is a number, got "
+                f"{row['probability']!r}"
+            ) from None
+        # `read_labels` let nothing but decisions through.
+        fields: Any = {name: row[name] for name in COLUMNS}
+        found.append(Row(**{**fields, "probability": probability}))
+    return found
+
+
+def find_images(folder: Path, rows: Sequence[Row], data: str | None) -> ImageSet:
+    """List the data that a cleaned set was made from, and see that all its images are there.
+
+    Args:
+        folder: The cleaned set.
+        rows: The images that are wanted.
+        data: Where the data is now; None takes the place where it was.
+
+    Raises:
+        DataError: If the data or an image is gone.
+    """
+    source = data or json.loads((folder / "clean.json").read_text(encoding="utf-8"))["data"]
+    hint = "--data PLACE says where the images are now"
+    try:
+        images = read_data(source)
+    except DataError as error:
+        raise DataError(f"the images of {folder} cannot be shown: {error}; {hint}") from None
+    there = frozenset(images.paths)
+    gone = [row.path for row in rows if row.path not in there]
+    if gone:
+        raise DataError(
+            f"{len(gone)} images of {folder / 'labels.csv'} are not in {source}, such as "
+            f"{gone[0]}; {hint}"
+        )
+    return images
 
 
 class Conflict(Exception):
@@ -95,24 +148,9 @@ class Review:
         there = (self.folder / "labels.csv").stat()
         version = (there.st_mtime_ns, there.st_size, there.st_ino)
         if version != self._version:
-            self._rows = self._read()
+            self._rows = read_rows(self.folder)
             self._version = version
         return list(self._rows)
-
-    def _read(self) -> list[Row]:
-        found: list[Row] = []
-        for number, row in enumerate(read_labels(self.folder), start=1):
-            try:
-                probability = float(row["probability"])
-            except ValueError:
-                raise DataError(
-                    f"{self.folder / 'labels.csv'}, image {number}: probability is a number, got "
-                    f"{row['probability']!r}"
-                ) from None
-            # `read_labels` let nothing but decisions through.
-            fields: Any = {name: row[name] for name in COLUMNS}
-            found.append(Row(**{**fields, "probability": probability}))
-        return found
 
     def decide(self, number: int, decision: Decision, label: str, *, seen: dict[str, str]) -> Row:
         """Write a decision down; when this returns, it is on disk.

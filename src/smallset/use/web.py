@@ -23,12 +23,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from smallset.clean.review import TOOL, Conflict, Review, Row, alone
-from smallset.config import DataConfig
+from smallset.clean.review import TOOL, Conflict, Review, Row, alone, find_images, read_rows
 from smallset.data.pictures import Unreadable, decode
-from smallset.data.read import read_data
 from smallset.errors import ConfigError, DataError, RunError, suggest
-from smallset.learn.record import read_json
 from smallset.words import Lang, catalogue
 
 try:
@@ -36,7 +33,8 @@ try:
     from fastapi import FastAPI, HTTPException, Request
     from fastapi.responses import HTMLResponse, JSONResponse, Response
     from pydantic import BaseModel
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.datastructures import MutableHeaders
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 except ImportError:
     raise ConfigError("smallset review needs the extra: pip install 'smallset[web]'") from None
 
@@ -65,12 +63,12 @@ class Guard:
         cookie: Name of the cookie.
     """
 
-    def __init__(self, app: "ASGIApp", key: str, cookie: str) -> None:
+    def __init__(self, app: ASGIApp, key: str, cookie: str) -> None:
         self.app = app
         self.key = key
         self.cookie = cookie
 
-    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or refuse one request."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
@@ -78,15 +76,19 @@ class Guard:
         if scope["type"] != "http":  # this server has no WebSocket
             await send({"type": "websocket.close", "code": 1008})
             return
-        request = Request(scope)
-        why = self._refusal(request)
-        if why is not None:
-            refused = Response(why, status_code=403, media_type="text/plain", headers=HEADERS)
-            await refused(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
 
-    def _refusal(self, request: "Request") -> str | None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        why = self._refusal(Request(scope))
+        if why is not None:
+            await Response(why, status_code=403, media_type="text/plain")(scope, receive, guarded)
+            return
+        await self.app(scope, receive, guarded)
+
+    def _refusal(self, request: Request) -> str | None:
         headers = request.headers
         host = headers.get("host", "")
         name, _, port = host.partition(":")
@@ -132,39 +134,18 @@ class Album:
     """
 
     def __init__(self, folder: Path, data: str | None) -> None:
-        source = data or read_json(folder / "clean.json")["data"]
-        hint = "--data PLACE says where the images are now"
-        try:
-            images = read_data(source, DataConfig())
-        except DataError as error:
-            raise DataError(f"the images of {folder} cannot be shown: {error}; {hint}") from None
+        rows = read_rows(folder)
+        images = find_images(folder, rows, data)
         self.classes, self.root = images.classes, images.root
-        self.known = frozenset(images.paths)
         self.features: np.ndarray | None = None
         stored = folder / "features.npy"
         if stored.exists():
             features = np.load(stored).astype(np.float32)
+            if len(features) != len(rows):
+                raise DataError(f"{stored} and labels.csv have different lengths; clean again")
             self.features = features / np.maximum(np.linalg.norm(features, axis=1)[:, None], 1e-9)
 
-    def require(self, rows: list[Row]) -> None:
-        """See whether all images are there.
-
-        Args:
-            rows: Of labels.csv.
-
-        Raises:
-            DataError: If one is not.
-        """
-        missing = [row.path for row in rows if row.path not in self.known]
-        if missing:
-            raise DataError(
-                f"{len(missing)} images of labels.csv are not in {self.root}, such as "
-                f"{missing[0]}; --data PLACE says where they are now"
-            )
-        if self.features is not None and len(self.features) != len(rows):
-            raise DataError("labels.csv and features.npy have different lengths; clean again")
-
-    @functools.lru_cache(maxsize=2000)  # noqa: B019  there is one album per process
+    @functools.lru_cache(maxsize=300)  # noqa: B019  one album per process; some 60 MB
     def jpeg(self, path: str, side: int) -> bytes:
         """Return an image as JPEG.
 
@@ -207,7 +188,7 @@ class Album:
         return [usable[n] for n in np.argsort(-likeness, kind="stable")[:NEIGHBOURS]]
 
 
-def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: "Lang") -> "FastAPI":
+def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: Lang) -> FastAPI:
     """Return the application.
 
     Args:
@@ -224,7 +205,7 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: "Lan
     @app.exception_handler(RunError)
     @app.exception_handler(DataError)
     def _failed(_: Request, error: Exception) -> Response:
-        return JSONResponse({"detail": str(error)}, status_code=500, headers=HEADERS)
+        return JSONResponse({"detail": str(error)}, status_code=500)
 
     def state(rows: list[Row]) -> dict[str, Any]:
         return {
@@ -239,26 +220,26 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: "Lan
         }  # fmt: skip
 
     def answer(content: Any, status: int = 200) -> Response:
-        return JSONResponse(content, status, headers={**HEADERS, "Cache-Control": "no-store"})
+        return JSONResponse(content, status, headers={"Cache-Control": "no-store"})
 
     @app.get("/")
     def page() -> Response:
         from smallset.show.report.page import environment
 
         shown = HTMLResponse(environment().get_template("review.html").render(lang=lang),
-                             headers={**HEADERS, "Cache-Control": "no-store"})  # fmt: skip
+                             headers={"Cache-Control": "no-store"})  # fmt: skip
         shown.set_cookie(cookie, key, httponly=True, samesite="strict")
         return shown
 
     @app.get("/style.css")
     def style() -> Response:
         text = _file("show/report/templates/page.css") + _file("use/templates/review.css")
-        return Response(text, media_type="text/css", headers=HEADERS)
+        return Response(text, media_type="text/css")
 
     @app.get("/review.js")
     def script() -> Response:
         text = _file("use/templates/review.js")
-        return Response(text, media_type="text/javascript", headers=HEADERS)
+        return Response(text, media_type="text/javascript")
 
     @app.get("/state")
     def whole() -> Response:
@@ -275,7 +256,7 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: "Lan
         except DataError as error:
             raise HTTPException(404, str(error)) from None
         return Response(content, media_type="image/jpeg",
-                        headers={**HEADERS, "Cache-Control": "private, max-age=600"})  # fmt: skip
+                        headers={"Cache-Control": "private, max-age=600"})  # fmt: skip
 
     @app.get("/neighbours/{number}")
     def neighbours(number: int, label: str) -> Response:
@@ -322,7 +303,7 @@ def serve_review(
     data: str | None,
     port: int,
     by: str | None,
-    lang: "Lang",
+    lang: Lang,
     open_browser: bool,
     told: Callable[[str], object],
 ) -> None:
@@ -342,7 +323,6 @@ def serve_review(
         RunError: If the port is taken, or another review of the folder runs.
     """
     review, album = Review(folder, by or _user()), Album(folder, data)
-    album.require(review.rows())
     with alone(folder), socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from smallset.clean.review import TOOL, Review, Row
-from smallset.config import DataConfig
+from smallset.clean.review import TOOL, Row, find_images, read_rows
 from smallset.data.cache import load_pixels
-from smallset.data.read import read_data
-from smallset.errors import DataError
 from smallset.learn.record import read_json
 from smallset.paths import write_atomic
-from smallset.show.report.page import render, room_for_images
-from smallset.show.report.pictures import SIZES, Pictures, thumbnails
+from smallset.show.report.page import render
+from smallset.show.report.pictures import SIZES, Pictures, fit_thumbnails
 from smallset.words import Lang, text
 
 
@@ -43,7 +40,7 @@ def write_clean_page(
         DataError: If it is no cleaned set, or its images are gone.
         RunError: If the page cannot be written.
     """
-    rows = Review(folder, "page").rows()
+    rows = read_rows(folder)
     about = read_json(folder / "clean.json")
     suspects = [row for row in rows if row.is_suspect]
     content: dict[str, Any] = {
@@ -71,35 +68,20 @@ def write_clean_page(
         )  # fmt: skip
     if suspects and not without_images:
         empty = render("clean.html", lang=lang, data=content, notes=notes, **context)
-        room = room_for_images(empty, budget_mb, len(suspects))
-        pictures = _pictures(folder, data or about["data"], suspects, progress)
-        made = thumbnails(pictures, list(range(len(suspects))), most_bytes=room)
-        content["thumbs"] = made.by_row
-        left = len(suspects) - len(made.by_row)
-        if left:
-            notes.append(
-                text("{count} of {all} images are not in this file, to keep it under {mb:g} MB.",
-                     count=left, all=len(suspects), mb=budget_mb)
-            )  # fmt: skip
+        pictures = _pictures(folder, data, suspects, progress)
+        content["thumbs"], left_out = fit_thumbnails(
+            pictures, range(len(suspects)), page=empty, budget_mb=budget_mb
+        )
+        notes += left_out
     page = render("clean.html", lang=lang, data=content, notes=notes, **context)
     write_atomic(folder / "report.html", page)
     return folder / "report.html"
 
 
 def _pictures(
-    folder: Path, data: str, suspects: list[Row], progress: Callable[[int, int], None]
+    folder: Path, data: str | None, suspects: list[Row], progress: Callable[[int, int], None]
 ) -> Pictures:
-    hint = "--data PLACE says where it is now, --without-images leaves them out of the page"
-    try:
-        images = read_data(data, DataConfig())
-    except DataError as error:
-        raise DataError(f"the images of {folder} cannot be shown: {error}; {hint}") from None
-    place = {path: row for row, path in enumerate(images.paths)}
-    gone = [row.path for row in suspects if row.path not in place]
-    if gone:
-        raise DataError(
-            f"{len(gone)} images of {folder} are not in {data}, such as {gone[0]}; {hint}"
-        )
+    images = find_images(folder, suspects, data)
     chosen = images.where(np.isin(images.paths, [row.path for row in suspects]))
     pixels = load_pixels(
         chosen, size=max(SIZES), policy="pad", progress=progress,

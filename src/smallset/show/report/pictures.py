@@ -17,6 +17,8 @@ from smallset.data.cache import load_pixels
 from smallset.data.read import read_data
 from smallset.errors import DataError
 from smallset.learn.record import Record
+from smallset.show.report.page import room_for_images
+from smallset.words import Text, text
 
 SIZES = (112, 96, 80, 64, 48, 40, 32)  # of thumbnails, px; the largest that fits is taken
 SMALLEST = SIZES[-1]
@@ -92,6 +94,30 @@ class Thumbnails:
     """Side, px."""
     by_row: dict[int, str]
     """Base64 of a WebP file, by row of predictions.csv."""
+
+
+def fit_thumbnails(
+    pictures: Pictures, rows: Sequence[int], *, page: str, budget_mb: float
+) -> tuple[dict[int, str], list[Text]]:
+    """Make thumbnails that a page has room for, and say what had to be left out.
+
+    Args:
+        pictures: Of the record.
+        rows: Whose images, the most important ones first.
+        page: Without thumbnails.
+        budget_mb: What the page may take in all, in 10^6 bytes.
+
+    Returns:
+        `Thumbnails.by_row`, and a note where images are left out.
+
+    Raises:
+        ConfigError: If the page takes more already.
+    """
+    made = thumbnails(pictures, rows, most_bytes=room_for_images(page, budget_mb, len(rows)))
+    left = len(rows) - len(made.by_row)
+    note = text("{count} of {all} images are not in this file, to keep it under {mb:g} MB.",
+                count=left, all=len(rows), mb=budget_mb)  # fmt: skip
+    return made.by_row, [note] if left else []
 
 
 def thumbnails(pictures: Pictures, rows: Sequence[int], *, most_bytes: float) -> Thumbnails:

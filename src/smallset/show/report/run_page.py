@@ -21,8 +21,8 @@ from smallset.learn.record import Predictions, Record, flat
 from smallset.paths import write_atomic
 from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
 from smallset.show.figures import chosen_classes
-from smallset.show.report.page import render, room_for_images
-from smallset.show.report.pictures import Pictures, thumbnails, webp
+from smallset.show.report.page import render
+from smallset.show.report.pictures import Pictures, fit_thumbnails, webp
 from smallset.words import Lang, Text, text
 
 SPLITS = ("train", "val", "test")
@@ -101,14 +101,9 @@ def write_run_page(
     }
     if pictures is not None:
         empty = render("run.html", lang=lang, data=data | {"thumbs": {}}, left_out=[], **context)
-        room = room_for_images(empty, budget_mb, len(order))
-        made = thumbnails(pictures, order, most_bytes=room)
-        data["thumbs"] = made.by_row
-        if len(made.by_row) < len(order):
-            left_out.append(
-                text("{count} of {all} images are not in this file, to keep it under {mb:g} MB.",
-                     count=len(order) - len(made.by_row), all=len(order), mb=budget_mb)
-            )  # fmt: skip
+        made, more = fit_thumbnails(pictures, order, page=empty, budget_mb=budget_mb)
+        data["thumbs"] = made
+        left_out += more
     page = render("run.html", lang=lang, data=data, left_out=left_out, **context)
     path = record.folder / "report.html"
     write_atomic(path, page)

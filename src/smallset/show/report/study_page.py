@@ -10,8 +10,8 @@ import numpy as np
 from smallset.compare.study_findings import find_in_study
 from smallset.compare.summary import Arm, Summary
 from smallset.paths import write_atomic
-from smallset.show.report.page import render, room_for_images
-from smallset.show.report.pictures import Pictures, thumbnails
+from smallset.show.report.page import render
+from smallset.show.report.pictures import Pictures, fit_thumbnails
 from smallset.show.study import AXIS_NAMES
 from smallset.words import LANGS, Lang, Text, text, translate
 
@@ -46,15 +46,11 @@ def write_study_page(
     if pictures is not None and summary.arms:
         rows = np.flatnonzero(summary.arms[0].records[0].predictions.splits == "test").tolist()
         empty = render("study.html", lang=lang, data=data | {"thumbs": {}}, notes=notes, **context)
-        room = room_for_images(empty, budget_mb, len(rows))
-        made = thumbnails(pictures, _most_disputed(summary, rows), most_bytes=room)
+        order = _most_disputed(summary, rows)
+        made, left_out = fit_thumbnails(pictures, order, page=empty, budget_mb=budget_mb)
         place = {row: number for number, row in enumerate(rows)}
-        data["thumbs"] = {place[row]: shown for row, shown in made.by_row.items()}
-        if len(made.by_row) < len(rows):
-            notes.append(
-                text("{count} of {all} images are not in this file, to keep it under {mb:g} MB.",
-                     count=len(rows) - len(made.by_row), all=len(rows), mb=budget_mb)
-            )  # fmt: skip
+        data["thumbs"] = {place[row]: shown for row, shown in made.items()}
+        notes += left_out
     page = render("study.html", lang=lang, data=data, notes=notes, **context)
     path = summary.folder / "report.html"
     write_atomic(path, page)

@@ -155,6 +155,29 @@ def test_wrong_labels_have_low_posteriors(rate):
     assert 2 * (flagged & wrong).sum() / (flagged.sum() + wrong.sum()) > 0.85
 
 
+def test_much_noise_is_believed_where_none_fits_as_well():
+    # Every image is like its class to the same degree: "87 % alike, no noise" and "sure, 13 % are
+    # wrong" are equally likely.
+    labels = np.repeat(np.arange(4), 50)
+    looks = np.full((200, 4), 0.1)
+    looks[np.arange(200), labels] = 0.7
+    given = labels.copy()
+    given[::8] = (given[::8] + 1) % 4
+    posterior = fit_even(looks, looks, given)
+    assert posterior.rate.value == pytest.approx(0.125, abs=0.01)
+    np.testing.assert_array_equal(posterior.of_given(given) < 0.5, given != labels)
+
+
+def test_the_penalty_is_the_one_that_tells_labels_best(monkeypatch):
+    rng = np.random.default_rng(0)
+    features, labels = clouds(apart=3.5)
+    # Large directions that say nothing of the class: only large weights see past them.
+    hidden = np.hstack([features, rng.normal(size=(len(labels), 8)) * 30])
+    monkeypatch.setattr("smallset.clean.find.PENALTIES", (1e-5, 1e-1))
+    assert find_wrong_labels([features], labels, num_classes=K).penalty == 1e-1
+    assert find_wrong_labels([hidden], labels, num_classes=K).penalty == 1e-5
+
+
 def test_the_posterior_is_the_formula_at_its_fit():
     rng = np.random.default_rng(0)
     looks = rng.dirichlet(np.ones(4), 50)
@@ -216,7 +239,7 @@ def f1(suspects, wrong):
     return 2 * (suspects & wrong).sum() / (suspects.sum() + wrong.sum())
 
 
-@pytest.mark.parametrize(("apart", "least"), [(2.6, 0.9), (3.5, 0.75), (6, 0.75)])
+@pytest.mark.parametrize(("apart", "least"), [(2.6, 0.9), (3.5, 0.75), (6, 0.75), (12, 0.75)])
 def test_noise_of_pairs_is_seen_as_such_and_found(apart, least):
     features, labels = clouds(apart=apart)
     given = pairs(labels, 0.3)

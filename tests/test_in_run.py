@@ -175,6 +175,11 @@ def test_networks_and_pictures_judge_together(
     config = tiny(**{"data.clean": f"squeezenet1_1={squeeze_file},self"})
     train_run(split_folders, config, tmp_path / "run")
     assert decided == [[(32, 512), (32, 9 * patches.FILTERS)]]
+    # A network sees pictures as it was tested: their middle. Patches see all of them.
+    config = tiny(**{"data.resize": "pad"})
+    planner = Planner(split_folders, Reporter())
+    judges = plan_judges(planner, [f"squeezenet1_1={squeeze_file}", "self"], config)
+    assert [judge.plan.config.data.resize for judge in judges] == ["zoom", "pad"]
 
 
 def test_a_study_names_arms_whose_judges_have_no_weights(split_folders, tmp_path, monkeypatch):

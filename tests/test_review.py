@@ -218,6 +218,8 @@ def test_the_page_comes_with_the_key_alone(client):
     "headers",
     [
         {"host": "evil.example:8000"},  # DNS rebinding: the name points here, the header tells
+        {"host": "evil.example:8000", "origin": "http://evil.example:8000"},
+        {"host": "localhost:9:9", "origin": "http://localhost:9:9"},
         {"host": "127.0.0.1.evil.example"},
         {"host": "localhost:8000:9"},
         {"origin": "http://evil.example"},

@@ -39,6 +39,9 @@ def open_page(page):
         shown.goto(page.as_uri(), wait_until="commit")
         answers = "document.documentElement.dataset.ready ? performance.now() : 0"
         charts = "document.querySelector('.js-plotly-plot') ? performance.now() : 0"
+        # Charts are drawn where they are seen.
+        shown.wait_for_selector(".chart", state="attached")
+        shown.evaluate("document.querySelector('.chart').scrollIntoView()")
         first = drawn = 0.0
         while not first or not drawn:
             first = first or shown.evaluate(answers)

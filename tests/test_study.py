@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,10 @@ from conftest import picture
 from rich.console import Console
 from safetensors.torch import load_file
 from torchvision.models import squeezenet1_1
+from typer.testing import CliRunner
 
 import smallset
+from smallset.cli import app
 from smallset.compare import execute as execute_module
 from smallset.compare.execute import Task, execute, run_task
 from smallset.compare.spec import built_in_studies, read_study
@@ -279,6 +282,20 @@ def test_missing_weights_are_named_before_anything_trains(split_folders, tmp_pat
         note.startswith("arm auto was left out: the ImageNet weights") for note in found.notes()
     )
     assert json.loads((tmp_path / "out/study.json").read_text())["missing"].keys() == {"auto"}
+    assert found.called[-3:] == ("--arms", "slow,fast,auto", "--without-missing")
+
+
+def test_the_command_of_a_study_is_the_study_again(split_folders, tmp_path, rates):
+    settings = {"epochs": 1, "schedule.milestones": [1, 2], "augment.flip": True}
+    found = smallset.study(
+        rates, split_folders, out=tmp_path / "out", execute_by="serial", seeds=1, settings=settings
+    )
+    command = found.command(seeds=1, out=str(tmp_path / "out"))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/*/*/result.json")}
+    assert len(before) == 2
+    told = CliRunner().invoke(app, [*shlex.split(command)[1:], "--execute", "serial"])
+    assert told.exit_code == 0, told.output
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_arms_start_from_the_runs_of_another_study_of_the_same_seed(split_folders, tmp_path):

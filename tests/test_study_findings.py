@@ -24,7 +24,8 @@ def arm(name, *seen):
 
 def found(arms, comparisons=(), failed=()):
     spec = StudySpec(title="t", about="a", baseline="a", arms={"a": {}})
-    return Summary(Path("OUT"), "rates", spec, 3, arms, comparisons, None, failed, {}, "DATA")
+    called = ("smallset", "study", "rates", "--data", "DATA", "--set", "image_size=48")
+    return Summary(Path("OUT"), "rates", spec, 3, arms, comparisons, None, failed, {}, called)
 
 
 def finding(kind, level: Literal["problem", "hint"] = "problem"):
@@ -87,7 +88,9 @@ def test_seeds_that_would_settle_it_are_the_next_command():
     pairs = (("a", "b", 3, compared(2, "cannot tell", needed_seeds=8)),
              ("c", "b", 3, compared(1, "cannot tell", needed_seeds=500)))  # fmt: skip
     [one] = find_in_study(found((arm("a", "x"),), pairs), look=lambda record: [])
-    assert one.command == "smallset study rates --data DATA --out OUT --seeds 8"
+    assert one.command == (
+        "smallset study rates --data DATA --set image_size=48 --out OUT --seeds 8"
+    )
 
 
 def test_problems_come_before_hints_and_failures_first():

@@ -12,7 +12,7 @@ from smallset.compare.execute import Draw, Outcome, Task
 from smallset.compare.spec import StudySpec, read_study
 from smallset.config import RunConfig, differences
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.learn.record import Record, write_json
+from smallset.learn.record import Record, set_option, write_json
 from smallset.paths import make_folder
 
 State = Literal["done", "begun", "new", "failed"]
@@ -53,6 +53,8 @@ class Study:
     """Runs of other studies that some of these start from."""
     missing: dict[str, str] = field(default_factory=dict)
     """Arms whose pretrained weights cannot be had, and why."""
+    called: tuple[str, ...] = ()
+    """The command line that it is, but for the folder and the seeds."""
     taken_over: list[tuple[Job, Path]] = field(default_factory=list)
     """Runs that were found finished in a study beside this one, and copied."""
 
@@ -102,6 +104,14 @@ def plan_study(
     short, spec = read_study(name)
     spec = spec.only(arms) if arms else spec
     folder = folder.expanduser().absolute()
+    absolute = Path(data).expanduser()
+    source = str(absolute.absolute()) if absolute.exists() else str(data)
+    file = str(Path(name).expanduser().absolute()) if name.endswith(".toml") else name
+    called = ["smallset", "study", file, "--data", source]
+    called += ["--arms", ",".join(arms)] if arms else []
+    called += ["--without-missing"] if without_missing else []
+    for setting, value in (overrides or {}).items():
+        called += set_option(setting, value)
     overrides = {"compute.threads": 1, **(overrides or {})}
     count = seeds or spec.seeds
     missing = _missing_weights(spec, overrides)
@@ -116,9 +126,7 @@ def plan_study(
         if not rest:
             raise DataError(f"the weights of every arm of {short} are missing: nothing to run")
         spec = spec.only(rest)
-    absolute = Path(data).expanduser()
-    source = str(absolute.absolute()) if absolute.exists() else str(data)
-    study = Study(short, spec, source, folder, count, overrides, [], [], missing)
+    study = Study(short, spec, source, folder, count, overrides, [], [], missing, tuple(called))
     starts: dict[Path, Job] = {}
     # Seed by seed: a study that is stopped early has something of every arm.
     for seed in range(count):
@@ -345,6 +353,7 @@ def write_study(study: Study) -> None:
     content = {
         "study": study.name,
         "data": study.data,
+        "called": study.called,
         "seeds": study.seeds,
         "overrides": dict(study.overrides),
         "missing": study.missing,

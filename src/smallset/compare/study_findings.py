@@ -118,10 +118,7 @@ def _cannot_tell(summary: Summary) -> StudyFinding | None:
     wanted = min([n for n in needed if n <= MOST_SEEDS], default=None)
     command = None
     if wanted is not None:
-        command = (
-            f"smallset study {summary.name} --data {summary.data} --out {summary.folder} "
-            f"--seeds {wanted}"
-        )
+        command = summary.command(seeds=wanted, out=str(summary.folder))
     return StudyFinding(
         "cannot-tell", "hint",
         text("{count} of {all} differences cannot be told from luck: the test set is too small for "

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +91,17 @@ class Summary:
     """Run and reason."""
     missing: dict[str, str]
     """Arms left out because their weights could not be had, and why."""
-    data: str
-    """What the data was called on the command line."""
+    called: tuple[str, ...]
+    """The command line that it was, but for the folder and the seeds."""
+
+    def command(self, *, seeds: int, out: str) -> str:
+        """Return the command line that runs the study.
+
+        Args:
+            seeds: Runs per arm.
+            out: Folder of the study.
+        """
+        return shlex.join([*self.called, "--out", out, "--seeds", str(seeds)])
 
     @property
     def num_images(self) -> int:
@@ -153,7 +163,7 @@ def summarise(folder: Path, *, all_pairs: bool = False) -> Summary:
         _power_law(arms) if spec.power_law else None,
         tuple((run["folder"], run["error"]) for run in runs if run.get("error")),
         content["missing"],
-        content["data"],
+        tuple(content["called"]),
     )  # fmt: skip
     write_atomic(folder / "summary.csv", csv_text(_summary_rows(summary)))
     write_atomic(folder / "comparisons.csv", csv_text(_comparison_rows(summary)))

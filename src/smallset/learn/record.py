@@ -147,10 +147,8 @@ class Record:
                 continue
             if name in unused and not exact:
                 continue
-            shown = "none" if value is None else value if isinstance(value, str) else None
-            shown = json.dumps(value) if shown is None else shown
             flag = FLAGS.get(name)
-            words += [flag, shown] if flag else ["--set", f"{name}={shown}"]
+            words += [flag, setting_text(value)] if flag else set_option(name, value)
         return shlex.join([*words, "--out", out])
 
     @property
@@ -179,6 +177,31 @@ FLAGS = {  # of `smallset train`
     "data.classes": "--classes", "data.train_on": "--train-on", "data.noise_rate": "--noise",
     "data.noise_seed": "--noise-seed",
 }  # fmt: skip
+
+
+def setting_text(value: Any) -> str:
+    """Return the value of a setting as the command line takes it.
+
+    Args:
+        value: As JSON holds it.
+
+    Example:
+        >>> setting_text(None), setting_text([10, 15])
+        ('none', '[10, 15]')
+    """
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def set_option(name: str, value: Any) -> list[str]:
+    """Return the words that set one thing on the command line.
+
+    Args:
+        name: Dotted name.
+        value: As JSON holds it.
+    """
+    return ["--set", f"{name}={setting_text(value)}"]
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

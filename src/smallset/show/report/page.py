@@ -26,7 +26,7 @@ def render(template: str, *, lang: Lang, data: Mapping[str, Any], **context: Any
     return environment().get_template(template).render(
         lang=lang,
         data=Markup(page_json({**data, "words": catalogue()})),
-        plotly=Markup(plotly_source()),
+        plotly=Markup(_file("plotly-basic.min.js", "vendor")),
         css=Markup(_file("page.css")),
         script=lambda name: Markup(_file(name)),
         **context,
@@ -52,14 +52,6 @@ def room_for_images(page: str, budget_mb: float, num_images: int) -> float:
         )
     # A key, quotes and a comma each; a sentence on what was left out.
     return max(1e6 * budget_mb - taken - 10 * num_images - 1000, 0)
-
-
-@cache
-def plotly_source() -> str:
-    """Return the source of plotly.js, as the Python package carries it."""
-    from plotly.offline import get_plotlyjs
-
-    return get_plotlyjs()
 
 
 @cache
@@ -107,5 +99,5 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"no JSON for {type(value).__name__}")
 
 
-def _file(name: str) -> str:
-    return files("smallset.show.report").joinpath("templates", name).read_text(encoding="utf-8")
+def _file(name: str, folder: str = "templates") -> str:
+    return files("smallset.show.report").joinpath(folder, name).read_text(encoding="utf-8")

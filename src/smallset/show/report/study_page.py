@@ -142,8 +142,7 @@ def _context(summary: Summary) -> dict[str, Any]:
              "at": 100 * (arm.accuracy.value - lowest) / max(highest - lowest, 1e-9)}
             for arm in summary.arms
         ],
-        "command": f"smallset study {summary.name} --data {summary.data} --out NEW "
-                   f"--seeds {summary.planned_seeds}",
+        "command": summary.command(seeds=summary.planned_seeds, out="NEW"),
         "version": version("smallset"),
     }  # fmt: skip
 

@@ -216,7 +216,7 @@ chart("calibration-chart", () => {
   const c = D.calibration, x = c.confidence.map((v, n) => v ?? (n + 0.5) / c.confidence.length);
   return [[
     { x: [0, 1], y: [0, 1], mode: "lines", name: T("perfect"), line: { color: colour("--soft"), dash: "dash", width: 1 } },
-    { x, y: c.accuracy, mode: "lines+markers", name: T("test"), line: { color: SERIES[0] },
+    { x, y: c.accuracy, mode: "lines+markers", name: T("test"), line: { color: SERIES[0] }, cliponaxis: false,
       marker: { size: c.counts.map(n => 6 + 14 * Math.sqrt(n / Math.max(...c.counts))) },
       error_y: { type: "data", symmetric: false, array: c.high, arrayminus: c.low, thickness: 1 },
       text: c.counts.map(n => T("{n} images", { n })), hovertemplate: "%{x:.1%} → %{y:.1%}<br>%{text}<extra></extra>" },

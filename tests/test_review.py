@@ -16,6 +16,7 @@ import pytest
 from starlette.testclient import TestClient
 from test_report import browser  # noqa: F401  a fixture
 
+from smallset.clean import review as review_module
 from smallset.clean.review import HISTORY, Conflict, Review, alone
 from smallset.data.cleaned import COLUMNS
 from smallset.data.read import read_data
@@ -99,6 +100,21 @@ def test_undo_goes_back_step_by_step_over_a_restart(folder):
     assert again.undo() == 0
     assert rows_of(folder) == before
     assert again.undo() is None
+
+
+def test_the_file_is_read_again_when_it_changed_and_at_no_other_time(folder, monkeypatch):
+    reads = []
+    original = review_module.read_rows
+    monkeypatch.setattr(review_module, "read_rows", lambda f: reads.append(f) or original(f))
+    review = Review(folder, "ann")
+    for number in (0, 2):
+        review.decide(number, "drop", "", seen=state(rows_of(folder)[number]))
+        assert [row.state for row in review.rows()] == [state(row) for row in rows_of(folder)]
+    assert review.undo() == 2
+    assert len(reads) == 1
+    Review(folder, "ben").decide(4, "drop", "", seen=state(rows_of(folder)[4]))
+    assert review.rows()[4].by == "ben"
+    assert len(reads) == 3  # what Ben began with, and what he left
 
 
 def test_what_was_decided_elsewhere_is_not_written_over(folder):

@@ -6,8 +6,10 @@ per line, written before labels.csv is: a step that is in the history alone neve
 
 import contextlib
 import json
+import operator
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -116,7 +118,7 @@ class Conflict(Exception):
 class Review:
     """The decisions in a folder that `smallset clean` left.
 
-    The file is read again at every step, so that what is edited beside it stays.
+    The file is read again whenever it changed, so that what is edited beside it stays.
 
     Args:
         folder: The folder.
@@ -135,6 +137,7 @@ class Review:
             raise DataError(f"decisions by hand need a name other than {TOOL!r}, got {by!r} (--by)")
         self.folder = folder
         self.by = by.strip()
+        self._lock = threading.Lock()  # many pictures are asked for at once: one reads, all wait
         self._version: tuple[int, ...] = ()
         self._rows: list[Row] = []
         self.rows()
@@ -145,12 +148,16 @@ class Review:
         Raises:
             DataError: If labels.csv is damaged.
         """
+        with self._lock:
+            version = self._version_there()
+            if version != self._version:
+                self._rows = read_rows(self.folder)
+                self._version = version
+            return list(self._rows)
+
+    def _version_there(self) -> tuple[int, ...]:
         there = (self.folder / "labels.csv").stat()
-        version = (there.st_mtime_ns, there.st_size, there.st_ino)
-        if version != self._version:
-            self._rows = read_rows(self.folder)
-            self._version = version
-        return list(self._rows)
+        return there.st_mtime_ns, there.st_size, there.st_ino
 
     def decide(self, number: int, decision: Decision, label: str, *, seen: dict[str, str]) -> Row:
         """Write a decision down; when this returns, it is on disk.
@@ -240,9 +247,14 @@ class Review:
             raise RunError(f"cannot write {path}: {error.strerror}; nothing was decided") from error
 
     def _write(self, rows: list[Row]) -> None:
-        named = [{**vars(row), "probability": f"{row.probability:.6g}"} for row in rows]
-        table = [[row[name] for name in COLUMNS] for row in named]
-        write_atomic(self.folder / "labels.csv", csv_text([list(COLUMNS), *table]))
+        cells = operator.attrgetter(*COLUMNS)
+        table = [
+            [f"{cell:.6g}" if isinstance(cell, float) else cell for cell in cells(row)]
+            for row in rows
+        ]
+        with self._lock:
+            write_atomic(self.folder / "labels.csv", csv_text([list(COLUMNS), *table]))
+            self._rows, self._version = rows, self._version_there()
 
 
 @contextlib.contextmanager

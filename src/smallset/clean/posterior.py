@@ -117,11 +117,12 @@ def fit_even(
         return _looks(logs, _exp(values[:2])), float(1 / (1 + _exp(-values[2])))
 
     some = _some(len(labels))
+    columns, given = _columns(logs[:, some]), labels[some]
 
     def loss(values: ndarray) -> float:
-        looks = _looks(logs[:, some], _exp(values[:2]))
+        looks = _looks_in_columns(columns, _exp(values[:2]))
         rho = float(1 / (1 + _exp(-values[2])))
-        return -float(np.log(_given_even(looks, labels[some], rho)).mean())
+        return -float(np.log(_given_even(looks.T, given, rho)).mean(dtype=np.float64))
 
     # The likelihood may have two hills: all images alike within a class and no noise, or each sure
     # of its class and much noise. The second is taken unless the first is better beyond chance.
@@ -185,13 +186,14 @@ def _fit_by_class(
     """Fit (a, b) and T, T[k, given], on some images by expectation and maximisation."""
     own, given = logs[:, part], labels[part]
     num_classes, some = len(flips), _some(len(given))
+    columns = _columns(own[:, some])
     scale = np.exp(np.array([0.5, -0.5]))
     for _ in range(SWEEPS):
-        seen = flips[:, given[some]].T
+        seen = flips[:, given[some]].astype(np.float32)
 
         def loss(values: ndarray, seen: ndarray = seen) -> float:
-            likely = (_looks(own[:, some], _exp(values)) * seen).sum(axis=1)
-            return -float(np.log(np.maximum(likely, TINY)).mean())
+            likely = (_looks_in_columns(columns, _exp(values)) * seen).sum(axis=0)
+            return -float(np.log(np.maximum(likely, TINY)).mean(dtype=np.float64))
 
         options = {"maxiter": 60, "xatol": 1e-2, "fatol": 1e-6}
         found = minimize(loss, np.log(scale), method="Nelder-Mead", options=options)
@@ -244,6 +246,22 @@ def _logs(*probs: Float[ndarray, "n K"]) -> Float[ndarray, "2 n K"]:
 
 def _looks(logs: Float[ndarray, "2 n K"], scale: Float[ndarray, " 2"]) -> Float[ndarray, "n K"]:
     return _softmax(scale[0] * logs[0] + scale[1] * logs[1])
+
+
+def _columns(logs: Float[ndarray, "2 n K"]) -> Float[ndarray, "2 K n"]:
+    """Return the layout that is quick to fit on: a few classes are summed over for many images."""
+    return np.ascontiguousarray(logs.transpose(0, 2, 1), dtype=np.float32)
+
+
+def _looks_in_columns(
+    columns: Float[ndarray, "2 K n"], scale: Float[ndarray, " 2"]
+) -> Float[ndarray, "K n"]:
+    a, b = scale.astype(np.float32)
+    looks = a * columns[0] + b * columns[1]
+    looks -= looks.max(axis=0)
+    np.exp(looks, out=looks)
+    looks /= looks.sum(axis=0)
+    return looks
 
 
 def _rate_interval(own: Float[ndarray, " n"], others: int) -> tuple[float, float]:

@@ -296,6 +296,12 @@ def test_the_command_of_a_study_is_the_study_again(split_folders, tmp_path, rate
     told = CliRunner().invoke(app, [*shlex.split(command)[1:], "--execute", "serial"])
     assert told.exit_code == 0, told.output
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    place = tmp_path / "out/study.json"
+    content = json.loads(place.read_text())
+    del content["called"]
+    place.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="from an earlier smallset; run smallset study rates"):
+        summarise(tmp_path / "out")
 
 
 def test_arms_start_from_the_runs_of_another_study_of_the_same_seed(split_folders, tmp_path):

@@ -120,7 +120,7 @@ def fit_even(
     columns, given = _columns(logs[:, some]), labels[some]
 
     def loss(values: ndarray) -> float:
-        looks = _looks_in_columns(columns, _exp(values[:2]))
+        looks = _looks(columns, _exp(values[:2]), axis=0)
         rho = float(1 / (1 + _exp(-values[2])))
         return -float(np.log(_given_even(looks.T, given, rho)).mean(dtype=np.float64))
 
@@ -192,7 +192,7 @@ def _fit_by_class(
         seen = flips[:, given[some]].astype(np.float32)
 
         def loss(values: ndarray, seen: ndarray = seen) -> float:
-            likely = (_looks_in_columns(columns, _exp(values)) * seen).sum(axis=0)
+            likely = (_looks(columns, _exp(values), axis=0) * seen).sum(axis=0)
             return -float(np.log(np.maximum(likely, TINY)).mean(dtype=np.float64))
 
         options = {"maxiter": 60, "xatol": 1e-2, "fatol": 1e-6}
@@ -244,24 +244,20 @@ def _logs(*probs: Float[ndarray, "n K"]) -> Float[ndarray, "2 n K"]:
     return np.log(np.maximum(np.stack(probs), TINY))
 
 
-def _looks(logs: Float[ndarray, "2 n K"], scale: Float[ndarray, " 2"]) -> Float[ndarray, "n K"]:
-    return _softmax(scale[0] * logs[0] + scale[1] * logs[1])
+def _looks(
+    logs: Float[ndarray, "2 n K"] | Float[ndarray, "2 K n"],
+    scale: Float[ndarray, " 2"],
+    axis: int = 1,
+) -> Float[ndarray, "_ _"]:
+    a, b = scale.astype(logs.dtype)
+    logits = a * logs[0] + b * logs[1]
+    shown = np.exp(logits - logits.max(axis=axis, keepdims=True))
+    return shown / shown.sum(axis=axis, keepdims=True)
 
 
 def _columns(logs: Float[ndarray, "2 n K"]) -> Float[ndarray, "2 K n"]:
     """Return the layout that is quick to fit on: a few classes are summed over for many images."""
     return np.ascontiguousarray(logs.transpose(0, 2, 1), dtype=np.float32)
-
-
-def _looks_in_columns(
-    columns: Float[ndarray, "2 K n"], scale: Float[ndarray, " 2"]
-) -> Float[ndarray, "K n"]:
-    a, b = scale.astype(np.float32)
-    looks = a * columns[0] + b * columns[1]
-    looks -= looks.max(axis=0)
-    np.exp(looks, out=looks)
-    looks /= looks.sum(axis=0)
-    return looks
 
 
 def _rate_interval(own: Float[ndarray, " n"], others: int) -> tuple[float, float]:
@@ -276,8 +272,3 @@ def _rate_interval(own: Float[ndarray, " n"], others: int) -> tuple[float, float
 def _resampled(count: int) -> Int[ndarray, "draws n"]:
     """Return how often each image is in each of many resamples."""
     return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS)
-
-
-def _softmax(logits: ndarray) -> ndarray:
-    shown = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shown / shown.sum(axis=1, keepdims=True)

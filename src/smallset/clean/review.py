@@ -21,6 +21,7 @@ from smallset.data.listing import ImageSet
 from smallset.data.manifest import csv_text
 from smallset.data.read import read_data
 from smallset.errors import DataError, RunError
+from smallset.learn.record import read_json
 from smallset.paths import write_atomic
 
 TOOL = "smallset"  # in the column `by`, where nobody has looked yet
@@ -91,7 +92,7 @@ def find_images(folder: Path, rows: Sequence[Row], data: str | None) -> ImageSet
     Raises:
         DataError: If the data or an image is gone.
     """
-    source = data or json.loads((folder / "clean.json").read_text(encoding="utf-8"))["data"]
+    source = data or read_json(folder / "clean.json")["data"]
     hint = "--data PLACE says where the images are now"
     try:
         images = read_data(source)

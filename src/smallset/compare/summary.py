@@ -182,12 +182,18 @@ def read_study_json(folder: Path) -> dict[str, Any]:
         folder: Of the study.
 
     Raises:
-        DataError: If it is not there.
+        DataError: If it is not there, or an earlier smallset wrote it.
     """
     try:
-        return json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     except OSError:
         raise DataError(f"{folder} is no study: no study.json") from None
+    if "called" not in content:
+        raise DataError(
+            f"{folder / 'study.json'} is from an earlier smallset; run smallset study "
+            f"{content['study']} into it again: finished runs are not repeated"
+        )
+    return content
 
 
 def power_law_sentence(law: PowerLaw) -> str:

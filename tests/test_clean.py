@@ -335,8 +335,8 @@ def test_a_clean_set_is_hardly_touched():
 def cleaned(split_folders, tmp_path, monkeypatch, capsys, squeeze_file):  # noqa: F811
     """Call `smallset clean`; returns its folder, what it said and its status."""
 
-    def run(*arguments, out="clean"):
-        command = ["smallset", "clean", split_folders, "--out", tmp_path / out, "--quiet",
+    def run(*arguments, out="clean", data=split_folders):
+        command = ["smallset", "clean", data, "--out", tmp_path / out, "--quiet",
                    "--with", f"squeezenet1_1={squeeze_file}", *arguments]  # fmt: skip
         monkeypatch.setattr(sys, "argv", list(map(str, command)))
         with pytest.raises(SystemExit) as ended:
@@ -351,20 +351,58 @@ def rows_of(folder):
         return list(csv.DictReader(file))
 
 
-def test_clean_leaves_a_row_per_training_image_and_touches_no_file(cleaned, split_folders):
+def test_clean_leaves_a_row_per_image_judged_and_touches_no_file(cleaned, split_folders):
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in split_folders.rglob("*.png")}
     folder, said, status = cleaned("--noise", "0.2")
     assert status in (0, 1)
     assert "wrong labels:" in said.out
     rows = rows_of(folder)
-    assert len(rows) == 32
-    assert all(row["path"].startswith("train/") for row in rows)
+    judged = {path for path in read_data(split_folders).paths if not path.startswith("test/")}
+    assert any(path.startswith("val/") for path in judged)
+    assert len(rows) == len(judged)
+    assert {row["path"] for row in rows} == judged
     probabilities = [float(row["probability"]) for row in rows]
     assert probabilities == sorted(probabilities)
     about = json.loads((folder / "clean.json").read_text())
     assert about["suspects"] == sum(p < 0.5 for p in probabilities)
     after = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in split_folders.rglob("*.png")}
     assert after == before
+
+
+def test_the_labels_of_chosen_splits_are_judged(cleaned):
+    folder, said, _ = cleaned("--splits", "train")
+    assert {row["path"].split("/")[0] for row in rows_of(folder)} == {"train"}
+    assert "32 labels of train\n" in said.out
+
+
+def test_test_labels_are_judged_where_asked_and_that_is_said(cleaned, split_folders, tmp_path):
+    folder, said, _ = cleaned("--splits", "train+test")
+    assert {row["path"].split("/")[0] for row in rows_of(folder)} == {"train", "test"}
+    assert "TEST labels are judged too" in said.err
+    assert "Test labels were judged too" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "test accuracy is against labels as cleaned" in read_data(folder).notes[-1]
+
+
+def test_data_without_a_test_split_can_be_cleaned(cleaned, split_folders, tmp_path):
+    for split in ("train", "val"):
+        shutil.copytree(split_folders / split, tmp_path / "data" / split)
+    folder, _, status = cleaned(data=tmp_path / "data")
+    assert status in (0, 1)
+    assert {row["path"].split("/")[0] for row in rows_of(folder)} == {"train", "val"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--splits", "train+tset"], "no split named 'tset'; did you mean 'test'?"),
+        (["--set", "data.train_on=train+val"], "say whose labels it judges with --splits"),
+    ],
+)
+def test_splits_that_cannot_be_judged_are_refused(cleaned, arguments, message):
+    folder, said, status = cleaned(*arguments)
+    assert status == 2
+    assert message in " ".join(said.err.split())
+    assert not folder.exists()
 
 
 def test_a_cleaned_folder_is_data_with_its_decisions(cleaned, split_folders):
@@ -405,7 +443,9 @@ def test_a_cleaned_set_can_be_trained_on(cleaned, tmp_path, tiny):
 
     folder, _, _ = cleaned("--noise", "0.3")
     record = train_run(folder, tiny(), tmp_path / "run")
-    dropped = sum(row["decision"] == "drop" for row in rows_of(folder))
+    dropped = sum(
+        row["decision"] == "drop" and row["path"].startswith("train/") for row in rows_of(folder)
+    )
     assert record.config["data"]["images"]["train"] == 32 - dropped
 
 

@@ -264,23 +264,27 @@ def clean(
     *,
     out: str | Path,
     nets: Sequence[str],
+    splits: Sequence[str] | None = None,
     config: RunConfig | None = None,
     reporter: Reporter | None = None,
 ) -> Any:
-    """Find wrong training labels, and decide what to do about them.
+    """Find wrong labels, and decide what to do about them.
 
     Args:
         data: As in `train`; its files are never changed.
         out: The folder to write; `train` and `study` take it like any data.
         nets: What judges: pretrained networks as "NAME" or "NAME=WEIGHT FILE", or "self".
-        config: Its `data` group says which images are judged: those that it trains on.
+        splits: Whose labels are judged; None for all but test, whose labels say what every test
+            accuracy means.
+        config: Its `data` group chooses classes, and may add noise to try cleaning out.
         reporter: Told of progress; None says nothing.
 
     Returns:
         A `smallset.clean.find.Found`.
 
     Raises:
-        ConfigError: If a network is unknown, not pretrained, or named twice.
+        ConfigError: If a network is unknown, not pretrained, or named twice, or there is no such
+            split.
         DataError: If the data is not fit, or weights cannot be had.
         RunError: If the folder cannot be written, or holds files.
     """
@@ -288,7 +292,7 @@ def clean(
 
     reporter = reporter or Reporter()
     folder, config = Path(out).expanduser(), config or RunConfig()
-    found = clean_folder(data, nets, folder, config=config, reporter=reporter)
+    found = clean_folder(data, nets, folder, splits=splits, config=config, reporter=reporter)
     if config.figures.report:
         report(folder, data=str(data), lang=config.figures.lang, reporter=reporter)
     reporter.close()

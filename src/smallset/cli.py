@@ -263,6 +263,12 @@ def clean(
             help="Pretrained networks that judge; or self, which needs none.",
         ),
     ] = "resnet18",
+    splits: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose labels are judged, such as train+val.", show_default="all but test"
+        ),
+    ] = None,
     noise: Annotated[float | None, typer.Option(help="Wrong labels to add, to try it out.")] = None,
     noise_seed: Annotated[int | None, typer.Option(help="Chooses them.")] = None,
     config: ConfigFile = None,
@@ -271,7 +277,7 @@ def clean(
     lang: Lang = None,
     quiet: Quiet = False,
 ) -> None:
-    """Find wrong training labels; your files stay as they are. Status 1 if there are suspects.
+    """Find wrong labels; your files stay as they are. Status 1 if there are suspects.
 
     CLEAN is data that train and study take.
     """
@@ -283,12 +289,15 @@ def clean(
         "data.skip_unreadable": skip_unreadable or None, "figures.lang": lang,
     }  # fmt: skip
     settings = _settings(config, sets, flags)
-    api.clean(data, out=out, nets=nets.split(","), config=settings, reporter=_reporter(quiet))
+    api.clean(
+        data, out=out, nets=nets.split(","), splits=splits.split("+") if splits else None,
+        config=settings, reporter=_reporter(quiet),
+    )  # fmt: skip
     about = read_json(out / "clean.json")
     rate = about["rate"]
     print(
         f"wrong labels: {rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%}) of "
-        f"{about['images']:,} training labels"
+        f"{about['images']:,} labels of {' + '.join(about['splits'])}"
     )
     print(
         f"suspects: {about['suspects']}, of which {about['expected_precision']:.0%} should be "

@@ -12,10 +12,11 @@ from smallset.clean.decide import Cleaning
 from smallset.clean.features import Judge, features_of, plan_judges
 from smallset.clean.find import Found, find_wrong_labels
 from smallset.clean.review import TOOL
-from smallset.config import RunConfig
+from smallset.config import SPLITS, RunConfig, Split
 from smallset.data.cleaned import COLUMNS
 from smallset.data.manifest import csv_text
-from smallset.errors import RunError
+from smallset.data.read import read_data
+from smallset.errors import ConfigError, DataError, RunError, suggest
 from smallset.learn.plan import Planner
 from smallset.learn.prepare import Prepared
 from smallset.learn.progress import Reporter
@@ -29,26 +30,35 @@ def clean_folder(
     nets: Sequence[str],
     out: Path,
     *,
+    splits: Sequence[str] | None,
     config: RunConfig,
     reporter: Reporter,
 ) -> Found:
-    """Judge the training labels of a data set, and leave labels.csv and clean.json.
+    """Judge the labels of a data set, and leave labels.csv and clean.json.
 
     Args:
         data: As `smallset.data.read.read_data` takes it; its files are never changed.
         nets: What judges, as `plan_judges` takes it; the features are joined.
         out: The folder to write; must not hold a cleaning yet.
-        config: Its `data` group says which images are judged: those that it trains on.
+        splits: Whose labels are judged; None for all but test.
+        config: Its `data` group chooses classes, and may add noise to try cleaning out.
         reporter: Told of progress.
 
     Raises:
-        ConfigError: If a network is unknown, not pretrained, or named twice.
+        ConfigError: If a network is unknown, not pretrained, or named twice, or there is no such
+            split.
         DataError: If the data is not fit, or weights cannot be had.
         RunError: If the folder cannot be written, or holds files.
     """
     if out.is_dir() and any(out.iterdir()):
         raise RunError(f"{out} holds files already; give another --out")
-    judges = plan_judges(Planner(data, reporter), nets, config)
+    judged = _judged(data, splits, config)
+    if "test" in judged:
+        reporter.note(
+            "TEST labels are judged too: what is decided on them changes what every test accuracy "
+            "on the cleaned set means"
+        )
+    judges = plan_judges(Planner(data, reporter, judged=judged), nets, config)
     with torch_as_it_was(config.compute.threads):
         blocks = [features_of(judge, out, reporter) for judge in judges]
         prepared = judges[0].plan.data
@@ -69,8 +79,23 @@ def clean_folder(
     write_atomic(out / "features.npy", content.getvalue())
     write_atomic(out / "labels.csv", csv_text([list(COLUMNS), *table]))
     # Written last: a folder with it is whole.
-    write_json(out / "clean.json", _about(found, judges, data))
+    write_json(out / "clean.json", _about(found, judges, data, judged))
     return found
+
+
+def _judged(data: str | Path, splits: Sequence[str] | None, config: RunConfig) -> list[Split]:
+    """Return the splits to judge, in their usual order."""
+    if config.data.train_on != "train":
+        raise ConfigError("clean trains nothing; say whose labels it judges with --splits")
+    there = set(read_data(data, config.data).splits.tolist())
+    wanted = there - {"test"} if splits is None else set(splits)
+    for name in wanted - set(SPLITS):
+        raise ConfigError(f"no split named {name!r}; {suggest(name, SPLITS)}")
+    for name in wanted - there:
+        raise DataError(f"{data} has no {name} images; it has {', '.join(sorted(there))}")
+    if not wanted:
+        raise DataError(f"{data} has test images only; judge them with --splits test")
+    return [split for split in SPLITS if split in wanted]
 
 
 def _chosen(found: Found) -> Cleaning | None:
@@ -95,7 +120,9 @@ def _table(found: Found, prepared: Prepared, rows: ndarray, order: ndarray) -> l
     return table
 
 
-def _about(found: Found, judges: Sequence[Judge], data: str | Path) -> Mapping[str, Any]:
+def _about(
+    found: Found, judges: Sequence[Judge], data: str | Path, judged: Sequence[Split]
+) -> Mapping[str, Any]:
     """Return the content of clean.json."""
     plan = judges[0].plan
     labels = plan.data.given_labels[plan.data.of("train")]
@@ -111,6 +138,7 @@ def _about(found: Found, judges: Sequence[Judge], data: str | Path) -> Mapping[s
         "noise": {
             "rate": plan.config.data.noise_rate, "seed": plan.config.data.noise_seed,
         },
+        "splits": list(judged),
         "images": len(labels),
         "with": [judge.name for judge in judges],
         "weights": [judge.plan.described["weights"] for judge in judges],

@@ -1,13 +1,15 @@
 """What a run will be, known before it trains: its settings resolved, its images, its digest."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from smallset.config import RunConfig
+import numpy as np
+
+from smallset.config import RunConfig, Split
 from smallset.data.batches import share_without_positive
 from smallset.errors import ConfigError, DataError
 from smallset.learn.compute import resolve
@@ -53,11 +55,16 @@ class Planner:
     Args:
         data: As `smallset.data.read.read_data` takes it.
         reporter: Told of everything a user should know.
+        judged: Splits whose images all count as training images, and no others as anything, where
+            labels are judged and nothing is scored; empty for the splits as they are.
     """
 
-    def __init__(self, data: str | Path, reporter: Reporter) -> None:
+    def __init__(
+        self, data: str | Path, reporter: Reporter, *, judged: Sequence[Split] = ()
+    ) -> None:
         self.data = data
         self.reporter = reporter
+        self.judged = judged
         self._known: dict[str, Any] = {}
 
     def plan(self, config: RunConfig) -> Plan:
@@ -75,7 +82,7 @@ class Planner:
         stages_of(config)  # an unknown loss should not wait for the data
         # What a run starts from has all the weights: others need not be there.
         weights = Weights(is_pretrained=False) if config.start_from else self.weights(config)
-        data = prepare(self._opened(config), config)
+        data = prepare(self._opened(config), config, needs_test=not self.judged)
         if config.data.clean:
             data = self._once(
                 "cleaned",
@@ -112,7 +119,14 @@ class Planner:
         shape = config.data.model_dump(include={"resize", "skip_unreadable", "max_megapixels"})
         split = config.data.model_dump(include={"val_fraction", "test_fraction", "split_seed"})
         key = [config.image_size, shape, split]
-        return self._once("images", key, lambda: open_images(self.data, config, self.reporter))
+        return self._once("images", key, lambda: self._open(config))
+
+    def _open(self, config: RunConfig) -> Opened:
+        opened = open_images(self.data, config, self.reporter)
+        if not self.judged:
+            return opened
+        splits = np.where(np.isin(opened.images.splits, self.judged), "train", "not judged")
+        return replace(opened, images=replace(opened.images, splits=splits))
 
     def _once(self, what: str, key: list[Any], make: Callable[[], T]) -> T:
         name = f"{what} {json.dumps(key)}"

@@ -95,12 +95,13 @@ def open_images(data: str | Path, config: RunConfig, reporter: Reporter) -> Open
     return Opened(images, pixels, problems)
 
 
-def prepare(opened: Opened, config: RunConfig) -> Prepared:
+def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Prepared:
     """Choose the images of a run, and add its label noise.
 
     Args:
         opened: The whole data set.
         config: Resolved settings.
+        needs_test: Whether to refuse data without a test image.
 
     Raises:
         DataError: If a split or class needed has no image.
@@ -110,7 +111,7 @@ def prepare(opened: Opened, config: RunConfig) -> Prepared:
     numbered = replace(images, paths=tuple(map(str, range(len(images)))))
     chosen = select_classes(numbered.where(pixels.readable), config.data.classes)
     train_on = config.data.train_on.split("+")
-    for split in (*train_on, "test"):
+    for split in (*train_on, "test") if needs_test else train_on:
         if not (chosen.splits == split).any():
             raise DataError(
                 f"{images.root} has no {split} images"

@@ -55,6 +55,7 @@ def write_clean_page(
         "name": folder.name,
         "folder": folder,
         "about": about,
+        "splits": about.get("splits", ["train"]),  # older cleanings judged training images only
         "decisions": {name: decided[name] for name in ("keep", "relabel", "drop")},
         "by_hand": sum(row.by != TOOL for row in rows),
         "classes": _classes(rows),

@@ -16,6 +16,7 @@ from test_run import squeeze_file  # noqa: F401  a fixture
 from smallset import api
 from smallset.clean import decide
 from smallset.clean.decide import (
+    Candidate,
     Cleaning,
     Judged,
     by_posterior,
@@ -23,11 +24,12 @@ from smallset.clean.decide import (
     choose,
     judge,
 )
-from smallset.clean.find import find_wrong_labels
+from smallset.clean.find import _blind, find_wrong_labels
 from smallset.clean.outoffold import (
     fold_of,
     neighbour_probs,
     out_of_fold,
+    out_of_two_folds,
     probe,
     probe_probs,
     reduce_features,
@@ -194,7 +196,10 @@ def test_the_posterior_is_the_formula_at_its_fit():
 
 def posterior(probs, rate=0.2):
     probs = np.asarray(probs, dtype=float)
-    return Posterior(probs, probs, Interval(rate, rate, rate), -1.0, "even")
+    return Posterior(
+        scale=np.ones(2), flips=np.eye(probs.shape[1]), looks=probs, probs=probs,
+        rate=Interval(rate, rate, rate), likelihood=-1.0, noise="even",
+    )  # fmt: skip
 
 
 def test_suspects_are_relabelled_where_another_class_is_clear_and_dropped_elsewhere(monkeypatch):
@@ -300,7 +305,15 @@ def test_held_out_labels_like_the_truth_better_than_noise():
     worse = Cleaning("worse", keep, flip(given, 0.6, seed=5))
     half = Cleaning("half", np.where(rng.random(len(labels)) < 0.85, "drop", "keep"), given)
     reduced = reduce_features([features])
-    judged = judge(reduced, given, [oracle, worse, half], num_classes=K, penalty=1e-3, seed=0)
+    fold = fold_of(given, rng)
+
+    def without_fold(cleaning):
+        rows = [np.flatnonzero(fold != number) for number in range(5)]
+        parts = [Cleaning("", cleaning.decisions[r], cleaning.labels[r]) for r in rows]
+        return Candidate(cleaning, parts)
+
+    candidates = [without_fold(each) for each in (oracle, worse, half)]
+    judged = judge(reduced, given, fold, candidates, num_classes=K, penalty=1e-3)
     assert judged[0].over_first == Interval(0, 0, 0)
     assert judged[1].over_first.high < 0
     assert judged[0].gain.low > 0
@@ -318,6 +331,54 @@ def test_the_gate_takes_what_is_proven_and_else_what_does_no_harm():
     assert choose([first, judged("pruning", 0.02, -0.01)]) is first
     assert choose([judged("posterior", -0.001, 0)]) is None
     assert choose([judged("posterior", -0.02, 0), judged("pruning", -0.01, 0.01)]) is None
+
+
+@pytest.mark.parametrize("num_classes", [4, 35])
+@pytest.mark.parametrize("rate", [0, 0.2])
+def test_features_that_say_nothing_of_the_classes_decide_nothing(num_classes, rate):
+    rng = np.random.default_rng(1)
+    labels = np.arange(60 * num_classes) % num_classes
+    given = np.where(
+        rng.random(len(labels)) < rate, rng.integers(num_classes, size=len(labels)), labels
+    )
+    found = find_wrong_labels([rng.normal(size=(len(labels), 64))], given, num_classes=num_classes)
+    assert found.is_weak
+    assert found.accuracy == pytest.approx(1 / num_classes, abs=0.1)
+    assert found.chosen is None
+    assert found.judged == ()
+    assert found.rounds == 0
+
+
+def test_a_judge_of_some_use_decides():
+    features, labels = clouds()
+    found = find_wrong_labels([features], flip(labels, 0.3), num_classes=K)
+    assert not found.is_weak
+    assert 0.5 < found.accuracy < 0.75
+
+
+def test_the_gate_is_blind_to_the_labels_it_scores():
+    # What a held-out label says must not be known to the images that are trained on: here the
+    # labels of a fold are all changed, and what the models of that fold are taught stays the same.
+    features, labels = clouds()
+    given, fold = flip(labels, 0.3), fold_of(labels, np.random.default_rng(0))
+    other = np.where(fold == 2, (given + 1) % K, given)
+    reduced = reduce_features([features])
+    best = find_wrong_labels([features], given, num_classes=K).posterior
+    before, after = (_blind(reduced, known, fold, best, penalty=1e-3) for known in (given, other))
+    np.testing.assert_allclose(before[2].probs, after[2].probs, atol=0.03)  # as far as L-BFGS goes
+    assert np.abs(before[1].looks - after[1].looks).max() > 0.1
+    assert before[2].probs.shape == ((fold != 2).sum(), K)
+
+
+def test_models_out_of_two_folds_saw_neither():
+    features, labels = clouds(per_class=15)
+    reduced, fold = reduce_features([features]), fold_of(labels, np.random.default_rng(0))
+    blind = out_of_two_folds(reduced, labels, fold, num_classes=K, penalty=1e-2)
+    weights = probe(reduced, labels, ((fold != 1) & (fold != 3))[None], num_classes=K, penalty=1e-2)
+    [alone] = probe_probs(reduced, weights)
+    np.testing.assert_allclose(blind[1, fold == 3], alone[fold == 3], atol=2e-3)
+    np.testing.assert_allclose(blind[3, fold == 1], alone[fold == 1], atol=2e-3)
+    assert not blind[1, fold == 1].any()
 
 
 def test_a_clean_set_is_hardly_touched():
@@ -378,7 +439,7 @@ def test_the_labels_of_chosen_splits_are_judged(cleaned):
 def test_test_labels_are_judged_where_asked_and_that_is_said(cleaned, split_folders, tmp_path):
     folder, said, _ = cleaned("--splits", "train+test")
     assert {row["path"].split("/")[0] for row in rows_of(folder)} == {"train", "test"}
-    assert "TEST labels are judged too" in said.err
+    assert "TEST labels are judged too" in said.out
     assert "Test labels were judged too" in (folder / "report.html").read_text(encoding="utf-8")
     assert "test accuracy is against labels as cleaned" in read_data(folder).notes[-1]
 
@@ -481,7 +542,7 @@ def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):  
         assert tiles.nth(n).locator("img").get_attribute("src").startswith("data:image/webp")
     assert "20% of the labels were made wrong" in page.inner_text("#headline")
     given = [int(cell) for cell in page.locator("#class-table td:nth-child(2)").all_inner_texts()]
-    assert sum(given) == 32
+    assert sum(given) == 32 + 12 + 8
     page.close()
     assert complaints == []
 

@@ -295,6 +295,11 @@ def clean(
     )  # fmt: skip
     about = read_json(out / "clean.json")
     rate = about["rate"]
+    if "test" in about["splits"]:
+        print(
+            "CAREFUL:  TEST labels are judged too, as asked; a test accuracy on the cleaned set is "
+            "against labels that this cleaning decided on"
+        )
     print(
         f"wrong labels: {rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%}) of "
         f"{about['images']:,} labels of {' + '.join(about['splits'])}"
@@ -303,6 +308,13 @@ def clean(
         f"suspects: {about['suspects']}, of which {about['expected_precision']:.0%} should be "
         f"wrong; they should be {about['expected_recall']:.0%} of all wrong ones"
     )
+    if about["is_weak"]:
+        print(
+            "judge:    too weak to decide: from the other images it foretells "
+            f"{about['accuracy']:.0%} of the given labels. The rate above is no more than a guess, "
+            "and labels.csv is an order to look at images in; judge by a pretrained network "
+            "(--with), or train despite wrong labels (smallset train --loss gce)"
+        )
     for each in about["gate"]:
         value, low, high = (100 * each["gain"][name] for name in ("value", "low", "high"))
         print(

@@ -1,5 +1,6 @@
 """From posteriors to decisions, keep, relabel or drop, and the gate that asks whether they help."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -7,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from smallset.clean.outoffold import FOLDS, fold_of, probe, probe_probs
+from smallset.clean.outoffold import FOLDS, probe, probe_probs
 from smallset.clean.posterior import Posterior, confident_joint
 from smallset.compare.stats import Interval
 
@@ -30,6 +31,17 @@ class Cleaning:
     def kept(self) -> Bool[ndarray, " n"]:
         """True where an image stays, relabelled or not."""
         return self.decisions != "drop"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A cleaning, and what it would have been without the labels that score it."""
+
+    cleaning: Cleaning
+    """Of all images."""
+    blind: Sequence[Cleaning]
+    """Per fold, of the images outside it, decided without the labels in it: else relabelled images
+    carry the labels of the fold into what is trained, and any cleaning seems to help."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +118,11 @@ def _keep_classes(
 def judge(
     features: Float[ndarray, "n d"],
     labels: Int[ndarray, " n"],
-    cleanings: list[Cleaning],
+    fold: Int[ndarray, " n"],
+    candidates: Sequence[Candidate],
     *,
     num_classes: int,
     penalty: float,
-    seed: int,
 ) -> list[Judged]:
     """Ask held-out given labels what cleanings are worth.
 
@@ -121,23 +133,26 @@ def judge(
     Args:
         features: As `reduce_features` gives them.
         labels: As given.
-        cleanings: What might be done.
+        fold: Of each image, as `fold_of` gives it.
+        candidates: What might be done.
         num_classes: Number of classes.
         penalty: Of the probes.
-        seed: Of the folds.
     """
-    held = fold_of(labels, np.random.default_rng(seed))[None] == np.arange(FOLDS)[:, None]
-    every = np.ones(len(labels), dtype=bool)
+    outside = fold[None] != np.arange(FOLDS)[:, None]
     right_after = partial(
-        _held_out_right, features, labels, held=held, classes=num_classes, penalty=penalty
+        _held_out_right, features, labels, fold, classes=num_classes, penalty=penalty
     )
-    without = right_after(labels, every)
+    without = right_after(labels, outside)
     judged: list[Judged] = []
     first: ndarray | None = None
-    for cleaning in cleanings:
-        right = right_after(cleaning.labels, cleaning.kept)
+    for candidate in candidates:
+        taught, used = np.tile(labels, (FOLDS, 1)), outside.copy()
+        for number, cleaning in enumerate(candidate.blind):
+            taught[number, outside[number]] = cleaning.labels
+            used[number, outside[number]] = cleaning.kept
+        right = right_after(taught, used)
         first = right if first is None else first
-        judged.append(Judged(cleaning, _gain(right - without), _gain(right - first)))
+        judged.append(Judged(candidate.cleaning, _gain(right - without), _gain(right - first)))
     return judged
 
 
@@ -149,27 +164,28 @@ def _gain(difference: ndarray) -> Interval:
 def _held_out_right(
     features: ndarray,
     given: ndarray,
+    fold: ndarray,
     taught: ndarray,
-    kept: ndarray,
+    used: ndarray,
     *,
-    held: ndarray,
     classes: int,
     penalty: float,
 ) -> ndarray:
-    weights = probe(features, taught, ~held & kept, num_classes=classes, penalty=penalty)
-    said = probe_probs(features, weights).argmax(axis=2)
-    own = said[held.argmax(axis=0), np.arange(len(given))]
+    weights = probe(features, taught, used, num_classes=classes, penalty=penalty)
+    own = probe_probs(features, weights).argmax(axis=2)[fold, np.arange(len(given))]
     return (own == given).astype(np.int64)
 
 
-def choose(judged: list[Judged]) -> Judged | None:
-    """Return the cleaning to take; None where held-out labels say that it hurts.
+def choose(judged: Sequence[Judged]) -> Judged | None:
+    """Return the cleaning to take; None where there is none or held-out labels say that it hurts.
 
     The first one, the posterior, unless another is better than it beyond chance.
 
     Args:
         judged: The posterior's first, then others.
     """
+    if not judged:
+        return None
     better = [each for each in judged if each.over_first.low > 0]
     best = max(better, key=lambda each: each.gain.value, default=judged[0])
     return best if best.gain.value >= 0 else None

@@ -7,12 +7,21 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from smallset.clean.decide import Judged, by_posterior, by_pruning, choose, judge
-from smallset.clean.outoffold import PENALTIES, neighbour_probs, out_of_fold, reduce_features
-from smallset.clean.posterior import ENOUGH, Posterior, fit_even, fit_posterior, joint_rate
+from smallset.clean.decide import Candidate, Judged, by_posterior, by_pruning, choose, judge
+from smallset.clean.outoffold import (
+    FOLDS,
+    PENALTIES,
+    fold_of,
+    neighbour_probs,
+    out_of_fold,
+    out_of_two_folds,
+    reduce_features,
+)
+from smallset.clean.posterior import ENOUGH, MOST, Posterior, fit_even, fit_posterior, joint_rate
 
 REPEATS = 3
 ROUNDS = 2
+LEAST_SKILL = 0.4  # of what a perfect judge would have: below it, nothing is decided (EVIDENCE, 1)
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,10 @@ class Found:
     features: Float[ndarray, "n d"]
     """What judged: the principal components of all blocks."""
     posterior: Posterior
+    accuracy: float
+    """Share of the given labels that the features alone foretell, before any refit, in [0, 1]."""
+    is_weak: bool
+    """The features say too little of the classes: images are ranked, and nothing is decided."""
     penalty: float
     """Strength of the probes' penalty, the one whose likelihood was highest."""
     rounds: int
@@ -29,7 +42,7 @@ class Found:
     joint_rate: float
     """Share of wrong labels by the confident joint, which allows any pairs of classes."""
     judged: tuple[Judged, ...]
-    """The cleanings that were considered."""
+    """The cleanings that were considered; none by a weak judge."""
     chosen: Judged | None
     """The one to take; None where held-out labels say that nothing is better."""
 
@@ -65,6 +78,7 @@ def find_wrong_labels(
     penalty = _choose_penalty(features, labels, num_classes, seed)
     told(2, steps)
     best: Posterior | None = None
+    accuracy, is_weak = 0.0, False
     rounds, keep = 0, None
     for number in range(ROUNDS + 1):
         [probe] = out_of_fold(
@@ -78,26 +92,65 @@ def find_wrong_labels(
         if best is not None and fitted.likelihood <= best.likelihood:
             break
         best, rounds = fitted, number
+        if number == 0:
+            # A refit on images whose labels agree with the first fit would agree with it too.
+            accuracy = float((fitted.looks.argmax(axis=1) == labels).mean())
+            is_weak = _skill(accuracy, fitted.rate.value, labels) < LEAST_SKILL
+        if is_weak:
+            break
         keep = fitted.of_given(labels) >= 0.5
         if np.bincount(labels[keep], minlength=num_classes).min() < 2:
             break
     assert best is not None
-    cleanings = [by_posterior(best, labels)]
-    if best.noise == "by class":
-        cleanings.append(by_pruning(best, labels))
-    judged = judge(
-        features, labels, cleanings, num_classes=num_classes, penalty=penalty, seed=seed + 1
-    )
+    judged: list[Judged] = []
+    if not is_weak:
+        fold = fold_of(labels, np.random.default_rng(seed + 1))
+        blind = _blind(features, labels, fold, best, penalty=penalty)
+        rules = [by_posterior, by_pruning] if best.noise == "by class" else [by_posterior]
+        candidates = [
+            Candidate(
+                rule(best, labels),
+                [rule(part, labels[fold != number]) for number, part in enumerate(blind)],
+            )
+            for rule in rules
+        ]
+        judged = judge(features, labels, fold, candidates, num_classes=num_classes, penalty=penalty)
     told(steps, steps)
     return Found(
         features,
         best,
+        accuracy,
+        is_weak,
         penalty,
         rounds,
         joint_rate(best.looks, labels),
         tuple(judged),
         choose(judged),
     )
+
+
+def _skill(accuracy: float, rate: float, labels: ndarray) -> float:
+    """Return the share of a perfect judge's lead over chance that a judge has for certain (95 %).
+
+    A judge that knows nothing may say that nearly all labels are wrong; then it would lead nobody.
+    """
+    chance = float(np.bincount(labels).max()) / len(labels)
+    sure = accuracy - 1.96 * (accuracy * (1 - accuracy) / len(labels)) ** 0.5
+    return (sure - chance) / max(1 - min(rate, MOST) - chance, 1e-6)
+
+
+def _blind(
+    features: ndarray, labels: ndarray, fold: ndarray, best: Posterior, *, penalty: float
+) -> list[Posterior]:
+    """Return, per fold, the posterior of the images outside it, made without the labels in it."""
+    num_classes = best.looks.shape[1]
+    probes = out_of_two_folds(features, labels, fold, num_classes=num_classes, penalty=penalty)
+    parts: list[Posterior] = []
+    for number in range(FOLDS):
+        outside = fold != number
+        near = neighbour_probs(features, labels, num_classes=num_classes, keep=outside)
+        parts.append(best.of_others(probes[number, outside], near[outside], labels[outside]))
+    return parts
 
 
 def _choose_penalty(features: ndarray, labels: ndarray, num_classes: int, seed: int) -> float:

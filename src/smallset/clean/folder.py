@@ -53,11 +53,6 @@ def clean_folder(
     if out.is_dir() and any(out.iterdir()):
         raise RunError(f"{out} holds files already; give another --out")
     judged = _judged(data, splits, config)
-    if "test" in judged:
-        reporter.note(
-            "TEST labels are judged too: what is decided on them changes what every test accuracy "
-            "on the cleaned set means"
-        )
     judges = plan_judges(Planner(data, reporter, judged=judged), nets, config)
     with torch_as_it_was(config.compute.threads):
         blocks = [features_of(judge, out, reporter) for judge in judges]
@@ -145,6 +140,8 @@ def _about(
         "versions": plan.described["versions"],
         "rate": found.posterior.rate._asdict(),
         "joint_rate": found.joint_rate,
+        "accuracy": found.accuracy,
+        "is_weak": found.is_weak,
         "noise_kind": found.posterior.noise,
         "penalty": found.penalty,
         "rounds": found.rounds,

@@ -20,6 +20,7 @@ from smallset.learn.run import torch_as_it_was
 from smallset.paths import cache_dir
 
 ORACLE = "oracle"
+RULES = "2"  # part of the key of what was decided: a change in how it is decided must change it
 
 
 def clean_prepared(planner: Planner, data: Prepared, config: RunConfig) -> Prepared:
@@ -58,7 +59,7 @@ def _decided(
     judges: Sequence[Judge], given: Int[ndarray, " n"], config: RunConfig, reporter: Reporter
 ) -> tuple[Bool[ndarray, " n"], Int[ndarray, " n"]]:
     data = judges[0].plan.data
-    parts = [*(judge.key for judge in judges), *data.ids("train"), *map(str, given)]
+    parts = [RULES, *(judge.key for judge in judges), *data.ids("train"), *map(str, given)]
     key = hashlib.sha256("/".join(parts).encode()).hexdigest()[:24]
 
     def fill(aside: Path) -> None:

@@ -4,6 +4,7 @@ Letters in shapes: n images, d features, K classes, B models trained side by sid
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ def fold_of(
 
 def probe(
     features: Float[ndarray, "n d"],
-    labels: Int[ndarray, " n"],
+    labels: Int[ndarray, "*B n"],
     used: Bool[ndarray, "B n"],
     *,
     num_classes: int,
@@ -74,7 +75,7 @@ def probe(
 
     Args:
         features: As `reduce_features` gives them.
-        labels: Class of each image.
+        labels: Class of each image, for all models or for each.
         used: True where model b is trained on row i.
         num_classes: Number of classes.
         penalty: Weight of the squared norm, of all models or of each; the offsets are free.
@@ -90,7 +91,7 @@ def probe(
     solver = torch.optim.LBFGS(
         [weights], max_iter=ITERATIONS, history_size=10, line_search_fn="strong_wolfe"
     )
-    repeated = target[:, None].expand(n, models).reshape(-1)
+    repeated = target.expand(models, n).T.reshape(-1)
     strength = torch.as_tensor(penalty, dtype=torch.float32).expand(models)[:, None]
 
     def loss() -> Tensor:
@@ -153,6 +154,35 @@ def out_of_fold(
     weights = probe(features, labels, every, num_classes=num_classes, penalty=strengths)
     probs = probe_probs(features, weights).reshape(len(penalties), *held.shape, num_classes)
     return np.einsum("bn,pbnk->pnk", held, probs) / repeats
+
+
+def out_of_two_folds(
+    features: Float[ndarray, "n d"],
+    labels: Int[ndarray, " n"],
+    fold: Int[ndarray, " n"],
+    *,
+    num_classes: int,
+    penalty: float,
+) -> Float[ndarray, "F n K"]:
+    """Return what probes that saw neither fold f nor the image's own fold say of each image.
+
+    Args:
+        features: As `reduce_features` gives them.
+        labels: Given class of each image.
+        fold: Of each image, as `fold_of` gives it.
+        num_classes: Number of classes.
+        penalty: As in `probe`.
+
+    Returns:
+        Probabilities; zeros for the images of fold f itself.
+    """
+    pairs = list(combinations(range(FOLDS), 2))
+    used = np.stack([~np.isin(fold, pair) for pair in pairs])
+    weights = probe(features, labels, used, num_classes=num_classes, penalty=penalty)
+    blind = np.zeros((FOLDS, len(labels), num_classes), dtype=np.float32)
+    for (f, g), probs in zip(pairs, probe_probs(features, weights), strict=True):
+        blind[f, fold == g], blind[g, fold == f] = probs[fold == g], probs[fold == f]
+    return blind
 
 
 def neighbour_probs(

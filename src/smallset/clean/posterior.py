@@ -8,7 +8,7 @@ it is, labels decide that a T was not fitted on. The posterior of the true class
 T(k, given) over its sum. Only probabilities that the label had no part in may be used.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ ENOUGH = 5000  # images to fit two or three numbers on
 TINY = 1e-12
 SWEEPS, STEPS = 3, 8  # of the fit by class: of the exponents, and of T after each
 PRIOR = 10.0  # images per class, in the fit by class
+MOST = 0.6  # wrong labels that are believed without proof
 GUARD = 1.5  # times the one rate, and
 GUARD_GAP = 0.02  # above it: what the confident joint sees from there on is no even noise
 
@@ -32,6 +33,10 @@ GUARD_GAP = 0.02  # above it: what the confident joint sees from there on is no 
 class Posterior:
     """What the images look like, and how many labels are wrong."""
 
+    scale: Float[ndarray, " 2"]
+    """(a, b)."""
+    flips: Float[ndarray, "K K"]
+    """T."""
     looks: Float[ndarray, "n K"]
     """q: probability of each class by the image alone."""
     probs: Float[ndarray, "n K"]
@@ -50,6 +55,22 @@ class Posterior:
             labels: As given.
         """
         return self.probs[np.arange(len(labels)), labels]
+
+    def of_others(
+        self,
+        probe: Float[ndarray, "m K"],
+        neighbours: Float[ndarray, "m K"],
+        labels: Int[ndarray, " m"],
+    ) -> "Posterior":
+        """Return the posterior of other images, or of other probabilities, as fitted here.
+
+        Args:
+            probe: Probabilities of the probe.
+            neighbours: Those of the neighbours.
+            labels: As given.
+        """
+        looks = _looks(_logs(probe, neighbours), self.scale)
+        return replace(self, looks=looks, probs=_weighed(looks, self.flips, labels))
 
     def best_other(
         self, labels: Int[ndarray, " n"]
@@ -92,12 +113,11 @@ def fit_posterior(
         return even
     scale, flips = _fit_by_class(logs, labels, every, start)
     looks = _looks(logs, scale)
-    probs = looks * flips[:, labels].T
-    probs /= np.maximum(probs.sum(axis=1, keepdims=True), TINY)
+    probs = _weighed(looks, flips, labels)
     wrong = 1 - probs[np.arange(len(labels)), labels]
     low, high = np.quantile(_resampled(len(wrong)) @ wrong / len(wrong), [0.025, 0.975])
     rate = Interval(float(wrong.mean()), float(low), float(high))
-    return Posterior(looks, probs, rate, float(held.mean()), "by class")
+    return Posterior(scale, flips, looks, probs, rate, float(held.mean()), "by class")
 
 
 def fit_even(
@@ -113,8 +133,9 @@ def fit_even(
     logs = _logs(probe, neighbours)
     rows, others = np.arange(len(labels)), probe.shape[1] - 1
 
-    def unpack(values: ndarray) -> tuple[ndarray, float]:
-        return _looks(logs, _exp(values[:2])), float(1 / (1 + _exp(-values[2])))
+    def unpack(values: ndarray) -> tuple[ndarray, ndarray, float]:
+        scale = _exp(values[:2])
+        return scale, _looks(logs, scale), float(1 / (1 + _exp(-values[2])))
 
     some = _some(len(labels))
     columns, given = _columns(logs[:, some]), labels[some]
@@ -125,21 +146,31 @@ def fit_even(
         return -float(np.log(_given_even(looks.T, given, rho)).mean(dtype=np.float64))
 
     # The likelihood may have two hills: all images alike within a class and no noise, or each sure
-    # of its class and much noise. The second is taken unless the first is better beyond chance.
+    # of its class and much noise. The second is taken unless the first is better beyond chance; or,
+    # where most labels would be wrong, if it is itself better: features that say nothing of the
+    # classes fit "sure, and every label wrong" as well as "no idea".
     starts = [np.array([0.5, -0.5, -3.0]), np.array([2.0, 1.0, -0.5])]
     options = {"maxiter": 500, "xatol": 1e-3, "fatol": 1e-7}
     fits = [minimize(loss, start, method="Nelder-Mead", options=options) for start in starts]
-    hills = sorted((unpack(fit.x) for fit in fits), key=lambda hill: hill[1])
-    little, much = (np.log(_given_even(looks, labels, rho)) for looks, rho in hills)
+    hills = sorted((unpack(fit.x) for fit in fits), key=lambda hill: hill[2])
+    little, much = (np.log(_given_even(looks, labels, rho)) for _, looks, rho in hills)
     spread = 1.96 * float((much - little).std()) / len(labels) ** 0.5
-    is_much = float((much - little).mean()) >= -spread
-    looks, rho = hills[is_much]
-    probs = looks * rho / others
-    probs[rows, labels] = (1 - rho) * looks[rows, labels]
-    probs /= probs.sum(axis=1, keepdims=True)
+    is_much = float((much - little).mean()) >= (-spread if hills[1][2] <= MOST else spread)
+    scale, looks, rho = hills[is_much]
+    flips = np.full((others + 1, others + 1), rho / others)
+    np.fill_diagonal(flips, 1 - rho)
     rate = Interval(rho, *_rate_interval(looks[rows, labels], others))
     likelihood = float((much if is_much else little).mean())
-    return Posterior(looks, probs, rate, likelihood, "even")
+    probs = _weighed(looks, flips, labels)
+    return Posterior(scale, flips, looks, probs, rate, likelihood, "even")
+
+
+def _weighed(
+    looks: Float[ndarray, "n K"], flips: Float[ndarray, "K K"], labels: Int[ndarray, " n"]
+) -> Float[ndarray, "n K"]:
+    """Return the posterior: what an image looks like, times how its label would then be given."""
+    probs = looks * flips[:, labels].T
+    return probs / np.maximum(probs.sum(axis=1, keepdims=True), TINY)
 
 
 def confident_joint(
@@ -200,8 +231,7 @@ def _fit_by_class(
         scale = _exp(found.x)
         looks = _looks(own, scale)
         for _ in range(STEPS):
-            share = looks * flips[:, given].T
-            share /= np.maximum(share.sum(axis=1, keepdims=True), TINY)
+            share = _weighed(looks, flips, given)
             counts = np.zeros((num_classes, num_classes))
             np.add.at(counts.T, given, share)
             # As if a few more images of each class had noise of the mean rate, spread evenly.

@@ -21,7 +21,7 @@ from smallset.errors import ConfigError, RunError, suggest
 from smallset.paths import cache_dir, make_folder
 from smallset.seeds import stream
 
-FORMAT = "3"  # part of every folder's name: a change in how pictures are drawn must change it
+FORMAT = "4"  # part of every folder's name: a change in how pictures are drawn must change it
 PER_SPLIT = {"train": 60, "val": 10, "test": 40, "extra": 20}
 
 

@@ -322,14 +322,18 @@ def test_held_out_labels_like_the_truth_better_than_noise():
 
 
 def test_the_gate_takes_what_is_proven_and_else_what_does_no_harm():
-    def judged(name, value, over):
+    def judged(name, value, over, wide=0.01):
         nothing = Cleaning(name, np.array([], dtype=object), np.array([], dtype=int))
-        return Judged(nothing, Interval(value, value, value), Interval(over, over, over))
+        gain = Interval(value, value - wide, value + wide)
+        return Judged(nothing, gain, Interval(over, over, over))
 
     first, better = judged("posterior", 0.001, 0), judged("pruning", 0.02, 0.01)
     assert choose([first, better]) is better
     assert choose([first, judged("pruning", 0.02, -0.01)]) is first
-    assert choose([judged("posterior", -0.001, 0)]) is None
+    assert choose([judged("posterior", -0.001, 0, wide=0.05)]) is None
+    assert choose([harmless := judged("posterior", -0.004, 0, wide=0.015)]) is harmless
+    assert choose([judged("posterior", -0.004, 0, wide=0.017)]) is None
+    assert choose([]) is None
     assert choose([judged("posterior", -0.02, 0), judged("pruning", -0.01, 0.01)]) is None
 
 

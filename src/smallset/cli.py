@@ -300,20 +300,22 @@ def clean(
             "CAREFUL:  TEST labels are judged too, as asked; a test accuracy on the cleaned set is "
             "against labels that this cleaning decided on"
         )
+    share = f"{rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%})"
     print(
-        f"wrong labels: {rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%}) of "
+        f"wrong labels: {'cannot tell, a guess is ' if about['is_weak'] else ''}{share} of "
         f"{about['images']:,} labels of {' + '.join(about['splits'])}"
-    )
-    print(
-        f"suspects: {about['suspects']}, of which {about['expected_precision']:.0%} should be "
-        f"wrong; they should be {about['expected_recall']:.0%} of all wrong ones"
     )
     if about["is_weak"]:
         print(
             "judge:    too weak to decide: from the other images it foretells "
-            f"{about['accuracy']:.0%} of the given labels. The rate above is no more than a guess, "
-            "and labels.csv is an order to look at images in; judge by a pretrained network "
+            f"{about['accuracy']:.0%} of the given labels. labels.csv is an order to look at "
+            f"images in, the {about['suspects']} suspects first; judge by a pretrained network "
             "(--with), or train despite wrong labels (smallset train --loss gce)"
+        )
+    else:
+        print(
+            f"suspects: {about['suspects']}, of which {about['expected_precision']:.0%} should be "
+            f"wrong; they should be {about['expected_recall']:.0%} of all wrong ones"
         )
     for each in about["gate"]:
         value, low, high = (100 * each["gain"][name] for name in ("value", "low", "high"))

@@ -41,7 +41,8 @@ def write_clean_page(
         RunError: If the page cannot be written.
     """
     rows = read_rows(folder)
-    about = read_json(folder / "clean.json")
+    # Older cleanings judged training images alone, and always decided.
+    about = {"splits": ["train"], "is_weak": False, **read_json(folder / "clean.json")}
     suspects = [row for row in rows if row.is_suspect]
     content: dict[str, Any] = {
         "suspects": [
@@ -55,7 +56,6 @@ def write_clean_page(
         "name": folder.name,
         "folder": folder,
         "about": about,
-        "splits": about.get("splits", ["train"]),  # older cleanings judged training images only
         "decisions": {name: decided[name] for name in ("keep", "relabel", "drop")},
         "by_hand": sum(row.by != TOOL for row in rows),
         "classes": _classes(rows),

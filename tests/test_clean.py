@@ -353,6 +353,19 @@ def test_features_that_say_nothing_of_the_classes_decide_nothing(num_classes, ra
     assert found.rounds == 0
 
 
+def test_the_gate_is_not_fooled_by_images_relabelled_by_their_neighbours(monkeypatch):
+    # Features that say nothing, every label "wrong", and every image relabelled: a gate whose
+    # cleanings knew the labels that score them takes this for a gain of 20 points.
+    monkeypatch.setattr("smallset.clean.find.LEAST_SKILL", -np.inf)
+    monkeypatch.setattr("smallset.clean.posterior.MOST", 1.0)
+    rng = np.random.default_rng(0)
+    given = rng.permutation(np.arange(1050) % 35)
+    found = find_wrong_labels([rng.normal(size=(1050, 64))], given, num_classes=35)
+    [judged] = found.judged
+    assert (judged.cleaning.decisions != "keep").mean() > 0.5
+    assert judged.gain.value < 0.03
+
+
 def test_a_judge_of_some_use_decides():
     features, labels = clouds()
     found = find_wrong_labels([features], flip(labels, 0.3), num_classes=K)
@@ -454,6 +467,16 @@ def test_data_without_a_test_split_can_be_cleaned(cleaned, split_folders, tmp_pa
     folder, _, status = cleaned(data=tmp_path / "data")
     assert status in (0, 1)
     assert {row["path"].split("/")[0] for row in rows_of(folder)} == {"train", "val"}
+
+
+def test_splits_that_the_data_has_not_are_said(cleaned, split_folders, tmp_path):
+    shutil.copytree(split_folders / "test", tmp_path / "data/test")
+    _, said, status = cleaned("--splits", "test+val", data=tmp_path / "data")
+    assert status == 2
+    assert "has no val images; it has test" in " ".join(said.err.split())
+    _, said, status = cleaned(data=tmp_path / "data")
+    assert status == 2
+    assert "judge them with --splits test" in " ".join(said.err.split())
 
 
 @pytest.mark.parametrize(

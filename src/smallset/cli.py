@@ -282,6 +282,7 @@ def clean(
     CLEAN is data that train and study take.
     """
     from smallset import api
+    from smallset.clean.folder import tell
     from smallset.learn.record import read_json
 
     flags = {
@@ -294,39 +295,7 @@ def clean(
         config=settings, reporter=_reporter(quiet),
     )  # fmt: skip
     about = read_json(out / "clean.json")
-    rate = about["rate"]
-    if "test" in about["splits"]:
-        print(
-            "CAREFUL:  TEST labels are judged too, as asked; a test accuracy on the cleaned set is "
-            "against labels that this cleaning decided on"
-        )
-    share = f"{rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%})"
-    print(
-        f"wrong labels: {'cannot tell, a guess is ' if about['is_weak'] else ''}{share} of "
-        f"{about['images']:,} labels of {' + '.join(about['splits'])}"
-    )
-    if about["is_weak"]:
-        print(
-            "judge:    too weak to decide: from the other images it foretells "
-            f"{about['accuracy']:.0%} of the given labels. labels.csv is an order to look at "
-            f"images in, the {about['suspects']} suspects first; judge by a pretrained network "
-            "(--with), or train despite wrong labels (smallset train --loss gce)"
-        )
-    else:
-        print(
-            f"suspects: {about['suspects']}, of which {about['expected_precision']:.0%} should be "
-            f"wrong; they should be {about['expected_recall']:.0%} of all wrong ones"
-        )
-    for each in about["gate"]:
-        value, low, high = (100 * each["gain"][name] for name in ("value", "low", "high"))
-        print(
-            f"gate:     after cleaning by {each['cleaning']}, accuracy on held-out given labels "
-            f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
-        )
-    if about["noise_kind"] == "by class":
-        print("noise:    differs from class to class: some are taken for each other")
-    decided = f"relabel {about['relabelled']}, drop {about['dropped']}"
-    print(f"decided:  {'change nothing' if about['chosen'] is None else decided}")
+    print("\n".join(tell(about)))
     print(f"labels:   {out / 'labels.csv'}    (smallset train {out} --out RUN)")
     if about["suspects"]:
         print(f"review:   smallset review {out}")

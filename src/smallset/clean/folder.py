@@ -52,8 +52,8 @@ def clean_folder(
     """
     if out.is_dir() and any(out.iterdir()):
         raise RunError(f"{out} holds files already; give another --out")
-    judged = _judged(data, splits, config)
-    judges = plan_judges(Planner(data, reporter, judged=judged), nets, config)
+    chosen = _splits_to_judge(data, splits, config)
+    judges = plan_judges(Planner(data, reporter, judged_splits=chosen), nets, config)
     with torch_as_it_was(config.compute.threads):
         blocks = [features_of(judge, out, reporter) for judge in judges]
         prepared = judges[0].plan.data
@@ -74,11 +74,56 @@ def clean_folder(
     write_atomic(out / "features.npy", content.getvalue())
     write_atomic(out / "labels.csv", csv_text([list(COLUMNS), *table]))
     # Written last: a folder with it is whole.
-    write_json(out / "clean.json", _about(found, judges, data, judged))
+    write_json(out / "clean.json", _about(found, judges, data, chosen))
     return found
 
 
-def _judged(data: str | Path, splits: Sequence[str] | None, config: RunConfig) -> list[Split]:
+def tell(about: Mapping[str, Any]) -> list[str]:
+    """Return what clean.json says, in lines for a terminal.
+
+    Args:
+        about: Its content.
+    """
+    rate, lines = about["rate"], []
+    if "test" in about["splits"]:
+        lines.append(
+            "CAREFUL:  TEST labels are judged too, as asked; a test accuracy on the cleaned set is "
+            "against labels that this cleaning decided on"
+        )
+    lines.append(
+        f"wrong labels: {'cannot tell, a guess is ' if about['is_weak'] else ''}"
+        f"{rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%}) of "
+        f"{about['images']:,} labels of {' + '.join(about['splits'])}"
+    )
+    if about["is_weak"]:
+        return [
+            *lines,
+            "judge:    too weak to decide: from the other images it foretells "
+            f"{about['accuracy']:.0%} of the given labels. labels.csv is an order to look at "
+            f"images in, the {about['suspects']} suspects first; judge by a pretrained network "
+            "(--with), or train despite wrong labels (smallset train --loss gce)",
+            "decided:  change nothing",
+        ]
+    lines.append(
+        f"suspects: {about['suspects']}, of which {about['expected_precision']:.0%} should be "
+        f"wrong; they should be {about['expected_recall']:.0%} of all wrong ones"
+    )
+    for each in about["gate"]:
+        value, low, high = (100 * each["gain"][name] for name in ("value", "low", "high"))
+        lines.append(
+            f"gate:     after cleaning by {each['cleaning']}, accuracy on held-out given labels "
+            f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
+        )
+    if about["noise_kind"] == "by class":
+        lines.append("noise:    differs from class to class: some are taken for each other")
+    decided = f"relabel {about['relabelled']}, drop {about['dropped']}"
+    lines.append(f"decided:  {'change nothing' if about['chosen'] is None else decided}")
+    return lines
+
+
+def _splits_to_judge(
+    data: str | Path, splits: Sequence[str] | None, config: RunConfig
+) -> list[Split]:
     """Return the splits to judge, in their usual order."""
     if config.data.train_on != "train":
         raise ConfigError("clean trains nothing; say whose labels it judges with --splits")
@@ -116,7 +161,7 @@ def _table(found: Found, prepared: Prepared, rows: ndarray, order: ndarray) -> l
 
 
 def _about(
-    found: Found, judges: Sequence[Judge], data: str | Path, judged: Sequence[Split]
+    found: Found, judges: Sequence[Judge], data: str | Path, splits: Sequence[Split]
 ) -> Mapping[str, Any]:
     """Return the content of clean.json."""
     plan = judges[0].plan
@@ -133,7 +178,7 @@ def _about(
         "noise": {
             "rate": plan.config.data.noise_rate, "seed": plan.config.data.noise_seed,
         },
-        "splits": list(judged),
+        "splits": list(splits),
         "images": len(labels),
         "with": [judge.name for judge in judges],
         "weights": [judge.plan.described["weights"] for judge in judges],

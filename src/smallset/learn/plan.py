@@ -55,16 +55,16 @@ class Planner:
     Args:
         data: As `smallset.data.read.read_data` takes it.
         reporter: Told of everything a user should know.
-        judged: Splits whose images all count as training images, and no others as anything, where
-            labels are judged and nothing is scored; empty for the splits as they are.
+        judged_splits: Where labels are judged and nothing is scored: the splits whose images all
+            count as training images, and no others as anything. Empty for the splits as they are.
     """
 
     def __init__(
-        self, data: str | Path, reporter: Reporter, *, judged: Sequence[Split] = ()
+        self, data: str | Path, reporter: Reporter, *, judged_splits: Sequence[Split] = ()
     ) -> None:
         self.data = data
         self.reporter = reporter
-        self.judged = judged
+        self.judged_splits = judged_splits
         self._known: dict[str, Any] = {}
 
     def plan(self, config: RunConfig) -> Plan:
@@ -82,7 +82,7 @@ class Planner:
         stages_of(config)  # an unknown loss should not wait for the data
         # What a run starts from has all the weights: others need not be there.
         weights = Weights(is_pretrained=False) if config.start_from else self.weights(config)
-        data = prepare(self._opened(config), config, needs_test=not self.judged)
+        data = prepare(self._opened(config), config, needs_test=not self.judged_splits)
         if config.data.clean:
             data = self._once(
                 "cleaned",
@@ -123,9 +123,9 @@ class Planner:
 
     def _open(self, config: RunConfig) -> Opened:
         opened = open_images(self.data, config, self.reporter)
-        if not self.judged:
+        if not self.judged_splits:
             return opened
-        splits = np.where(np.isin(opened.images.splits, self.judged), "train", "not judged")
+        splits = np.where(np.isin(opened.images.splits, self.judged_splits), "train", "not judged")
         return replace(opened, images=replace(opened.images, splits=splits))
 
     def _once(self, what: str, key: list[Any], make: Callable[[], T]) -> T:

@@ -17,7 +17,7 @@ from torch import Tensor
 FOLDS = 5
 NUM_AXES = 256  # principal components that the probe sees
 PENALTIES = (1e-4, 3e-4, 1e-3)  # on the squared weights, against the mean loss of an image
-ITERATIONS = 40
+ITERATIONS = 30
 
 
 def reduce_features(

@@ -21,7 +21,7 @@ from smallset.errors import ConfigError, DataError, RunError
 from smallset.learn import stages
 from smallset.learn.checkpoint import load_checkpoint
 from smallset.learn.progress import Reporter
-from smallset.learn.run import train_run
+from smallset.learn.run import train_run, train_runs
 from smallset.models.parts import Classifier
 from smallset.models.registry import build_model
 
@@ -469,6 +469,23 @@ def test_a_record_is_never_overwritten(split_folders, tmp_path, tiny):
         train_run(split_folders, tiny(), split_folders)
     with pytest.raises(RunError, match="holds no run to resume"):
         train_run(split_folders, tiny(), tmp_path / "nothing", resume=True)
+
+
+def test_a_run_killed_before_its_settings_were_whole_is_begun_again(split_folders, tmp_path, tiny):
+    # What a process leaves that dies between writing config.json aside and renaming it.
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.writing-k1x2").write_text('{"config": {"mod')
+    [record] = train_runs(split_folders, [(tiny(epochs=1), tmp_path / "run")], resume=None)
+    assert not isinstance(record, RunError)
+    assert record.is_complete
+    assert not list((tmp_path / "run").glob(".writing-*"))
+    # A folder with anything else in it is somebody's.
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/.writing-k1x2").write_text("")
+    (tmp_path / "other/notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="holds files that are no run"):
+        train_run(split_folders, tiny(epochs=1), tmp_path / "other")
+    assert (tmp_path / "other/notes.txt").read_text() == "mine"
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(split_folders, tmp_path, tiny):

@@ -219,6 +219,8 @@ def _try_model(model: Classifier, plan: Plan) -> None:
 
 def _refuse_overwriting(record: Record, resume: bool | None) -> None:
     there = record.has_begun
+    if not there:
+        _clear_leftovers(record.folder)  # of one that was killed before its settings were whole
     if there and resume is False:
         raise RunError(
             f"{record.folder} already holds a run; give another --out, or --resume to continue it"

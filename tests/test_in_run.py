@@ -1,6 +1,7 @@
 """Settings against wrong labels inside a run: cleaning before it, and keeping the best epoch."""
 
 import json
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from smallset import api
 from smallset.clean import find, in_run, patches
 from smallset.clean.decide import Cleaning, Judged
 from smallset.clean.features import features_of, plan_judges
+from smallset.clean.find import Found
 from smallset.compare.stats import Interval
 from smallset.config import RunConfig, override
 from smallset.errors import ConfigError, DataError
@@ -129,7 +131,7 @@ def decided(monkeypatch):
         decisions[2], decisions[4], changed[4] = "drop", "relabel", num_classes - 1
         zero = Interval(0, 0, 0)
         chosen = Judged(Cleaning("posterior", decisions, changed), zero, zero)
-        return type("Found", (), {"chosen": chosen})
+        return Mock(spec=Found, chosen=chosen, is_weak=False)
 
     monkeypatch.setattr(in_run, "find_wrong_labels", find_wrong_labels)
     return calls
@@ -153,6 +155,26 @@ def test_a_run_trains_on_what_was_decided_and_decides_once(
     assert labels_of(again).keys() == cleaned.keys()
     assert decided == [[(32, 9 * patches.FILTERS)]]
     assert record.config["digest"] != Record(tmp_path / "plain").config["digest"]
+
+
+def test_a_run_says_why_its_cleaning_changes_nothing(split_folders, tmp_path, tiny, monkeypatch):
+    monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path / "cache"))
+    found = Mock(spec=Found, chosen=None, is_weak=True, accuracy=0.37)
+    monkeypatch.setattr(in_run, "find_wrong_labels", lambda *_, **__: found)
+    plain = labels_of(train_run(split_folders, tiny(), tmp_path / "plain"))
+    config = {"data.clean": "self"}
+    # The second decides nothing anew, and says the same.
+    for name, seed in (("first", 0), ("second", 1)):
+        record = train_run(split_folders, tiny(seed=seed, **config), tmp_path / name)
+        assert labels_of(record) == plain
+        [said] = [line for line in record.result["findings"] if "cleaning by self" in line]
+        assert "changes nothing: its judge is too weak" in said
+        assert "foretells 37% of the given labels" in said
+    found.is_weak = False
+    monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path / "other"))
+    record = train_run(split_folders, tiny(**config), tmp_path / "refused")
+    [said] = [line for line in record.result["findings"] if "cleaning by self" in line]
+    assert "changes nothing: held-out given labels" in said
 
 
 def test_cleaned_images_have_the_size_that_each_run_wants(split_folders, tiny):
@@ -204,26 +226,34 @@ def test_a_setting_that_came_later_leaves_digests_as_they_were():
 # -- The best epoch --------------------------------------------------------------------------------
 
 
-def unsteady(tiny, **settings):
-    """A rate at which val goes up and down, and an end at which the best epoch is not the last."""
-    return tiny(epochs=5, lr=0.5, **settings)
+@pytest.fixture
+def unsteady(split_folders, tmp_path, tiny):
+    """A rate at which val goes up and down, and the first seed whose best epoch is not the last."""
+    for seed in range(20):  # which one it is depends on how this processor rounds
+        config = tiny(epochs=5, lr=0.5, seed=seed)
+        record = train_run(split_folders, config, tmp_path / f"seed-{seed}")
+        val = [line["val_accuracy"] for line in record.history]
+        if max(val) > val[-1]:
+            return config
+    pytest.fail("no seed has its best epoch before the last")
 
 
-def test_the_weights_of_the_best_epoch_on_val_stay(split_folders, tmp_path, tiny):
-    last = train_run(split_folders, unsteady(tiny), tmp_path / "last")
-    best = train_run(split_folders, unsteady(tiny, keep="best-val"), tmp_path / "best")
+def test_the_weights_of_the_best_epoch_on_val_stay(split_folders, tmp_path, unsteady):
+    keep_best = override(unsteady, {"keep": "best-val"})
+    last = train_run(split_folders, unsteady, tmp_path / "last")
+    best = train_run(split_folders, keep_best, tmp_path / "best")
     val = [line["val_accuracy"] for line in best.history]
     assert [line["val_accuracy"] for line in last.history] == val
     assert max(val) > val[-1]
     assert best.result["epoch"] == val.index(max(val))
     assert best.result["val_accuracy"] == max(val)
-    assert last.result["epoch"] == 4
+    assert last.result["epoch"] == 4 > best.result["epoch"]
     assert last.result["val_accuracy"] == val[-1]
 
 
 @pytest.mark.parametrize("after", [2, 3, 4])
-def test_a_stopped_run_keeps_its_best_epoch(split_folders, tmp_path, tiny, monkeypatch, after):
-    config = unsteady(tiny, keep="best-val")
+def test_a_stopped_run_keeps_its_best_epoch(split_folders, tmp_path, unsteady, monkeypatch, after):
+    config = override(unsteady, {"keep": "best-val"})
     whole = train_run(split_folders, config, tmp_path / "whole")
     original, saved = stages.save_checkpoint, []
 

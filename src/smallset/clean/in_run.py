@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 from numpy import ndarray
 
 from smallset.clean.features import Judge, features_of, plan_judges
-from smallset.clean.find import find_wrong_labels
+from smallset.clean.find import Found, find_wrong_labels
 from smallset.config import RunConfig
 from smallset.data.samples import build_folder
 from smallset.learn.plan import Planner
@@ -20,7 +20,7 @@ from smallset.learn.run import torch_as_it_was
 from smallset.paths import cache_dir
 
 ORACLE = "oracle"
-RULES = "2"  # part of the key of what was decided: a change in how it is decided must change it
+RULES = "3"  # part of the key of what was decided: a change in how it is decided must change it
 
 
 def clean_prepared(planner: Planner, data: Prepared, config: RunConfig) -> Prepared:
@@ -40,13 +40,15 @@ def clean_prepared(planner: Planner, data: Prepared, config: RunConfig) -> Prepa
     train = data.of("train")
     given = data.given_labels[train]
     if config.data.clean == ORACLE:
-        kept, labels = given == data.images.labels[train], given
+        kept, labels, why = given == data.images.labels[train], given, ""
     else:
         judges = plan_judges(planner, config.data.clean.split(","), config)
-        kept, labels = _decided(judges, given, config, planner.reporter)
+        kept, labels, why = _decided(judges, given, config, planner.reporter)
     planner.reporter.note(
-        f"cleaning by {config.data.clean} relabels {int((labels != given).sum())} of {len(given)} "
-        f"training images and leaves {int((~kept).sum())} out"
+        f"cleaning by {config.data.clean} changes nothing: {why}"
+        if why
+        else f"cleaning by {config.data.clean} relabels {int((labels != given).sum())} of "
+        f"{len(given)} training images and leaves {int((~kept).sum())} out"
     )
     cleaned, stays = data.given_labels.copy(), np.ones(len(data.images), dtype=bool)
     cleaned[train], stays[train] = labels, kept
@@ -57,7 +59,8 @@ def clean_prepared(planner: Planner, data: Prepared, config: RunConfig) -> Prepa
 
 def _decided(
     judges: Sequence[Judge], given: Int[ndarray, " n"], config: RunConfig, reporter: Reporter
-) -> tuple[Bool[ndarray, " n"], Int[ndarray, " n"]]:
+) -> tuple[Bool[ndarray, " n"], Int[ndarray, " n"], str]:
+    """Return which images stay, with which labels, and why nothing is changed, if so."""
     data = judges[0].plan.data
     parts = [RULES, *(judge.key for judge in judges), *data.ids("train"), *map(str, given)]
     key = hashlib.sha256("/".join(parts).encode()).hexdigest()[:24]
@@ -72,6 +75,18 @@ def _decided(
         every = np.ones(len(given), dtype=bool)
         np.save(aside / "kept.npy", every if chosen is None else chosen.cleaning.kept)
         np.save(aside / "labels.npy", given if chosen is None else chosen.cleaning.labels)
+        (aside / "why.txt").write_text(_why_nothing(found))
 
     made = build_folder(cache_dir() / "cleaned" / key, fill)
-    return np.load(made / "kept.npy"), np.load(made / "labels.npy")
+    why = (made / "why.txt").read_text()
+    return np.load(made / "kept.npy"), np.load(made / "labels.npy"), why
+
+
+def _why_nothing(found: Found) -> str:
+    if found.is_weak:
+        return (
+            "its judge is too weak to decide, from the other images it foretells "
+            f"{found.accuracy:.0%} of the given labels; judge by a pretrained network, "
+            "or train with --loss gce"
+        )
+    return "" if found.chosen else "held-out given labels would be foretold less well after it"

@@ -85,7 +85,8 @@ def test_the_views_are_what_training_saw():
 
 @pytest.mark.parametrize("model", ["plain", "residual"])
 def test_the_network_of_a_record_predicts_as_it_did(split_folders, tiny, tmp_path, model):
-    record = train_run(split_folders, tiny(model=model), tmp_path / "run")
+    config = tiny(model=model, **{"compute.precision": "float32"})
+    record = train_run(split_folders, config, tmp_path / "run")
     net = load_run(record)
     from smallset.show.report.pictures import find_pictures
 

@@ -98,7 +98,8 @@ def test_it_learns_and_its_accuracy_is_that_of_its_predictions(split_folders, tm
 
 
 def test_the_saved_model_gives_the_saved_predictions(split_folders, tmp_path, tiny):
-    record = train_run(split_folders, tiny(), tmp_path / "run")
+    config = tiny(**{"compute.precision": "float32"})
+    record = train_run(split_folders, config, tmp_path / "run")
     described = json.loads((record.folder / "model.json").read_text())
     spec = described["preprocessing"]
     model = build_model(
@@ -220,6 +221,7 @@ def test_cached_features_give_what_the_whole_network_gives(
     split_folders, tmp_path, tiny, squeeze_file
 ):
     settings = {"model": "squeezenet1_1", "weights": str(squeeze_file), "image_size": 64}
+    settings |= {"compute.precision": "float32"}
     record = train_run(split_folders, tiny(**settings), tmp_path / "run")
     model = build_model("squeezenet1_1", 4, image_size=64, weights=str(squeeze_file), seed=0)
     model.load_state_dict(load_file(record.folder / "model.safetensors"))

@@ -75,9 +75,7 @@ def tsne(axes: Axes, *, perplexity: float = 30.0) -> Plane:
     perplexity = min(perplexity, (len(both) - 1) / 3)
     # Half of sklearn's iterations and a wider angle: less than half the time on 3,500 points,
     # trustworthiness and neighbours as before within 0.01 (docs/log.md).
-    layout = TSNE(
-        perplexity=perplexity, init="pca", random_state=0, max_iter=500, angle=0.8, n_jobs=-1
-    )
+    layout = TSNE(perplexity=perplexity, init="pca", random_state=0, max_iter=500, angle=0.8)
     plane = layout.fit_transform(both)
     return Plane(plane[: len(axes.train)], plane[len(axes.train) :], None)
 

@@ -336,6 +336,34 @@ def test_a_rise_that_goes_on_as_before_is_no_jump():
     assert "milestone-jump" not in kinds(facts(lines=history(curve, curve, lr=lr)))
 
 
+def test_a_jump_is_seen_in_a_curve_that_goes_up_and_down():
+    # val of `residual` with the squared loss on butterflies35, in the report's settings
+    before = [
+        0.12,
+        0.07,
+        0.21,
+        0.25,
+        0.22,
+        0.40,
+        0.29,
+        0.41,
+        0.37,
+        0.29,
+        0.36,
+        0.50,
+        0.25,
+        0.53,
+        0.46,
+    ]
+    lr = [0.01] * 15 + [0.001] * 5
+    for after, jumps in (
+        ([0.73, 0.75, 0.75, 0.74, 0.76], True),
+        ([0.58, 0.52, 0.5, 0.6, 0.5], False),
+    ):
+        lines = history([0.5] * 20, before + after, lr=lr)
+        assert ("milestone-jump" in kinds(facts(lines=lines))) == jumps
+
+
 def test_without_a_milestone_there_is_no_jump_at_one():
     curve = [*[0.3] * 8, 0.45, 0.46, 0.46, 0.47]
     assert "milestone-jump" not in kinds(facts(lines=history(curve, curve)))

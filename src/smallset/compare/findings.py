@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.stats import binom
+from scipy.stats import t as student
 
 from smallset.compare.measures import calibration, share_interval, temperature
 from smallset.learn.record import Predictions, Record
@@ -383,12 +384,10 @@ def milestone_jump(facts: Facts) -> Finding | None:
                 scores = [line[f"{split}_accuracy"] for line in stage]
                 if None in scores:
                     continue
-                before, after = np.array(scores[max(0, at - 6) : at]), np.array(scores[at : at + 3])
+                before, after = np.array(scores[:at]), np.array(scores[at : at + 3])
                 jump = after.mean() - before[-3:].mean()
-                steps = np.diff(before)
-                # The means of three epochs lie three apart; their scatter is that of the steps.
-                trend = 3 * max(0.0, float(np.mean(steps)))
-                if jump > max(0.03, 1.5 * trend + 2 * float(np.std(steps))):
+                # The epochs before say how far it would have come anyway.
+                if jump > 0.03 and after.mean() > _upper_forecast(before, len(after)) + 0.01:
                     return Finding(
                         "milestone-jump", "hint",
                         text("Accuracy on {split} jumped by {jump:.1f} points when the rate fell "
@@ -401,6 +400,25 @@ def milestone_jump(facts: Facts) -> Finding | None:
                         facts.command({"schedule.name": "cosine"}),
                     )  # fmt: skip
     return None
+
+
+def _upper_forecast(scores: Float[ndarray, " n"], ahead: int) -> float:
+    """Return what the mean of the scores that come next hardly exceeds, if all goes on as before.
+
+    The upper end of its 95 % interval by a line over the logarithm of the epoch, as accuracies
+    rise, or a straight line where that is higher; at least three scores are needed.
+    """
+    n = len(scores)
+    epoch = np.arange(n + ahead) + 1.0
+    straight = np.polyval(np.polyfit(epoch[:n], scores, 1), epoch[n:]).mean()
+    at = np.log(epoch)
+    line = np.polyfit(at[:n], scores, 1)
+    left = scores - np.polyval(line, at[:n])
+    distance = at[n:].mean() - at[:n].mean()
+    leverage = 1 / ahead + 1 / n + distance**2 / (n * at[:n].var())
+    spread = np.sqrt(left @ left / (n - 2) * leverage)
+    forecast = np.polyval(line, at[n:]).mean() + student.ppf(0.975, n - 2) * spread
+    return float(max(straight, forecast))
 
 
 def memorised(facts: Facts) -> Finding | None:

@@ -336,6 +336,15 @@ def test_a_rise_that_goes_on_as_before_is_no_jump():
     assert "milestone-jump" not in kinds(facts(lines=history(curve, curve, lr=lr)))
 
 
+def test_what_a_fall_of_the_rate_brought_is_no_sign_that_training_was_too_short():
+    # val of `residual` on butterflies35, in the report's settings
+    val = [0.19, 0.27, 0.31, 0.36, 0.4, 0.43, 0.49, 0.4, 0.48, 0.48, 0.4, 0.48, 0.49, 0.55, 0.54]
+    val += [0.59, 0.6, 0.6, 0.59, 0.58]
+    lr = [0.01] * 15 + [0.001] * 5
+    assert "still-improving" not in kinds(facts(lines=history(val, val, lr=lr)))
+    assert "still-improving" in kinds(facts(lines=history(val, val)))
+
+
 def test_a_jump_is_seen_in_a_curve_that_goes_up_and_down():
     # val of `residual` with the squared loss on butterflies35, in the report's settings
     before = [

@@ -347,9 +347,12 @@ def still_improving(facts: Facts) -> Finding | None:
         facts: Of the run.
     """
     stage, num_val = facts.stages()[-1], len(facts.rows("val"))
-    k = max(2, round(0.2 * len(stage)))
-    if len(stage) < 6 or not num_val:
+    # What a fall of the rate brought is not what more epochs would bring.
+    settled = stage[max(_falls(stage), default=0) :]
+    k = min(max(2, round(0.2 * len(stage))), len(settled) // 2)
+    if len(stage) < 6 or k < 2 or not num_val:
         return None
+    stage = settled
     scores = np.array([line["val_accuracy"] for line in stage])
     losses = np.array([line["val_loss"] for line in stage])
     gain = scores[-k:].mean() - scores[-2 * k : -k].mean()
@@ -377,8 +380,8 @@ def milestone_jump(facts: Facts) -> Finding | None:
         facts: Of the run.
     """
     for stage in facts.stages():
-        for at in range(3, len(stage)):
-            if stage[at]["lr"] > 0.5 * stage[at - 1]["lr"]:
+        for at in _falls(stage):
+            if at < 3:
                 continue
             for split in ("val", "train"):
                 scores = [line[f"{split}_accuracy"] for line in stage]
@@ -400,6 +403,11 @@ def milestone_jump(facts: Facts) -> Finding | None:
                         facts.command({"schedule.name": "cosine"}),
                     )  # fmt: skip
     return None
+
+
+def _falls(stage: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the epochs at whose start the rate fell to half or less."""
+    return [n for n in range(1, len(stage)) if stage[n]["lr"] <= 0.5 * stage[n - 1]["lr"]]
 
 
 def _upper_forecast(scores: Float[ndarray, " n"], ahead: int) -> float:

@@ -334,7 +334,8 @@ def test_findings_show_their_images(run, visit):
     details = page.locator("details[data-rows]")
     for n in range(details.count()):
         details.nth(n).locator("summary").click()
-        assert details.nth(n).locator(".tile").count() > 0
+        # Opening it is told to the page a moment after the click; this waits, and fails in the end.
+        details.nth(n).locator(".tile").first.wait_for()
 
 
 # -- Size, and what is not there -------------------------------------------------------------------

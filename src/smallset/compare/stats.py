@@ -99,8 +99,8 @@ def resampled_means(values: Float[ndarray, "seeds images"]) -> Float[ndarray, " 
     by_image, by_seed = values.mean(axis=0), values.mean(axis=1)
     images = _counts(num_images, num_images)
     draws = np.empty(DRAWS)
-    for start in range(0, DRAWS, 500):
-        draws[start : start + 500] = images[start : start + 500] @ by_image / num_images
+    for start in range(0, DRAWS, 50):  # few enough that their float64 stay in the cache
+        draws[start : start + 50] = images[start : start + 50] @ by_image / num_images
     if num_seeds > 1:
         draws += _counts(num_seeds, num_seeds - 1) @ (by_seed - by_seed.mean()) / (num_seeds - 1)
     return draws

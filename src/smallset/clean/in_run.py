@@ -85,8 +85,8 @@ def _decided(
 def _why_nothing(found: Found) -> str:
     if found.is_weak:
         return (
-            "its judge is too weak to decide, from the other images it foretells "
-            f"{found.accuracy:.0%} of the given labels; judge by a pretrained network, "
+            "its judge is too weak to decide (from the other images it foretells "
+            f"{found.accuracy:.0%} of the given labels); judge by a pretrained network, "
             "or train with --loss gce"
         )
     return "" if found.chosen else "held-out given labels would be foretold less well after it"

@@ -13,10 +13,12 @@ from smallset.compare.findings import (
     gradient_ratio,
     label_suspects,
     memorised_classes,
+    read_facts,
 )
 from smallset.config import LossConfig, RunConfig, override
 from smallset.learn.objectives import LOSSES
 from smallset.learn.record import Predictions
+from smallset.learn.run import train_run
 
 K = 6
 COUNTS = {"train": 60, "val": 20, "test": 100}  # images per class
@@ -436,8 +438,17 @@ def test_label_noise_that_was_learnt_is_named():
     probs[:30] = np.eye(K)[given[:30]] * 0.9 + 0.1 / K
     found = said(facts(replace(made, given_labels=given, probs=probs)), "wrong-labels-learnt")
     assert "75% of the 40" in found.sentence.say("en")
+    assert found.command == "train {'data.clean': 'self'}"
+    cleaned = facts(replace(made, given_labels=given, probs=probs), **{"data.clean": "self"})
+    assert "weight_decay" in str(said(cleaned, "wrong-labels-learnt").command)
     resisted = replace(made, given_labels=given)
     assert "wrong-labels-learnt" not in kinds(facts(resisted))
+
+
+def test_what_the_run_did_already_is_not_what_to_try_next(tmp_path, split_folders, tiny):
+    facts_of_it = read_facts(train_run(split_folders, tiny(epochs=1), tmp_path / "run"))
+    assert facts_of_it.try_next({"epochs": 1}) is None
+    assert "--epochs 2" in str(facts_of_it.try_next({"epochs": 2}))
 
 
 def test_the_finders_have_tests_of_their_own():

@@ -22,6 +22,8 @@ from smallset.learn.record import Predictions, Record
 from smallset.words import Text, text
 
 MARGIN_LOSSES = ("triplet-cosine", "triplet-euclidean")
+AGAINST_HEART = {"augment.flip": True, "augment.crop_fraction": 0.1, "optim.weight_decay": 0.001}
+"""Settings that keep a net from learning the training images by heart."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,15 @@ class Facts:
     """Called with dotted settings, returns the command line of the run with these changed."""
     data: str = "DATA"
     """What the data is called on the command line."""
+
+    def try_next(self, changes: Mapping[str, Any]) -> str | None:
+        """Return the command line with settings changed; None if that is how the run was trained.
+
+        Args:
+            changes: Dotted settings and their new values.
+        """
+        command = self.command(changes)
+        return None if command == self.command({}) else command
 
     def rows(self, split: str) -> Int[ndarray, " m"]:
         """Return the rows of a split.
@@ -169,7 +180,7 @@ def not_learning(facts: Facts) -> Finding | None:
         )  # fmt: skip
         return Finding(
             "gradients-too-small", "problem", sentence, evidence,
-            facts.command({"lr": float(f"{lr / ratio:.1g}")}),
+            facts.try_next({"lr": float(f"{lr / ratio:.1g}")}),
         )  # fmt: skip
     if moved < 0:
         evidence = text(
@@ -177,13 +188,13 @@ def not_learning(facts: Facts) -> Finding | None:
             first=first["train_loss"], last=last["train_loss"], lr=lr,
         )  # fmt: skip
         return Finding(
-            "gradients-too-large", "problem", sentence, evidence, facts.command({"lr": lr / 10})
+            "gradients-too-large", "problem", sentence, evidence, facts.try_next({"lr": lr / 10})
         )
     evidence = text(
         "The training loss moved by {moved:.1%} in all: the rate {lr:g} may be too low.",
         moved=moved, lr=lr,
     )  # fmt: skip
-    return Finding("not-learning", "problem", sentence, evidence, facts.command({"lr": lr * 10}))
+    return Finding("not-learning", "problem", sentence, evidence, facts.try_next({"lr": lr * 10}))
 
 
 def gradient_ratio(facts: Facts, loss: str) -> float | None:
@@ -229,7 +240,7 @@ def unstable(facts: Facts) -> Finding | None:
                      "{epochs} epochs.", count=len(rises), epochs=len(losses)),
                 text("Such jumps come from steps that are too large for the loss; the rate is "
                      "{lr:g}.", lr=lr),
-                facts.command({"lr": lr / 10}),
+                facts.try_next({"lr": lr / 10}),
             )  # fmt: skip
     return None
 
@@ -260,7 +271,7 @@ def collapse(facts: Facts) -> Finding | None:
                 text("The loss {name} ended at {loss:.3f}, where it stands when all embeddings are "
                      "equal ({margin:.3g}). A soft margin does not stand still there, and batches "
                      "of few classes with several images each are less hard.", **values),
-                facts.command({"loss_args.soft_margin": True, "batches.kind": "pk",
+                facts.try_next({"loss_args.soft_margin": True, "batches.kind": "pk",
                                "batches.classes_per_batch": min(8, facts.num_classes)}),
             )  # fmt: skip
         if loss >= at_point:
@@ -271,7 +282,7 @@ def collapse(facts: Facts) -> Finding | None:
                 text("The loss {name} ended at {loss:.3f}, margin {margin:.3g}: in the mean batch "
                      "the hardest image of another class is still nearer than the hardest of the "
                      "own class. The embeddings did not collapse (spread {spread:.0%}).", **values),
-                facts.command({"batches.kind": "pk",
+                facts.try_next({"batches.kind": "pk",
                                "batches.classes_per_batch": min(8, facts.num_classes)}),
             )  # fmt: skip
     return None
@@ -324,7 +335,7 @@ def overfitting(facts: Facts) -> Finding | None:
         return None
     augment = facts.settings["augment"]
     if not augment["flip"] or not augment["crop_fraction"]:
-        changes = {"augment.flip": True, "augment.crop_fraction": 0.1, "optim.weight_decay": 0.001}
+        changes = dict(AGAINST_HEART)
     elif not facts.settings["optim"]["weight_decay"]:
         changes = {"optim.weight_decay": 0.001}
     else:
@@ -336,7 +347,7 @@ def overfitting(facts: Facts) -> Finding | None:
         text("The gap is at least {gap:.0f} points. Changing the training images at random, weight "
              "decay, more images or a pretrained net narrow it.",
              gap=100 * (known.low - tested.high)),
-        facts.command(changes),
+        facts.try_next(changes),
     )  # fmt: skip
 
 
@@ -369,7 +380,7 @@ def still_improving(facts: Facts) -> Finding | None:
         text("The net was still improving when training ended."),
         text("Accuracy on val rose by {gain:.1f} points from the {k} epochs before to the last "
              "{k}, and its loss fell.", gain=100 * gain, k=k),
-        facts.command(changes),
+        facts.try_next(changes),
     )  # fmt: skip
 
 
@@ -400,7 +411,7 @@ def milestone_jump(facts: Facts) -> Finding | None:
                              "to settle. A schedule that falls smoothly wastes fewer epochs.",
                              before=float(before[-3:].mean()), after=float(after.mean()),
                              lr=stage[at - 1]["lr"]),
-                        facts.command({"schedule.name": "cosine"}),
+                        facts.try_next({"schedule.name": "cosine"}),
                     )  # fmt: skip
     return None
 
@@ -455,7 +466,7 @@ def memorised(facts: Facts) -> Finding | None:
              name=names[0], train=recall["train"][first], test=recall["test"][first],
              all=float(facts.right[facts.test].mean()),
              other=facts.predictions.classes[int(wrong.argmax())]),
-        facts.command({"augment.flip": True, "augment.crop_fraction": 0.1, "augment.color": 0.2}),
+        facts.try_next({"augment.flip": True, "augment.crop_fraction": 0.1, "augment.color": 0.2}),
         classes=tuple(classes),
         images=tuple(i for k in classes for i in _wrong(facts, label=k)),
     )  # fmt: skip
@@ -641,9 +652,11 @@ def wrong_labels_learnt(facts: Facts) -> Finding | None:
         "wrong-labels-learnt", "problem",
         text("It learnt {share:.0%} of the {count} wrong training labels by heart.",
              share=learnt.value, count=len(flipped)),
-        text("Of those images it gives {true:.0%} their true class. Generalised cross entropy, and "
-             "an end before they are learnt, resist.", true=true),
-        facts.command({"loss": "gce"}),
+        text("Of those images it gives {true:.0%} their true class. Cleaning before training takes "
+             "most wrong labels out; changing the images at random and weight decay keep a net "
+             "from learning the rest.", true=true),
+        facts.try_next(AGAINST_HEART if facts.settings["data"]["clean"] else
+                       {"data.clean": "self"}),
     )  # fmt: skip
 
 

@@ -76,6 +76,7 @@ def find_in_study(
 
 def _of_runs(kind: str, arms: list[tuple[Arm, list[Finding]]]) -> StudyFinding:
     first = arms[0][1][0]
+    command = next((each.command for _, those in arms for each in those if each.command), None)
     lines = tuple(
         (
             arm.name,
@@ -84,7 +85,7 @@ def _of_runs(kind: str, arms: list[tuple[Arm, list[Finding]]]) -> StudyFinding:
         )
         for arm, those in arms
     )  # fmt: skip
-    return StudyFinding(kind, first.level, TITLES[kind], lines, first.command)
+    return StudyFinding(kind, first.level, TITLES[kind], lines, command)
 
 
 def _failed(summary: Summary) -> StudyFinding | None:

@@ -345,6 +345,8 @@ def test_what_a_fall_of_the_rate_brought_is_no_sign_that_training_was_too_short(
     lr = [0.01] * 15 + [0.001] * 5
     assert "still-improving" not in kinds(facts(lines=history(val, val, lr=lr)))
     assert "still-improving" in kinds(facts(lines=history(val, val)))
+    val[15:] = [0.59, 0.7, 0.7, 0.7, 0.7]
+    assert "still-improving" not in kinds(facts(lines=history(val, val, lr=lr)))
 
 
 def test_a_jump_is_seen_in_a_curve_that_goes_up_and_down():
@@ -355,6 +357,7 @@ def test_a_jump_is_seen_in_a_curve_that_goes_up_and_down():
     for after, jumps in (
         ([0.73, 0.75, 0.75, 0.74, 0.76], True),
         ([0.58, 0.52, 0.5, 0.6, 0.5], False),
+        ([0.56] * 5, False),  # over the straight line, but not over what the scatter allows
     ):
         lines = history([0.5] * 20, before + after, lr=lr)
         assert ("milestone-jump" in kinds(facts(lines=lines))) == jumps
@@ -363,6 +366,8 @@ def test_a_jump_is_seen_in_a_curve_that_goes_up_and_down():
 def test_without_a_milestone_there_is_no_jump_at_one():
     curve = [*[0.3] * 8, 0.45, 0.46, 0.46, 0.47]
     assert "milestone-jump" not in kinds(facts(lines=history(curve, curve)))
+    cosine = list(0.005 * (1 + np.cos(np.pi * np.arange(12) / 20)))
+    assert "milestone-jump" not in kinds(facts(lines=history(curve, curve, lr=cosine)))
 
 
 def test_a_run_that_still_improves_is_asked_to_go_on():

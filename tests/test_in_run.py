@@ -154,6 +154,8 @@ def test_a_run_trains_on_what_was_decided_and_decides_once(
     again = train_run(split_folders, tiny(seed=1, **{"data.clean": "self"}), tmp_path / "again")
     assert labels_of(again).keys() == cleaned.keys()
     assert decided == [[(32, 9 * patches.FILTERS)]]
+    train_run(split_folders, override(config, {"data.noise_rate": 0.25}), tmp_path / "noisy")
+    assert len(decided) == 2  # other labels
     assert record.config["digest"] != Record(tmp_path / "plain").config["digest"]
 
 

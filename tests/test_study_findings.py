@@ -1,5 +1,6 @@
 """What is said of a study, from run findings and comparisons made for it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -55,6 +56,16 @@ def test_a_finding_of_most_seeds_is_one_of_the_arm():
     assert name == "triplet"
     assert line.say("en").endswith("(2 of 3 seeds)")
     assert one.command == "do collapse"
+
+
+def test_what_to_try_next_comes_from_a_run_that_has_not_done_it():
+    def look(record):
+        return [replace(finding("collapse"), command=None if record.folder.name == "did" else "do")]
+
+    [one] = find_in_study(found((arm("a", "did", "did"), arm("b", "did", "not"))), look=look)
+    assert one.command == "do"
+    [one] = find_in_study(found((arm("a", "did"),)), look=look)
+    assert one.command is None
 
 
 def test_a_study_where_nothing_is_wrong_has_no_findings():

@@ -5,16 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from smallset.compare.findings import (
-    FINDERS,
-    Facts,
-    confused_pairs,
-    find,
-    gradient_ratio,
-    label_suspects,
-    memorised_classes,
-    read_facts,
-)
+from smallset.compare.findings import FINDERS, find
+from smallset.compare.findings.facts import Facts, read_facts
+from smallset.compare.findings.images import label_suspects
+from smallset.compare.findings.predictions import confused_pairs, memorised_classes
+from smallset.compare.findings.training import gradient_ratio
 from smallset.config import LossConfig, RunConfig, override
 from smallset.learn.objectives import LOSSES
 from smallset.learn.record import Predictions

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from smallset.compare.findings import Finding
+from smallset.compare.findings.facts import Finding
 from smallset.compare.spec import StudySpec
 from smallset.compare.stats import Comparison, Interval
 from smallset.compare.study_findings import TITLES, find_in_study

@@ -23,7 +23,7 @@ def places(template):
 
 
 def test_the_reader_of_the_source_finds_each_kind_of_sentence():
-    assert {"findings.py", "run.html", "run.js", "study.js", "plots.py"} <= set(SPOKEN.values())
+    assert {"predictions.py", "run.html", "run.js", "study.js", "plots.py"} <= set(SPOKEN.values())
 
 
 def test_every_sentence_has_a_chinese_one():

@@ -542,7 +542,8 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
 
 
 def _print_findings(record: Any) -> None:
-    from smallset.compare.findings import find, read_facts
+    from smallset.compare.findings import find
+    from smallset.compare.findings.facts import read_facts
     from smallset.words import language
 
     lang = language(record.config["config"]["figures"]["lang"])

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from smallset.compare.findings import Finding, find, read_facts
+from smallset.compare.findings import find
+from smallset.compare.findings.facts import Finding, read_facts
 from smallset.compare.summary import Arm, Summary
 from smallset.learn.record import Record
 from smallset.words import Text, text

@@ -13,7 +13,9 @@ from numpy import ndarray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from smallset.compare.findings import FINDERS, Facts, find, memorised_classes, read_facts
+from smallset.compare.findings import FINDERS, find
+from smallset.compare.findings.facts import Facts, read_facts
+from smallset.compare.findings.predictions import memorised_classes
 from smallset.compare.measures import calibration, class_scores, share_interval
 from smallset.compare.stats import accuracy_interval
 from smallset.config import FigureConfig, RunConfig

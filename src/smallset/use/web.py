@@ -200,28 +200,19 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: Lang
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, key=key, cookie=cookie)
-    lock = threading.Lock()  # requests of several tabs come on several threads
 
     @app.exception_handler(RunError)
     @app.exception_handler(DataError)
     def _failed(_: Request, error: Exception) -> Response:
         return JSONResponse({"detail": str(error)}, status_code=500)
 
-    def state(rows: list[Row]) -> dict[str, Any]:
-        return {
-            "classes": list(album.classes),
-            "by": review.by,
-            "words": catalogue(),
-            "images": [
-                {"path": row.path, "given": row.given, "probability": row.probability,
-                 "suspect": row.is_suspect, **row.state}
-                for row in rows
-            ],
-        }  # fmt: skip
+    _serve_page(app, key, cookie, lang)
+    _serve_images(app, review, album)
+    _take_decisions(app, review, album)
+    return app
 
-    def answer(content: Any, status: int = 200) -> Response:
-        return JSONResponse(content, status, headers={"Cache-Control": "no-store"})
 
+def _serve_page(app: FastAPI, key: str, cookie: str, lang: Lang) -> None:
     @app.get("/")
     def page() -> Response:
         from smallset.show.report.page import environment
@@ -241,10 +232,20 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: Lang
         text = _file("use/templates/review.js")
         return Response(text, media_type="text/javascript")
 
+
+def _serve_images(app: FastAPI, review: Review, album: Album) -> None:
     @app.get("/state")
-    def whole() -> Response:
-        with lock:
-            return answer(state(review.rows()))
+    def state() -> Response:
+        return _answer({
+            "classes": list(album.classes),
+            "by": review.by,
+            "words": catalogue(),
+            "images": [
+                {"path": row.path, "given": row.given, "probability": row.probability,
+                 "suspect": row.is_suspect, **row.state}
+                for row in review.rows()
+            ],
+        })  # fmt: skip
 
     @app.get("/image/{number}/{side}")
     def image(number: int, side: Literal["big", "small"]) -> Response:
@@ -263,7 +264,11 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: Lang
         rows = review.rows()
         if not 0 <= number < len(rows):
             raise HTTPException(404)
-        return answer(album.neighbours(rows, number, label))
+        return _answer(album.neighbours(rows, number, label))
+
+
+def _take_decisions(app: FastAPI, review: Review, album: Album) -> None:
+    lock = threading.Lock()  # requests of several tabs come on several threads
 
     @app.post("/decide")
     def decide(wish: Wish) -> Response:
@@ -277,8 +282,8 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: Lang
             except IndexError as error:
                 raise HTTPException(404, str(error)) from None
             except Conflict as conflict:
-                return answer(conflict.row.state, 409)
-        return answer(row.state)
+                return _answer(conflict.row.state, 409)
+        return _answer(row.state)
 
     @app.post("/undo")
     def undo() -> Response:
@@ -286,11 +291,13 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: Lang
             try:
                 number = review.undo()
             except Conflict as conflict:
-                return answer({"detail": str(conflict)}, 409)
+                return _answer({"detail": str(conflict)}, 409)
             state = None if number is None else review.rows()[number].state
-        return answer({"image": number, "state": state})
+        return _answer({"image": number, "state": state})
 
-    return app
+
+def _answer(content: Any, status: int = 200) -> Response:
+    return JSONResponse(content, status, headers={"Cache-Control": "no-store"})
 
 
 def _file(name: str) -> str:

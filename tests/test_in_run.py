@@ -117,6 +117,8 @@ def test_the_oracle_leaves_out_what_noise_made_wrong(split_folders, tmp_path, ti
     assert len(noisy) == 32
     assert cleaned == {path: pair for path, pair in noisy.items() if pair[0] == pair[1]}
     assert len(cleaned) == 24
+    [said] = [line for line in Record(tmp_path / "oracle").result["findings"] if "oracle" in line]
+    assert said.startswith("cleaning by oracle (25% wrong labels of seed 3) relabels 0 of 32")
 
 
 @pytest.fixture
@@ -197,8 +199,12 @@ def test_networks_and_pictures_judge_together(
 ):
     monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path / "cache"))
     config = tiny(**{"data.clean": f"squeezenet1_1={squeeze_file},self"})
-    train_run(split_folders, config, tmp_path / "run")
+    record = train_run(split_folders, config, tmp_path / "run")
     assert decided == [[(32, 512), (32, 9 * patches.FILTERS)]]
+    assert any(
+        line.startswith("cleaning by squeezenet1_1, self relabels 1 of 32")
+        for line in record.result["findings"]
+    )
     # A network sees pictures as it was tested: their middle. Patches see all of them.
     config = tiny(**{"data.resize": "pad"})
     planner = Planner(split_folders, Reporter())

@@ -116,7 +116,7 @@ def simulate(rng, *, shift=0.0, seeds=3, images=700, luck=0.02):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds, luck", [(1, 0), (3, 0.02)])
+@pytest.mark.parametrize(("seeds", "luck"), [(1, 0), (3, 0.02)])
 def test_identical_arms_are_told_apart_in_at_most_one_of_twenty_studies(seeds, luck):
     """One seed shows no luck, so two trainings are compared there, and not two settings."""
     rng = np.random.default_rng(0)

@@ -44,17 +44,25 @@ def clean_prepared(planner: Planner, data: Prepared, config: RunConfig) -> Prepa
     else:
         judges = plan_judges(planner, config.data.clean.split(","), config)
         kept, labels, why = _decided(judges, given, config, planner.reporter)
-    planner.reporter.note(
-        f"cleaning by {config.data.clean} changes nothing: {why}"
+    done = (
+        f"changes nothing: {why}"
         if why
-        else f"cleaning by {config.data.clean} relabels {int((labels != given).sum())} of "
-        f"{len(given)} training images and leaves {int((~kept).sum())} out"
+        else f"relabels {int((labels != given).sum())} of {len(given)} training images and leaves "
+        f"{int((~kept).sum())} out"
     )
+    planner.reporter.note(f"cleaning by {_called(config)} {done}")
     cleaned, stays = data.given_labels.copy(), np.ones(len(data.images), dtype=bool)
     cleaned[train], stays[train] = labels, kept
     return replace(
         data, images=data.images.where(stays), rows=data.rows[stays], given_labels=cleaned[stays]
     )
+
+
+def _called(config: RunConfig) -> str:
+    """Return who judges, and which wrong labels: a study cleans many sets."""
+    names = ", ".join(name.partition("=")[0] for name in config.data.clean.split(","))
+    rate, seed = config.data.noise_rate, config.data.noise_seed
+    return names + (f" ({rate:.0%} wrong labels of seed {seed})" if rate else "")
 
 
 def _decided(

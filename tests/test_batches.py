@@ -4,9 +4,13 @@ import pytest
 from smallset.data.batches import pk_batches, random_batches, share_without_positive
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(10, [4, 4, 2]), (9, [4, 5]), (3, [3]), (8, [4, 4])])
-def test_random_batches_hold_each_image_once_and_never_one_alone(count, sizes):
-    batches = random_batches(count, 4, np.random.default_rng(0))
+@pytest.mark.parametrize(
+    ("count", "size", "sizes"),
+    [(10, 4, [4, 4, 2]), (9, 4, [4, 3, 2]), (3, 4, [3]), (8, 4, [4, 4]), (66, 32, [32, 17, 17]),
+     (80, 32, [32, 32, 16]), (5, 2, [2, 3]), (4, 3, [2, 2])],
+)  # fmt: skip
+def test_random_batches_hold_each_image_once_and_are_at_least_half_full(count, size, sizes):
+    batches = random_batches(count, size, np.random.default_rng(0))
     assert [len(rows) for rows in batches] == sizes
     assert sorted(np.concatenate(batches)) == list(range(count))
 

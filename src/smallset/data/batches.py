@@ -14,7 +14,8 @@ train side by side, an axis of lanes stands before it."""
 def random_batches(num_images: int, size: int, rng: np.random.Generator) -> list[Rows]:
     """Shuffle all images into batches; each image comes once.
 
-    A last batch of a single image joins the one before it, for BatchNorm cannot train on one.
+    Where less than half a batch would be left over, the last two batches share their images evenly,
+    for BatchNorm takes little but noise from a few images, and cannot train on one.
 
     Args:
         num_images: Number of training images.
@@ -23,8 +24,11 @@ def random_batches(num_images: int, size: int, rng: np.random.Generator) -> list
     """
     order = rng.permutation(num_images)
     starts = list(range(0, num_images, size))
-    if len(starts) > 1 and num_images % size == 1:
-        starts.pop()
+    left = num_images % size
+    if len(starts) > 1 and 0 < left < max(size / 2, 2):
+        del starts[-1]
+        if size + left > 3:
+            starts.append(num_images - (size + left) // 2)
     return np.split(order, starts[1:])
 
 

@@ -18,7 +18,7 @@ from torchvision.models import squeezenet1_1
 
 import smallset
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.learn import stages
+from smallset.learn import describe, stages
 from smallset.learn.checkpoint import load_checkpoint
 from smallset.learn.progress import Reporter
 from smallset.learn.run import train_run, train_runs
@@ -435,6 +435,18 @@ def test_resuming_with_other_settings_says_which(stopped, tiny):
         train_run(
             stopped / "set", tiny(lr=0.02, **{"optim.momentum": 0.5}), stopped / "run", resume=True
         )
+
+
+def test_a_run_of_other_training_rules_is_not_gone_on_with(
+    split_folders, tmp_path, tiny, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(describe, "TRAINING_RULES", 1)
+        old = train_run(split_folders, tiny(), tmp_path / "old")
+    with pytest.raises(RunError, match=r"training_rules: 1 -> 2"):
+        train_run(split_folders, tiny(), tmp_path / "old", resume=True)
+    new = train_run(split_folders, tiny(), tmp_path / "new")
+    assert new.config["digest"] != old.config["digest"]
 
 
 def test_resuming_with_changed_data_says_so(stopped, tiny):

@@ -13,6 +13,11 @@ import torch
 from smallset.config import RunConfig
 from smallset.learn.prepare import Prepared
 
+TRAINING_RULES = 2
+"""Of how runs are trained. What changes the numbers that the same settings and images give must
+change it: no study may take a run of before for one of its own. 2: random batches at least half
+full."""
+
 
 def describe(
     data: str | Path,
@@ -37,7 +42,7 @@ def describe(
     splits = {split: len(prepared.of(split)) for split in ("train", "val", "test")}
     changed = int((prepared.given_labels != images.labels).sum())
     digest = hashlib.sha256(
-        f"{config.digest()}/{fingerprint}/{weights}/{start}".encode()
+        f"{config.digest()}/{fingerprint}/{weights}/{start}/{TRAINING_RULES}".encode()
     ).hexdigest()
     return {
         "config": config.model_dump(mode="json"),
@@ -60,6 +65,7 @@ def describe(
         },
         "weights": weights,
         "start": start,
+        "training_rules": TRAINING_RULES,
         "digest": digest[:16],
     }
 

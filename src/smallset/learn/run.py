@@ -247,8 +247,8 @@ def _refuse_other_run(record: Record, new: dict[str, Any]) -> None:
     )
     if old["data"]["fingerprint"] != new["data"]["fingerprint"]:
         changed += differences(old["data"], new["data"], "data.")
-    hashes = ("weights", "start")
-    changed += differences({k: old[k] for k in hashes}, {k: new[k] for k in hashes})
+    others = ("weights", "start", "training_rules")
+    changed += differences({k: old.get(k) for k in others}, {k: new[k] for k in others})
     if changed:
         raise RunError(
             f"{record.folder} was begun with other settings or data; resuming would mix them:\n  "

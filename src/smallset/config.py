@@ -162,7 +162,8 @@ class BatchConfig(Settings):
     kind: Literal["random", "pk"] = "random"
     """random: shuffled, each image once per epoch; pk: P classes x K images in every batch."""
     size: int = Field(default=32, ge=2)
-    """Images per random batch; at least 2, as BatchNorm needs."""
+    """Images per random batch; at least 2, as BatchNorm needs. Where less than half a batch is left
+    over, the last two share their images evenly."""
     classes_per_batch: int = Field(default=8, ge=2)
     """P of pk batches."""
     images_per_class: int = Field(default=4, ge=2)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 
@@ -21,6 +22,7 @@ from smallset.learn.record import Record
 from smallset.show.report.page import both, page_json
 from smallset.show.report.pictures import find_pictures, thumbnails
 from smallset.show.report.run_page import least_sure, worst_mistakes
+from smallset.show.report.study_page import write_study_page
 from smallset.words import text
 
 CLASSES = [
@@ -403,6 +405,14 @@ def test_a_study_leaves_a_page_with_its_arms(study, visit):
     )
     assert cells == [[arm.name, pytest.approx(arm.accuracy.value)] for arm in study.arms]
     assert page.locator("h1").inner_text() == "Rates <b>"
+
+
+def test_the_verdict_of_an_arm_is_its_first_comparison(study, visit, tmp_path):
+    [(a, b, seeds, result)] = study.comparisons
+    more = ((a, b, seeds, result), (a, "another", seeds, result))
+    path = write_study_page(replace(study, folder=tmp_path, comparisons=more), None, lang="en")
+    verdict = visit(path).locator("#arm-table tbody tr", has_text=a).locator("td").nth(3)
+    assert verdict.inner_text().endswith(f" {b}")
 
 
 def test_two_arms_side_by_side_show_what_they_disagree_about(study, visit):

@@ -125,7 +125,8 @@ def _charts(summary: Summary) -> list[dict[str, Any]]:
 
 def _context(summary: Summary) -> dict[str, Any]:
     verdicts = [c.verdict for *_, c in summary.comparisons]
-    against = {a: (b, c) for a, b, _, c in summary.comparisons}
+    # Of several comparisons of an arm the first, which is the one with its baseline.
+    against = {a: (b, c) for a, b, _, c in reversed(summary.comparisons)}
     lowest = min((arm.accuracy.low for arm in summary.arms), default=0.0)
     highest = max((arm.accuracy.high for arm in summary.arms), default=1.0)
     return {

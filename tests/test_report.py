@@ -17,8 +17,10 @@ from typer.testing import CliRunner
 
 from smallset import api
 from smallset.cli import app
+from smallset.compare.study_findings import StudyFinding
 from smallset.errors import ConfigError, DataError
 from smallset.learn.record import Record
+from smallset.show.report import study_page
 from smallset.show.report.page import both, page_json
 from smallset.show.report.pictures import find_pictures, thumbnails
 from smallset.show.report.run_page import least_sure, worst_mistakes
@@ -413,6 +415,16 @@ def test_the_verdict_of_an_arm_is_its_first_comparison(study, visit, tmp_path):
     path = write_study_page(replace(study, folder=tmp_path, comparisons=more), None, lang="en")
     verdict = visit(path).locator("#arm-table tbody tr", has_text=a).locator("td").nth(3)
     assert verdict.inner_text().endswith(f" {b}")
+
+
+@pytest.mark.parametrize(("lines", "is_open"), [(12, True), (13, False)])
+def test_long_lists_of_findings_are_folded(study, visit, tmp_path, monkeypatch, lines, is_open):
+    said = tuple((f"arm-{n}", text("{n}", n=n)) for n in range(lines))
+    found = StudyFinding("overfitting", "problem", text("Overfitting."), said, None)
+    monkeypatch.setattr(study_page, "find_in_study", lambda _: [found])
+    page = visit(write_study_page(replace(study, folder=tmp_path), None, lang="en"))
+    assert page.locator("#findings li").count() == lines
+    assert page.locator("#findings li").first.is_visible() == is_open
 
 
 def test_two_arms_side_by_side_show_what_they_disagree_about(study, visit):

@@ -471,6 +471,19 @@ def test_fifty_decisions_by_keyboard_with_undo_reload_crash_and_a_second_tab(
 
 
 @pytest.mark.slow
+def test_a_server_that_dies_in_the_middle_of_an_answer_is_told_of(folder, serve, tab):
+    _, address = serve(folder)
+    page = tab[0](address)
+    page.evaluate("""() => {
+      const torn = () => new ReadableStream({ start: c => c.error(new TypeError("torn")) });
+      window.fetch = async () => new Response(torn());
+    }""")
+    page.keyboard.press("k")
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert "does not answer" in page.inner_text("#trouble")
+
+
+@pytest.mark.slow
 def test_another_class_filters_and_language(folder, serve, tab):
     _, address = serve(folder)
     page = tab[0](address)

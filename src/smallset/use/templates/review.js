@@ -28,11 +28,12 @@ function trouble(text) {
   byId("trouble").textContent = text || "";
 }
 async function ask(path, body) {
-  let answer;
+  let answer, content = null;
   try {
     answer = await fetch(path, body === undefined ? {} : {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
     });
+    if (answer.status !== 403) content = await answer.json();  // it may die in the middle of it
   } catch {
     trouble(T("The server does not answer. What was decided is on disk; run smallset review again and open its address."));
     return null;
@@ -41,7 +42,6 @@ async function ask(path, body) {
     trouble(T("The server was started again: open the address that it shows now. What was decided is on disk."));
     return null;
   }
-  const content = await answer.json();
   if (!answer.ok && answer.status !== 409) {
     trouble(String(content.detail));
     return null;

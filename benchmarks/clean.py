@@ -25,8 +25,8 @@ import torch
 from cleanlab.filter import find_label_issues
 from sklearn.metrics import roc_auc_score
 
-from smallset.clean.features import features_of, plan_judges
 from smallset.clean.find import find_wrong_labels
+from smallset.clean.judges import features_of, plan_judges
 from smallset.clean.outoffold import (
     PENALTIES,
     out_of_fold,
@@ -37,7 +37,7 @@ from smallset.clean.outoffold import (
 from smallset.config import RunConfig, override
 from smallset.data.noise import flip_labels
 from smallset.learn.plan import Planner
-from smallset.learn.progress import Reporter
+from smallset.progress import Reporter
 
 PENALTY = 3e-4
 

@@ -73,13 +73,13 @@ class Ours:
     def __init__(self, data: str) -> None:
         import numpy as np
 
+        from smallset.compute import keep_memory, resolve
         from smallset.config import AugmentConfig, ComputeConfig
         from smallset.data.augment import Augmenter
         from smallset.data.batches import random_batches
         from smallset.data.cache import load_pixels
+        from smallset.data.feed import PixelSource, Selection
         from smallset.data.read import read_data
-        from smallset.learn.compute import keep_memory, resolve
-        from smallset.learn.sources import PixelSource, Selection
         from smallset.models.plain import plain
         from smallset.seeds import stream
 

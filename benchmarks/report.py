@@ -53,7 +53,7 @@ def open_page(page):
 
 def lay_out(run):
     """Seconds that t-SNE takes of it."""
-    from smallset.learn.record import Record
+    from smallset.record.record import Record
     from smallset.show.embed import principal_axes, tsne
 
     record = Record(run)

@@ -1,6 +1,10 @@
-import numpy as np
+import os
+import shutil
+
 import pytest
-from PIL import Image
+import torch
+from support import picture
+from torchvision.models import squeezenet1_1
 
 from smallset.config import RunConfig, override
 
@@ -13,16 +17,6 @@ def shared_cache(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _own_cache(shared_cache, monkeypatch):
     monkeypatch.setenv("SMALLSET_CACHE", str(shared_cache))
-
-
-COLOURS = [(200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40), (40, 200, 200)]
-
-
-def picture(label, number, size=40):
-    """A noisy picture whose colour tells its class."""
-    rng = np.random.default_rng([label, number])
-    pixels = rng.normal(COLOURS[label], 40, (size, size, 3))
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +43,26 @@ def tiny():
         return override(RunConfig(), {**base, **settings})
 
     return build
+
+
+@pytest.fixture(scope="session")
+def squeeze_file(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "squeeze.pth"
+    torch.save(squeezenet1_1().state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        # Where CI runs it must be there: .ci/run installs it.
+        assert not os.environ.get("CI"), "no chromium"
+        pytest.skip("no chromium (Debian: apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()

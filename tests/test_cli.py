@@ -41,7 +41,7 @@ def test_train_leaves_a_record_and_names_its_figures(capsys, monkeypatch, split_
 
 
 def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, split_folders, tmp_path):
-    from smallset.learn.progress import ConsoleReporter
+    from smallset.progress import ConsoleReporter
 
     def interrupt(*args):
         raise KeyboardInterrupt
@@ -128,7 +128,7 @@ def test_check_writes_a_split_that_can_be_used_in_place_of_the_folder(
 
 
 def test_brackets_in_names_are_shown_as_they_are(capsys, monkeypatch, tmp_path):
-    from conftest import picture
+    from support import picture
 
     for name in ("[red]", "[bold]"):
         (tmp_path / name).mkdir()

@@ -4,9 +4,9 @@ import sys
 import pytest
 import torch
 
+from smallset.compute import resolve
 from smallset.config import ComputeConfig
 from smallset.errors import ConfigError
-from smallset.learn.compute import resolve
 
 
 def test_auto_becomes_what_this_machine_has():
@@ -25,7 +25,7 @@ def test_a_device_that_is_not_here_is_refused():
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
 @pytest.mark.parametrize(("switch", "expected"), [("1", "True"), ("0", "False")])
 def test_memory_is_kept_unless_switched_off(switch, expected):
-    code = "from smallset.learn.compute import keep_memory; print(keep_memory())"
+    code = "from smallset.compute import keep_memory; print(keep_memory())"
     done = subprocess.run(
         [sys.executable, "-c", code], env={"SMALLSET_KEEP_MEMORY": switch},
         capture_output=True, text=True, check=True,

@@ -9,7 +9,7 @@ from scipy.stats import binom, norm
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from smallset.compare.stats import (
+from smallset.stats import (
     DRAWS,
     accuracy_interval,
     compare_all,

@@ -4,7 +4,7 @@ import string
 import pytest
 from said import said
 
-from smallset.show.study import AXIS_NAMES
+from smallset.show.study_figures import AXIS_NAMES
 from smallset.words import catalogue, language, text, translate
 
 SPOKEN = {**said(), **dict.fromkeys(AXIS_NAMES.values(), "AXIS_NAMES")}
@@ -23,7 +23,7 @@ def places(template):
 
 
 def test_the_reader_of_the_source_finds_each_kind_of_sentence():
-    assert {"predictions.py", "run.html", "run.js", "study.js", "plots.py"} <= set(SPOKEN.values())
+    assert {"mistakes.py", "run.html", "run.js", "study.js", "run_plots.py"} <= set(SPOKEN.values())
 
 
 def test_every_sentence_has_a_chinese_one():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from smallset.api import check, study, train, tune
     from smallset.compare.summary import Summary
     from smallset.config import RunConfig
-    from smallset.learn.record import Record
+    from smallset.record.record import Record
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
 
 _HOME = {
     "RunConfig": "smallset.config",
-    "Record": "smallset.learn.record",
+    "Record": "smallset.record.record",
     "Summary": "smallset.compare.summary",
     "check": "smallset.api",
     "study": "smallset.api",

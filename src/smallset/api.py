@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from smallset.choose.tune import Trial, Tuned
 from smallset.compare.execute import Way, default_workers, execute
 from smallset.compare.study import Accountant, plan_study, run_study
 from smallset.compare.summary import Summary, summarise
-from smallset.compare.tune import Trial, Tuned
 from smallset.compare.watch import Watch
 from smallset.config import FigureConfig, RunConfig
 from smallset.data.cache import load_pixels
@@ -18,8 +18,8 @@ from smallset.data.cleaned import is_cleaned
 from smallset.data.listing import ImageSet
 from smallset.data.read import read_data
 from smallset.errors import ConfigError, SmallsetError, suggest
-from smallset.learn.progress import ConsoleReporter, Reporter
-from smallset.learn.record import Record
+from smallset.progress import ConsoleReporter, Reporter
+from smallset.record.record import Record
 from smallset.words import Text, language, text
 
 
@@ -54,7 +54,7 @@ def train(
         0.81
     """
     from smallset.learn.run import train_run
-    from smallset.show.figures import draw_run
+    from smallset.show.run_figures import draw_run
 
     config = config or RunConfig()
     folder = Path(out or f"runs/{config.model.replace(':', '-')}-{config.digest()}").expanduser()
@@ -109,9 +109,9 @@ def study(
         >>> found.comparisons[0][3].verdict  # doctest: +SKIP
         'cannot tell'
     """
-    from smallset.learn.compute import num_gpus
+    from smallset.compute import num_gpus
     from smallset.learn.plan import stages_of
-    from smallset.show.study import draw_study
+    from smallset.show.study_figures import draw_study
 
     planned = plan_study(
         name, data, Path(out), seeds=seeds, arms=arms, overrides=settings,
@@ -180,9 +180,9 @@ def report(
         RunError: If a page cannot be written.
     """
     from smallset.show.report.clean_page import write_clean_page
-    from smallset.show.report.pictures import find_pictures
     from smallset.show.report.run_page import write_run_page
     from smallset.show.report.study_page import write_study_page
+    from smallset.show.report.thumbnails import find_pictures
 
     folder, reporter = Path(folder).expanduser(), reporter or Reporter()
     language_, told = language(lang), partial(reporter.counted, "decoding")
@@ -328,7 +328,7 @@ def review(
         DataError: If the folder is no cleaned set, or its images are gone.
         RunError: If the port is taken, or another review of the folder runs.
     """
-    from smallset.use.web import serve_review
+    from smallset.use.review_server import serve_review
 
     serve_review(
         Path(folder).expanduser(), data=data, port=port, by=by, lang=language(lang),
@@ -364,9 +364,9 @@ def tune(
         DataError: If the data is not fit for training, or has no val images.
         RunError: If the folder holds another search, or every trial diverged.
     """
-    from smallset.compare.tune import DEFAULT_SEARCH
-    from smallset.compare.tune import tune as run_search
-    from smallset.show.study import draw_search
+    from smallset.choose.tune import DEFAULT_SEARCH
+    from smallset.choose.tune import tune as run_search
+    from smallset.show.study_figures import draw_search
 
     search = search or DEFAULT_SEARCH
     reporter = Reporter() if console is None else ConsoleReporter(console)
@@ -399,7 +399,7 @@ def draw_record(record: Record, config: FigureConfig) -> None:
         record: The run.
         config: What to draw.
     """
-    from smallset.show.figures import draw_run
+    from smallset.show.run_figures import draw_run
 
     draw_run(record, config)
 

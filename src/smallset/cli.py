@@ -126,7 +126,7 @@ def check(
     from smallset import api
     from smallset.config import SPLITS
     from smallset.data.manifest import manifest_text
-    from smallset.paths import write_atomic
+    from smallset.files import write_atomic
 
     console = _console()
     images, problems = api.check(
@@ -283,7 +283,7 @@ def clean(
     """
     from smallset import api
     from smallset.clean.folder import tell
-    from smallset.learn.record import read_json
+    from smallset.files import read_json
 
     flags = {
         "data.noise_rate": noise, "data.noise_seed": noise_seed,
@@ -386,9 +386,9 @@ def models(
     """List the models, or print each layer of one with output shape and parameter count."""
     from rich.table import Table
 
+    from smallset.models.layers import layer_table
     from smallset.models.pretrained import torchvision_names
     from smallset.models.registry import MODELS, default_image_size, outline
-    from smallset.models.summary import layer_table
 
     console = _console()
     if name is None:
@@ -513,7 +513,7 @@ def _print_summary(summary: Any, console: Any) -> None:
 
 
 def _keep_memory() -> None:
-    from smallset.learn.compute import keep_memory
+    from smallset.compute import keep_memory
 
     keep_memory()
 
@@ -542,8 +542,8 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
 
 
 def _print_findings(record: Any) -> None:
-    from smallset.compare.findings import find
-    from smallset.compare.findings.facts import read_facts
+    from smallset.findings.facts import read_facts
+    from smallset.findings.finders import find
     from smallset.words import language
 
     lang = language(record.config["config"]["figures"]["lang"])
@@ -599,6 +599,6 @@ def _plain(text: str) -> Any:
 
 
 def _reporter(quiet: bool) -> Any:
-    from smallset.learn.progress import ConsoleReporter, Reporter
+    from smallset.progress import ConsoleReporter, Reporter
 
     return Reporter() if quiet else ConsoleReporter(_console())

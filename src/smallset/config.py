@@ -371,3 +371,19 @@ def explain(error: Any, model: type[Settings]) -> str:
     message = message[0].lower() + message[1:]
     shown = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
     return f"{path}: {message}{shown}" if path else f"{message}{shown}"
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted names.
+
+    Args:
+        settings: Such as config.json holds.
+        prefix: Of every name.
+    """
+    named: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            named |= flat(cast(dict[str, Any], value), f"{prefix}{name}.")
+        else:
+            named[f"{prefix}{name}"] = value
+    return named

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from smallset.clean.outoffold import FOLDS, probe, probe_probs
 from smallset.clean.posterior import Posterior, confident_joint
-from smallset.compare.stats import Interval
+from smallset.stats import Interval
 
 RELABEL = 0.8  # probability of another class from which a label is changed rather than dropped
 LEAST = 10  # images that a class keeps

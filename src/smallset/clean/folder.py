@@ -9,20 +9,18 @@ import numpy as np
 from numpy import ndarray
 
 from smallset.clean.decide import Cleaning
-from smallset.clean.features import Judge, features_of, plan_judges
 from smallset.clean.find import Found, find_wrong_labels
+from smallset.clean.judges import Judge, features_of, plan_judges
 from smallset.clean.review import TOOL
+from smallset.compute import torch_as_it_was
 from smallset.config import SPLITS, RunConfig, Split
 from smallset.data.cleaned import COLUMNS
-from smallset.data.manifest import csv_text
+from smallset.data.prepare import Prepared
 from smallset.data.read import read_data
 from smallset.errors import ConfigError, DataError, RunError, suggest
+from smallset.files import csv_text, make_folder, write_atomic, write_json
 from smallset.learn.plan import Planner
-from smallset.learn.prepare import Prepared
-from smallset.learn.progress import Reporter
-from smallset.learn.record import write_json
-from smallset.learn.run import torch_as_it_was
-from smallset.paths import make_folder, write_atomic
+from smallset.progress import Reporter
 
 
 def clean_folder(

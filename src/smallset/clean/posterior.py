@@ -17,7 +17,7 @@ from numpy import ndarray
 from scipy.optimize import minimize
 
 from smallset.clean.outoffold import FOLDS, fold_of
-from smallset.compare.stats import Interval
+from smallset.stats import Interval
 
 DRAWS = 400
 ENOUGH = 5000  # images to fit two or three numbers on

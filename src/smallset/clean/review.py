@@ -18,11 +18,9 @@ from typing import Any
 
 from smallset.data.cleaned import COLUMNS, Decision, is_cleaned, read_labels
 from smallset.data.listing import ImageSet
-from smallset.data.manifest import csv_text
 from smallset.data.read import read_data
 from smallset.errors import DataError, RunError
-from smallset.learn.record import read_json
-from smallset.paths import write_atomic
+from smallset.files import csv_text, read_json, write_atomic
 
 TOOL = "smallset"  # in the column `by`, where nobody has looked yet
 HISTORY = "history.jsonl"

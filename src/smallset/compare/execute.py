@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from smallset.config import FigureConfig, RunConfig
 from smallset.errors import ConfigError, SmallsetError
-from smallset.learn.record import Record
+from smallset.record.record import Record
 
 Way = Literal["serial", "processes", "ray"]
 Draw = Callable[[Record, FigureConfig], object]
@@ -179,7 +179,7 @@ def _work(pipe: Connection, threads: int, gpu: int | None) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the study's process
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from smallset.learn.compute import keep_memory
+    from smallset.compute import keep_memory
 
     keep_memory()
     while True:
@@ -236,7 +236,7 @@ def _on_ray(
 
 
 def _ray_task(task: Task) -> list[Outcome]:
-    from smallset.learn.compute import keep_memory
+    from smallset.compute import keep_memory
 
     keep_memory()
     return run_task(task)

@@ -12,8 +12,9 @@ from smallset.compare.execute import Draw, Outcome, Task
 from smallset.compare.spec import StudySpec, read_study
 from smallset.config import RunConfig, differences
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.learn.record import Record, set_option, write_json
-from smallset.paths import make_folder
+from smallset.files import make_folder, write_json
+from smallset.record.command import set_option
+from smallset.record.record import Record
 
 State = Literal["done", "begun", "new", "failed"]
 
@@ -201,7 +202,7 @@ class Accountant:
         counted: Callable[[str, int, int], object],
     ) -> None:
         from smallset.learn.plan import Planner
-        from smallset.learn.progress import Reporter
+        from smallset.progress import Reporter
 
         class Told(Reporter):
             def note(self, text: str) -> None:

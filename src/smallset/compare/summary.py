@@ -13,7 +13,10 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from smallset.compare.spec import Chart, StudySpec
-from smallset.compare.stats import (
+from smallset.errors import DataError
+from smallset.files import csv_text, write_atomic, write_json
+from smallset.record.record import Record
+from smallset.stats import (
     Comparison,
     Interval,
     PowerLaw,
@@ -21,10 +24,6 @@ from smallset.compare.stats import (
     compare_all,
     fit_power_law,
 )
-from smallset.data.manifest import csv_text
-from smallset.errors import DataError
-from smallset.learn.record import Record, write_json
-from smallset.paths import write_atomic
 
 
 @dataclass(frozen=True)

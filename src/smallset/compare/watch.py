@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from smallset.compare.study import Job, Study
-from smallset.learn.record import Record
+from smallset.record.record import Record
 
 MARKS = {
     "done": ("●", "green"), "begun": ("◐", "yellow"), "new": ("○", "dim"), "failed": ("✗", "red"),

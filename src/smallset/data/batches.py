@@ -93,3 +93,13 @@ def share_without_positive(labels: Int[ndarray, " n"], size: int) -> float:
 def _endless(rows: Rows, rng: np.random.Generator) -> Iterator[int]:
     while True:
         yield from rng.permutation(rows).tolist()
+
+
+def in_order(num_images: int, batch_size: int) -> list[Rows]:
+    """Return all rows in batches, in order.
+
+    Args:
+        num_images: Number of rows.
+        batch_size: Rows per batch.
+    """
+    return np.split(np.arange(num_images), range(batch_size, num_images, batch_size))

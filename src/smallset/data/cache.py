@@ -20,9 +20,8 @@ from numpy import ndarray
 from smallset.config import Resize
 from smallset.data.listing import ImageSet
 from smallset.data.pictures import Unreadable, decode, resize
-from smallset.data.samples import build_folder
 from smallset.errors import DataError
-from smallset.paths import cache_dir
+from smallset.files import build_folder, cache_dir
 
 FORMAT = "1"  # part of every key: a change in how pixels are made must change it
 

@@ -4,17 +4,16 @@ Other columns are allowed and not read, so `predictions.csv` of a record is a ma
 """
 
 import csv
-import io
 import json
 import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
 
 import numpy as np
 
 from smallset.config import SPLITS
 from smallset.data.listing import ImageSet
 from smallset.errors import DataError, suggest
+from smallset.files import csv_text
 
 
 def read_manifest(path: Path) -> ImageSet:
@@ -84,17 +83,6 @@ def manifest_text(images: ImageSet, path: Path) -> str:
         line.append(str(images.splits[row]))
         lines.append(line + ([images.groups[row]] if images.groups else []))
     return csv_text(lines)
-
-
-def csv_text(rows: list[list[Any]]) -> str:
-    """Return rows as CSV text with Unix line ends.
-
-    Args:
-        rows: The header and the lines.
-    """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

@@ -3,9 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,11 +11,10 @@ from PIL import Image
 from pydantic import Field, ValidationError
 
 from smallset.config import Settings, parse_value
-from smallset.data.manifest import csv_text
 from smallset.data.noise import flip_labels
 from smallset.data.shapes import SHAPES, TEXTURES, draw_shape
-from smallset.errors import ConfigError, RunError, suggest
-from smallset.paths import cache_dir, make_folder
+from smallset.errors import ConfigError, suggest
+from smallset.files import build_folder, cache_dir, csv_text
 from smallset.seeds import stream
 
 FORMAT = "4"  # part of every folder's name: a change in how pictures are drawn must change it
@@ -66,37 +62,6 @@ def sample_folder(text: str) -> Path:
     return build_folder(
         cache_dir() / "samples" / f"shapes-{digest}", lambda folder: _draw_shapes(folder, config)
     )
-
-
-def build_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Return `folder`, filling it aside and renaming it where it does not exist.
-
-    Several processes may do so at a time; the first to finish wins, and all see a whole folder.
-
-    Args:
-        folder: The final place.
-        fill: Writes the content into the empty folder it is given.
-
-    Raises:
-        RunError: If it cannot be written; nothing half-made stays.
-    """
-    if folder.exists():
-        return folder
-    make_folder(folder.parent)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        fill(aside)
-        aside.chmod(0o755)
-        aside.rename(folder)
-    except OSError as error:
-        if not folder.exists():
-            raise RunError(
-                f"cannot write {folder}: {error.strerror or error}; free some room, or set "
-                "SMALLSET_CACHE to a folder that has some"
-            ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return folder
 
 
 def _draw_shapes(folder: Path, config: ShapesConfig) -> None:

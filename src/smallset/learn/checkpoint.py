@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from smallset.errors import RunError
-from smallset.paths import write_atomic
+from smallset.files import write_atomic
 
 
 def save_checkpoint(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from smallset.config import RunConfig
-from smallset.learn.prepare import Prepared
+from smallset.data.prepare import Prepared
 
 TRAINING_RULES = 2
 """Of how runs are trained. What changes the numbers that the same settings and images give must

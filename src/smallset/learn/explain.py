@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from smallset.config import AugmentConfig, RunConfig
 from smallset.data.augment import Augmenter
 from smallset.errors import DataError
-from smallset.learn.record import Record
 from smallset.models.parts import Classifier
 from smallset.models.registry import build_model
+from smallset.record.record import Record
 
 
 class Looks(NamedTuple):

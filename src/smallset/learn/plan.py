@@ -9,24 +9,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from smallset.compute import resolve
 from smallset.config import RunConfig, Split
 from smallset.data.batches import share_without_positive
+from smallset.data.prepare import Opened, Prepared, open_images, prepare
 from smallset.errors import ConfigError, DataError
-from smallset.learn.compute import resolve
 from smallset.learn.describe import describe
 from smallset.learn.objectives import Stage, build_stages
-from smallset.learn.prepare import Opened, Prepared, open_images, prepare
-from smallset.learn.progress import Reporter
-from smallset.learn.record import Record
 from smallset.learn.stack import is_stackable
-from smallset.models.registry import (
-    Weights,
-    default_image_size,
-    load_object,
-    outline,
-    resolve_weights,
-)
+from smallset.models.registry import Weights, default_image_size, outline, resolve_weights
 from smallset.models.weights import file_sha256
+from smallset.own_code import load_object
+from smallset.progress import Reporter
+from smallset.record.record import Record
 
 T = TypeVar("T")
 
@@ -137,7 +132,7 @@ class Planner:
 
 def _clean(planner: Planner, data: Prepared, config: RunConfig) -> Prepared:
     # Cleaning plans runs itself, of the networks that judge.
-    from smallset.clean.in_run import clean_prepared
+    from smallset.clean.training_labels import clean_prepared
 
     return clean_prepared(planner, data, config)
 

@@ -5,29 +5,25 @@ import copy
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
 
+from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig, differences
 from smallset.errors import ConfigError, RunError
+from smallset.files import make_folder, write_atomic, write_json
 from smallset.learn.plan import Plan, Planner, check_batches
-from smallset.learn.progress import Reporter
-from smallset.learn.record import (
-    Predictions,
-    Record,
-    write_embeddings,
-    write_json,
-    write_predictions,
-)
 from smallset.learn.stages import CHECKPOINT, Run, train_together
 from smallset.models.parts import Classifier
 from smallset.models.pretrained import draw_last_layer
 from smallset.models.registry import build_model
-from smallset.paths import make_folder, write_atomic
+from smallset.progress import Reporter
+from smallset.record.predictions import Predictions, write_predictions
+from smallset.record.record import Record, write_embeddings
 from smallset.seeds import torch_seed
 
 
@@ -118,23 +114,6 @@ def train_runs(
                 _write_record(run, notes, began)
         errors = {run.folder: run.error for run in runs if run.error is not None}
     return [errors.get(record.folder, record) for record in records]
-
-
-@contextlib.contextmanager
-def torch_as_it_was(threads: int | None) -> Iterator[None]:
-    """Leave torch's random state and number of threads as they were.
-
-    Args:
-        threads: To use in between; None changes nothing.
-    """
-    before = torch.get_num_threads()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        if threads is not None:
-            torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
 
 def build_run(plan: Plan, folder: Path, reporter: Reporter, scratch: Path) -> Run:

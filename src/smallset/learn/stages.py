@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from smallset.config import Parts
 from smallset.data.augment import Augmenter
-from smallset.data.batches import Rows, pk_batches, random_batches
+from smallset.data.batches import Rows, in_order, pk_batches, random_batches
+from smallset.data.feed import FeatureSource, PixelSource, Selection
 from smallset.errors import ConfigError, RunError
 from smallset.learn.checkpoint import (
     best_weights,
@@ -23,15 +24,15 @@ from smallset.learn.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from smallset.learn.features import compute_features
 from smallset.learn.optim import build_optimizer, build_schedule, side_by_side
 from smallset.learn.plan import Plan, stages_of
-from smallset.learn.progress import Reporter
-from smallset.learn.record import Predictions, write_history
-from smallset.learn.sources import FeatureSource, PixelSource, Selection
 from smallset.learn.stack import StackedHead, is_stackable, per_lane
-from smallset.learn.train import EpochResult, fit, forward, in_order
+from smallset.learn.train import EpochResult, fit, forward
+from smallset.models.features import compute_features
 from smallset.models.parts import Classifier, Output
+from smallset.progress import Reporter
+from smallset.record.predictions import Predictions
+from smallset.record.record import write_history
 from smallset.seeds import stream, torch_seed
 
 CHECKPOINT = "checkpoint.safetensors"

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from smallset.data.batches import Rows
+from smallset.data.batches import Rows, in_order
 from smallset.learn.objectives import Objective
 from smallset.learn.optim import Schedule
 from smallset.models.parts import Output
@@ -230,16 +230,6 @@ def evaluate(
         output = forward(model, images, bfloat16=bfloat16)
         stats.append(_stats(output, objective(output, labels), labels))
     return _mean(stats)
-
-
-def in_order(num_images: int, batch_size: int) -> list[Rows]:
-    """Return all rows in batches, in order.
-
-    Args:
-        num_images: Number of rows.
-        batch_size: Rows per batch.
-    """
-    return np.split(np.arange(num_images), range(batch_size, num_images, batch_size))
 
 
 def _stats(output: Output, loss: Tensor, labels: Tensor) -> StepStats:

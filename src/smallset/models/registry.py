@@ -1,11 +1,9 @@
 """Models by name."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,6 +20,7 @@ from smallset.models.pretrained import (
 )
 from smallset.models.residual import bottleneck, residual
 from smallset.models.weights import file_sha256, read_weights
+from smallset.own_code import load_object
 
 MODELS: dict[str, Callable[[int, int], Classifier]] = {
     "plain": lambda num_classes, image_size: plain(num_classes, image_size=image_size),
@@ -150,22 +149,6 @@ def check_weights(name: str, file: str) -> Classifier:
 
 def _is_function(name: str) -> bool:
     return ":" in name and not name.startswith("timm:")
-
-
-def load_object(name: str) -> Any:
-    """Import "package.module:object".
-
-    Args:
-        name: As a user writes it in a setting.
-
-    Raises:
-        ConfigError: If it cannot be imported.
-    """
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"cannot import {name!r}: {error}") from None
 
 
 def _call(name: str, num_classes: int, image_size: int) -> Classifier:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from smallset.errors import DataError
-from smallset.paths import cache_dir, make_folder, write_atomic
+from smallset.files import cache_dir, make_folder, write_atomic
 
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+$")
 

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
-from smallset.compare.stats import Comparison, Interval
-from smallset.show.plots import CLASS_COLOURS
+from smallset.show.run_plots import CLASS_COLOURS
+from smallset.stats import Comparison, Interval
 from smallset.words import Lang, text, translate
 
 VERDICT_COLOURS = {"better": "#0072B2", "worse": "#D55E00", "cannot tell": "#7F7F7F"}

@@ -10,10 +10,9 @@ import numpy as np
 
 from smallset.clean.review import TOOL, Row, find_images, read_rows
 from smallset.data.cache import load_pixels
-from smallset.learn.record import read_json
-from smallset.paths import write_atomic
-from smallset.show.report.page import render
-from smallset.show.report.pictures import SIZES, Pictures, fit_thumbnails
+from smallset.files import read_json, write_atomic
+from smallset.show.report.render import render
+from smallset.show.report.thumbnails import SIZES, Pictures, fit_thumbnails
 from smallset.words import Lang, text
 
 

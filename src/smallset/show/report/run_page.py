@@ -13,18 +13,19 @@ from numpy import ndarray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from smallset.compare.findings import FINDERS, find
-from smallset.compare.findings.facts import Facts, read_facts
-from smallset.compare.findings.predictions import memorised_classes
-from smallset.compare.measures import calibration, class_scores, share_interval
-from smallset.compare.stats import accuracy_interval
-from smallset.config import FigureConfig, RunConfig
-from smallset.learn.record import Predictions, Record, flat
-from smallset.paths import write_atomic
+from smallset.config import FigureConfig, RunConfig, flat
+from smallset.files import write_atomic
+from smallset.findings.facts import Facts, read_facts
+from smallset.findings.finders import FINDERS, find
+from smallset.findings.mistakes import memorised_classes
+from smallset.record.measures import calibration, class_scores, share_interval
+from smallset.record.predictions import Predictions
+from smallset.record.record import Record
 from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
-from smallset.show.figures import chosen_classes
-from smallset.show.report.page import render
-from smallset.show.report.pictures import Pictures, fit_thumbnails, webp
+from smallset.show.report.render import render
+from smallset.show.report.thumbnails import Pictures, fit_thumbnails, webp
+from smallset.show.run_figures import chosen_classes
+from smallset.stats import accuracy_interval
 from smallset.words import Lang, Text, text
 
 SPLITS = ("train", "val", "test")

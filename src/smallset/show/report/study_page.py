@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from smallset.compare.study_findings import find_in_study
 from smallset.compare.summary import Arm, Summary
-from smallset.paths import write_atomic
-from smallset.show.report.page import render
-from smallset.show.report.pictures import Pictures, fit_thumbnails
-from smallset.show.study import AXIS_NAMES
+from smallset.files import write_atomic
+from smallset.findings.in_study import find_in_study
+from smallset.show.report.render import render
+from smallset.show.report.thumbnails import Pictures, fit_thumbnails
+from smallset.show.study_figures import AXIS_NAMES
 from smallset.words import LANGS, Lang, Text, text, translate
 
 

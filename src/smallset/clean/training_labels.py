@@ -1,0 +1,99 @@
+"""Clean the training labels of a run before it trains: the setting `data.clean`."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int
+from numpy import ndarray
+
+from smallset.clean.find import Found, find_wrong_labels
+from smallset.clean.judges import Judge, features_of, plan_judges
+from smallset.compute import torch_as_it_was
+from smallset.config import RunConfig
+from smallset.data.prepare import Prepared
+from smallset.files import build_folder, cache_dir
+from smallset.learn.plan import Planner
+from smallset.progress import Reporter
+
+ORACLE = "oracle"
+RULES = "3"  # part of the key of what was decided: a change in how it is decided must change it
+
+
+def clean_prepared(planner: Planner, data: Prepared, config: RunConfig) -> Prepared:
+    """Return the images of a run with its training labels cleaned as `data.clean` says.
+
+    What was decided is kept in the cache, under the images, their given labels and the networks.
+
+    Args:
+        planner: Of the data; its reporter is told what was done.
+        data: Before cleaning.
+        config: Resolved settings.
+
+    Raises:
+        ConfigError: If a network of `data.clean` is unknown or not pretrained.
+        DataError: If its weights cannot be had.
+    """
+    train = data.of("train")
+    given = data.given_labels[train]
+    if config.data.clean == ORACLE:
+        kept, labels, why = given == data.images.labels[train], given, ""
+    else:
+        judges = plan_judges(planner, config.data.clean.split(","), config)
+        kept, labels, why = _decided(judges, given, config, planner.reporter)
+    done = (
+        f"changes nothing: {why}"
+        if why
+        else f"relabels {int((labels != given).sum())} of {len(given)} training images and leaves "
+        f"{int((~kept).sum())} out"
+    )
+    planner.reporter.note(f"cleaning by {_called(config)} {done}")
+    cleaned, stays = data.given_labels.copy(), np.ones(len(data.images), dtype=bool)
+    cleaned[train], stays[train] = labels, kept
+    return replace(
+        data, images=data.images.where(stays), rows=data.rows[stays], given_labels=cleaned[stays]
+    )
+
+
+def _called(config: RunConfig) -> str:
+    """Return who judges, and which wrong labels: a study cleans many sets."""
+    names = ", ".join(name.partition("=")[0] for name in config.data.clean.split(","))
+    rate, seed = config.data.noise_rate, config.data.noise_seed
+    return names + (f" ({rate:.0%} wrong labels of seed {seed})" if rate else "")
+
+
+def _decided(
+    judges: Sequence[Judge], given: Int[ndarray, " n"], config: RunConfig, reporter: Reporter
+) -> tuple[Bool[ndarray, " n"], Int[ndarray, " n"], str]:
+    """Return which images stay, with which labels, and why nothing is changed, if so."""
+    data = judges[0].plan.data
+    parts = [RULES, *(judge.key for judge in judges), *data.ids("train"), *map(str, given)]
+    key = hashlib.sha256("/".join(parts).encode()).hexdigest()[:24]
+
+    def fill(aside: Path) -> None:
+        with torch_as_it_was(config.compute.threads):
+            found = find_wrong_labels(
+                [features_of(judge, aside, reporter) for judge in judges], given,
+                num_classes=len(data.images.classes),
+            )  # fmt: skip
+        chosen = found.chosen
+        every = np.ones(len(given), dtype=bool)
+        np.save(aside / "kept.npy", every if chosen is None else chosen.cleaning.kept)
+        np.save(aside / "labels.npy", given if chosen is None else chosen.cleaning.labels)
+        (aside / "why.txt").write_text(_why_nothing(found))
+
+    made = build_folder(cache_dir() / "cleaned" / key, fill)
+    why = (made / "why.txt").read_text()
+    return np.load(made / "kept.npy"), np.load(made / "labels.npy"), why
+
+
+def _why_nothing(found: Found) -> str:
+    if found.is_weak:
+        return (
+            "its judge is too weak to decide (from the other images it foretells "
+            f"{found.accuracy:.0%} of the given labels); judge by a pretrained network, "
+            "or train with --loss gce"
+        )
+    return "" if found.chosen else "held-out given labels would be foretold less well after it"

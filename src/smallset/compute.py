@@ -1,0 +1,98 @@
+"""Which device and which arithmetic; and keeping glibc from giving memory back all the time."""
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+
+from smallset.config import ComputeConfig
+from smallset.errors import ConfigError
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def resolve(config: ComputeConfig) -> ComputeConfig:
+    """Replace "auto" by what this machine has.
+
+    Args:
+        config: As the user gave it.
+
+    Raises:
+        ConfigError: If a device was asked for that is not here.
+    """
+    there: dict[Device, bool] = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.mps.is_available(),
+    }
+    device: Device = config.device
+    if device == "auto":
+        device = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
+    elif not there[device]:
+        raise ConfigError(f"device {device!r} is not on this machine; use --device auto")
+    precision = config.precision
+    if precision == "auto":
+        precision = "bfloat16" if _has_bfloat16(device) else "float32"
+    return ComputeConfig(device=device, precision=precision)
+
+
+def num_gpus(config: ComputeConfig) -> int:
+    """Return how many GPUs of this machine a run with these settings can choose from.
+
+    Args:
+        config: As the user gave it.
+    """
+    on_cuda = config.device in ("auto", "cuda") and torch.cuda.is_available()
+    return torch.cuda.device_count() if on_cuda else 0
+
+
+def _has_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        # Without these instructions bfloat16 is emulated and slower than float32.
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def keep_memory() -> bool:
+    """Tell glibc to keep freed memory; the command line does this, the library never by itself.
+
+    glibc gives large tensors back to the system after every step and faults them in again, page by
+    page, at the next: a third to a half of a training step on a CPU (SPEED). The price is that the
+    process stays as large as it once was. ``SMALLSET_KEEP_MEMORY=0`` switches it off.
+
+    Returns:
+        Whether it took effect: on Linux with glibc only.
+    """
+    if sys.platform != "linux" or os.environ.get("SMALLSET_KEEP_MEMORY") == "0":
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # their numbers in malloc.h
+    return bool(
+        mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1) and mallopt(top_pad, 64 << 20)
+    )
+
+
+@contextlib.contextmanager
+def torch_as_it_was(threads: int | None) -> Iterator[None]:
+    """Leave torch's random state and number of threads as they were.
+
+    Args:
+        threads: To use in between; None changes nothing.
+    """
+    before = torch.get_num_threads()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

@@ -1,0 +1,137 @@
+"""The cache folder, and files and folders written so that a crash never leaves half of one."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from smallset.errors import RunError
+
+
+def cache_dir() -> Path:
+    """Return the folder of decoded images, features, weights and samples.
+
+    ``SMALLSET_CACHE`` names it; without that it is the platform's cache folder.
+    """
+    named = os.environ.get("SMALLSET_CACHE")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "smallset"
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a file aside and rename it, so that `path` holds all of the old or all of the new.
+
+    Args:
+        path: Where to; its folder exists.
+        content: Text is written as UTF-8.
+
+    Raises:
+        RunError: If the disk is full or the folder cannot be written; `path` is as it was.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    aside = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
+            aside = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.chmod(0o644)  # NamedTemporaryFile makes files that only their owner can read
+        aside.replace(path)
+    except OSError as error:
+        if aside is not None:
+            aside.unlink(missing_ok=True)
+        kept = "; the one already there is kept" if path.exists() else ""
+        raise RunError(f"cannot write {path}: {error.strerror}{kept}") from error
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder with its parents and return it.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        RunError: If it cannot be made or written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise RunError(f"cannot write into the folder {path}: {error.strerror}") from None
+    return path
+
+
+def csv_text(rows: list[list[Any]]) -> str:
+    """Return rows as CSV text with Unix line ends.
+
+    Args:
+        rows: The header and the lines.
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def build_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Return `folder`, filling it aside and renaming it where it does not exist.
+
+    Several processes may do so at a time; the first to finish wins, and all see a whole folder.
+
+    Args:
+        folder: The final place.
+        fill: Writes the content into the empty folder it is given.
+
+    Raises:
+        RunError: If it cannot be written; nothing half-made stays.
+    """
+    if folder.exists():
+        return folder
+    make_folder(folder.parent)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        fill(aside)
+        aside.chmod(0o755)
+        aside.rename(folder)
+    except OSError as error:
+        if not folder.exists():
+            raise RunError(
+                f"cannot write {folder}: {error.strerror or error}; free some room, or set "
+                "SMALLSET_CACHE to a folder that has some"
+            ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+    """
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Args:
+        path: Where to.
+        content: What.
+    """
+    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,1 @@
+"""What a good colleague would notice in a run or a study. No torch here."""

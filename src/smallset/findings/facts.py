@@ -1,0 +1,108 @@
+"""What the findings look at, and what a finding is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from smallset.record.predictions import Predictions
+from smallset.record.record import Record
+from smallset.words import Text
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know about a run."""
+
+    kind: str
+    """Such as "overfitting"; the keys of `FINDERS`."""
+    level: Literal["problem", "hint"]
+    sentence: Text
+    """What was seen, in plain words."""
+    evidence: Text
+    """The numbers behind it, and what they mean."""
+    command: str | None
+    """What to try next; None where nothing is to be run."""
+    classes: tuple[int, ...] = ()
+    """The classes concerned."""
+    images: tuple[int, ...] = ()
+    """Rows of predictions.csv concerned."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the findings look at."""
+
+    predictions: Predictions
+    history: Sequence[Mapping[str, Any]]
+    """Lines of epochs.jsonl."""
+    settings: Mapping[str, Any]
+    """The nested settings of config.json."""
+    embeddings: Mapping[str, Float[ndarray, "n dim"]]
+    """By split: train and test."""
+    command: Any
+    """Called with dotted settings, returns the command line of the run with these changed."""
+    data: str = "DATA"
+    """What the data is called on the command line."""
+
+    def try_next(self, changes: Mapping[str, Any]) -> str | None:
+        """Return the command line with settings changed; None if that is how the run was trained.
+
+        Args:
+            changes: Dotted settings and their new values.
+        """
+        command = self.command(changes)
+        return None if command == self.command({}) else command
+
+    def rows(self, split: str) -> Int[ndarray, " m"]:
+        """Return the rows of a split.
+
+        Args:
+            split: Its name.
+        """
+        return np.flatnonzero(self.predictions.splits == split)
+
+    @cached_property
+    def test(self) -> Int[ndarray, " m"]:
+        """Rows of the test images."""
+        return self.rows("test")
+
+    @cached_property
+    def train(self) -> Int[ndarray, " m"]:
+        """Rows of the training images."""
+        return self.rows("train")
+
+    @cached_property
+    def right(self) -> ndarray:
+        """Whether each image was predicted as the data says."""
+        return self.predictions.predicted == self.predictions.labels
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.predictions.classes)
+
+    def stages(self) -> list[list[Mapping[str, Any]]]:
+        """Return the epochs of each stage."""
+        numbers = sorted({line["stage"] for line in self.history})
+        return [[line for line in self.history if line["stage"] == n] for n in numbers]
+
+
+def read_facts(record: Record) -> Facts:
+    """Read what the findings need from a record.
+
+    Args:
+        record: A finished run.
+
+    Raises:
+        DataError: If a file of the record is missing.
+    """
+    return Facts(
+        record.predictions, record.history, record.config["config"],
+        {split: record.embeddings(split) for split in ("train", "test")},
+        record.command, record.config["data"]["source"],
+    )  # fmt: skip

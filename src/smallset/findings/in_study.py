@@ -1,0 +1,129 @@
+"""What a good colleague would see in a study: what went wrong where, and what cannot be told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from smallset.compare.summary import Arm, Summary
+from smallset.findings.facts import Finding, read_facts
+from smallset.findings.finders import find
+from smallset.record.record import Record
+from smallset.words import Text, text
+
+MOST_SEEDS = 30  # a study of more is no advice
+
+
+@dataclass(frozen=True)
+class StudyFinding:
+    """One thing to know about a study."""
+
+    kind: str
+    """That of the runs' findings, or "cannot-tell" or "failed"."""
+    level: Literal["problem", "hint"]
+    sentence: Text
+    lines: tuple[tuple[str, Text], ...]
+    """Arm or comparison, and what there is to say of it."""
+    command: str | None
+    """What to try next; None where nothing is to be run."""
+
+
+TITLES = {
+    "leak": text("Test images that are also training images."),
+    "gradients-too-small": text("Did not learn: the gradient is too small for the rate."),
+    "gradients-too-large": text("Did not learn, or not steadily: the rate is too high."),
+    "not-learning": text("Did not learn."),
+    "collapse": text("The embeddings collapsed."),
+    "triplet-stuck": text("The triplet stage taught little."),
+    "one-class": text("One class swallows the predictions."),
+    "overfitting": text("Overfitting."),
+    "memorised": text("Classes learnt by heart."),
+    "label-errors": text("Images that may be mislabelled."),
+    "wrong-labels-learnt": text("Wrong labels learnt by heart."),
+    "milestone-jump": text("Accuracy jumped when the rate fell."),
+    "still-improving": text("Still improving when training ended."),
+    "confused": text("Classes taken for each other."),
+    "miscalibrated": text("Probabilities that cannot be read as such."),
+    "few-test-images": text("A small test set."),
+}
+
+
+def find_in_study(
+    summary: Summary, *, look: Callable[[Record], list[Finding]] | None = None
+) -> list[StudyFinding]:
+    """Return what is to be said about a study, problems first.
+
+    A finding of runs counts for an arm where at least half of its seeds have it.
+
+    Args:
+        summary: What the study found.
+        look: Finds in one run; None takes all of `smallset.findings.finders`.
+    """
+    look = look or (lambda record: find(read_facts(record)))
+    by_kind: dict[str, list[tuple[Arm, list[Finding]]]] = {}
+    for arm in summary.arms:
+        found: dict[str, list[Finding]] = {}
+        for record in arm.records:
+            for finding in look(record):
+                found.setdefault(finding.kind, []).append(finding)
+        for kind, those in found.items():
+            if 2 * len(those) >= len(arm.records):
+                by_kind.setdefault(kind, []).append((arm, those))
+    said = [_of_runs(kind, arms) for kind, arms in by_kind.items()]
+    said += [each for each in (_failed(summary), _cannot_tell(summary)) if each is not None]
+    order = ["failed", *TITLES]
+    known = {kind: number for number, kind in enumerate(order)}
+    return sorted(said, key=lambda f: (f.level == "hint", known.get(f.kind, len(known))))
+
+
+def _of_runs(kind: str, arms: list[tuple[Arm, list[Finding]]]) -> StudyFinding:
+    first = arms[0][1][0]
+    command = next((each.command for _, those in arms for each in those if each.command), None)
+    lines = tuple(
+        (
+            arm.name,
+            text("{sentence} ({seeds} of {all} seeds)", sentence=those[0].sentence,
+                 seeds=len(those), all=len(arm.records)),
+        )
+        for arm, those in arms
+    )  # fmt: skip
+    return StudyFinding(kind, first.level, TITLES[kind], lines, command)
+
+
+def _failed(summary: Summary) -> StudyFinding | None:
+    if not summary.failed:
+        return None
+    lines = tuple(
+        (run, text("{why}", why=why.strip().splitlines()[-1])) for run, why in summary.failed
+    )
+    return StudyFinding(
+        "failed", "problem", text("{count} runs failed.", count=len(lines)), lines, None
+    )
+
+
+def _cannot_tell(summary: Summary) -> StudyFinding | None:
+    """Differences that these images and seeds cannot tell from luck, and what would."""
+    open_ones = [each for each in summary.comparisons if each[3].verdict == "cannot tell"]
+    if not open_ones:
+        return None
+    lines: list[tuple[str, Text]] = []
+    for a, b, seeds, c in open_ones:
+        seen = text(
+            "{seen:+.1f} points seen; {images:,} test images and {seeds} seeds show {can:.1f} or "
+            "more.", seen=100 * c.difference.value, images=summary.num_images, seeds=seeds,
+            can=100 * c.detectable,
+        )  # fmt: skip
+        if c.needed_images is not None:
+            seen = text("{seen} {images:,} test images would settle it.", seen=seen,
+                        images=c.needed_images)  # fmt: skip
+        lines.append((f"{a} / {b}", seen))
+    needed = [c.needed_seeds for *_, c in open_ones if c.needed_seeds is not None]
+    wanted = min([n for n in needed if n <= MOST_SEEDS], default=None)
+    command = None
+    if wanted is not None:
+        command = summary.command(seeds=wanted, out=str(summary.folder))
+    return StudyFinding(
+        "cannot-tell", "hint",
+        text("{count} of {all} differences cannot be told from luck: the test set is too small for "
+             "them, or the seeds too few.", count=len(open_ones), all=len(summary.comparisons)),
+        tuple(lines), command,
+    )  # fmt: skip

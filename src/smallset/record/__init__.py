@@ -1,0 +1,1 @@
+"""What a run leaves: its folder, predictions, what they say, the command that repeats it."""

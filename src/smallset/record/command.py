@@ -1,0 +1,36 @@
+"""Settings as words of the command line."""
+
+import json
+from typing import Any
+
+FLAGS = {  # of `smallset train`
+    "model": "--model", "loss": "--loss", "epochs": "--epochs", "lr": "--lr", "seed": "--seed",
+    "image_size": "--image-size", "batches.size": "--batch-size", "weights": "--weights",
+    "data.classes": "--classes", "data.train_on": "--train-on", "data.noise_rate": "--noise",
+    "data.noise_seed": "--noise-seed",
+}  # fmt: skip
+
+
+def setting_text(value: Any) -> str:
+    """Return the value of a setting as the command line takes it.
+
+    Args:
+        value: As JSON holds it.
+
+    Example:
+        >>> setting_text(None), setting_text([10, 15])
+        ('none', '[10, 15]')
+    """
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def set_option(name: str, value: Any) -> list[str]:
+    """Return the words that set one thing on the command line.
+
+    Args:
+        name: Dotted name.
+        value: As JSON holds it.
+    """
+    return ["--set", f"{name}={setting_text(value)}"]

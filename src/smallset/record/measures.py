@@ -1,0 +1,124 @@
+"""What a confusion matrix and probabilities say: per class, and whether they can be believed."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+from scipy.optimize import minimize_scalar
+from scipy.stats import norm
+
+from smallset.stats import Interval
+
+
+class ClassScore(NamedTuple):
+    """One class in one split."""
+
+    precision: float | None
+    """Share of the images predicted as the class that belong to it; None where there are none."""
+    recall: float | None
+    """Share of the images of the class predicted as it; None where there are none."""
+    images: int
+    """Images of the class."""
+
+
+class Calibration(NamedTuple):
+    """Whether probabilities are true: of what is said with 0.8, 80 % should be right."""
+
+    confidence: Float[ndarray, " bins"]
+    """Mean probability of the predicted class, per bin; NaN where a bin is empty."""
+    accuracy: Float[ndarray, " bins"]
+    """Share of them that is right; NaN where a bin is empty."""
+    counts: Int[ndarray, " bins"]
+    error: float
+    """Expected calibration error, in [0, 1]: mean of |confidence - accuracy| over the images."""
+    gap: float
+    """Mean confidence minus accuracy, in [-1, 1]; above 0 is overconfident."""
+
+
+def class_scores(confusion: Int[ndarray, "classes classes"]) -> list[ClassScore]:
+    """Return precision and recall of each class.
+
+    Args:
+        confusion: confusion[i, j]: images of class i predicted as j.
+
+    Example:
+        >>> class_scores(np.array([[3, 1], [0, 4]]))[0]
+        ClassScore(precision=1.0, recall=0.75, images=4)
+    """
+    scores = []
+    for k in range(len(confusion)):
+        right, said, there = confusion[k, k], confusion[:, k].sum(), confusion[k].sum()
+        precision = float(right / said) if said else None
+        scores.append(ClassScore(precision, float(right / there) if there else None, int(there)))
+    return scores
+
+
+def calibration(
+    confidence: Float[ndarray, " n"], right: Bool[ndarray, " n"], *, bins: int = 10
+) -> Calibration:
+    """Compare the probability of the predicted class with how often it is right.
+
+    Args:
+        confidence: Probability of the predicted class, in [0, 1].
+        right: Whether the prediction is right.
+        bins: Number of bins of equal width over [0, 1].
+
+    Source:
+        Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
+    """
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        said = np.bincount(place, confidence, bins) / counts
+        true = np.bincount(place, right, bins) / counts
+    error = float(np.nansum(np.abs(said - true) * counts) / max(len(confidence), 1))
+    gap = float(confidence.mean() - right.mean()) if len(confidence) else 0.0
+    return Calibration(said, true, counts, error, gap)
+
+
+def temperature(probs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) -> float:
+    """Return the temperature T that makes ``probs^(1/T)`` most likely; above 1 is overconfident.
+
+    Args:
+        probs: Predicted probabilities.
+        labels: Class of each image.
+
+    Source:
+        Guo et al. 2017, section 4.2.
+    """
+    logs = np.log(np.maximum(probs, 1e-12))
+    rows = np.arange(len(labels))
+
+    def loss(log_t: float) -> float:
+        return -float(_normalised(logs / np.exp(log_t))[rows, labels].mean())
+
+    best: Any = minimize_scalar(loss, bounds=(-2.0, 3.0), method="bounded")
+    return float(np.exp(best.x))
+
+
+def _normalised(logs: ndarray) -> ndarray:
+    logs = logs - logs.max(axis=1, keepdims=True)
+    return logs - np.log(np.exp(logs).sum(axis=1, keepdims=True))
+
+
+def share_interval(count: int, total: int, *, level: float = 0.95) -> Interval:
+    """Return a share with Wilson's interval, which holds for few images and near 0 and 1.
+
+    Args:
+        count: How many of them.
+        total: How many there are; at least 1.
+        level: Coverage of the interval, in (0, 1).
+
+    Example:
+        >>> [round(x, 3) for x in share_interval(10, 40)]
+        [0.25, 0.142, 0.402]
+
+    Source:
+        Wilson 1927; recommended by Brown, Cai & DasGupta 2001.
+    """
+    z = norm.ppf(0.5 + level / 2)
+    share = count / total
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z * np.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / (1 + z**2 / total)
+    return Interval(share, max(float(middle - half), 0.0), min(float(middle + half), 1.0))

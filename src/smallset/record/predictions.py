@@ -1,0 +1,94 @@
+"""What a run said of every image, and the file that holds it: predictions.csv."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from smallset.files import csv_text, write_atomic
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Every scored image of a run; rows in the order of predictions.csv."""
+
+    ids: tuple[str, ...]
+    paths: tuple[str, ...]
+    splits: ndarray
+    """The split each image was used in: images trained on count as "train"."""
+    classes: tuple[str, ...]
+    labels: Int[ndarray, " n"]
+    """What the data says."""
+    given_labels: Int[ndarray, " n"]
+    """What the run was told; differs where label noise was added."""
+    probs: Float[ndarray, "n classes"]
+
+    @property
+    def predicted(self) -> Int[ndarray, " n"]:
+        """Return the most probable class of each image."""
+        return self.probs.argmax(axis=1)
+
+    def accuracy(self, split: str) -> float | None:
+        """Return the share of images of a split predicted as the data says; None if it is empty.
+
+        Args:
+            split: Its name.
+        """
+        rows = self.splits == split
+        if not rows.any():
+            return None
+        return float((self.predicted == self.labels)[rows].mean())
+
+    def confusion(self, split: str) -> Int[ndarray, "classes classes"]:
+        """Return counts[i, j]: images of class i (by the data) predicted as j.
+
+        Args:
+            split: Its name.
+        """
+        rows = self.splits == split
+        counts = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
+        np.add.at(counts, (self.labels[rows], self.predicted[rows]), 1)
+        return counts
+
+    def recall(self, split: str) -> dict[str, float | None]:
+        """Return, per class, the share of its images that were predicted right.
+
+        Args:
+            split: Its name.
+        """
+        counts = self.confusion(split)
+        totals = counts.sum(axis=1)
+        return {
+            name: float(counts[i, i] / totals[i]) if totals[i] else None
+            for i, name in enumerate(self.classes)
+        }
+
+
+PREDICTION_COLUMNS = ("id", "path", "split", "label", "given_label", "predicted")
+
+
+def write_predictions(folder: Path, predictions: Predictions) -> None:
+    """Write predictions.csv.
+
+    Args:
+        folder: The record.
+        predictions: One row per scored image.
+    """
+    names = predictions.classes
+    labels = (predictions.labels, predictions.given_labels, predictions.predicted)
+    rows: list[list[Any]] = [[*PREDICTION_COLUMNS, *(f"p_{name}" for name in names)]]
+    for row, name in enumerate(predictions.ids):
+        rows.append(
+            [
+                name,
+                predictions.paths[row],
+                str(predictions.splits[row]),
+                *(names[each[row]] for each in labels),
+                # Nine digits bring a float32 back exactly.
+                *(f"{p:.9g}" for p in predictions.probs[row].tolist()),
+            ]
+        )
+    write_atomic(folder / "predictions.csv", csv_text(rows))

@@ -1,0 +1,142 @@
+"""The folder that a run leaves: what is in it, how it is written and read. No torch here."""
+
+import csv
+import io
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from smallset.config import RunConfig, flat, override
+from smallset.errors import DataError
+from smallset.files import write_atomic
+from smallset.record.command import FLAGS, set_option, setting_text
+from smallset.record.predictions import PREDICTION_COLUMNS, Predictions
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run on disk, read when asked for."""
+
+    folder: Path
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Content of config.json."""
+        return self._json("config.json")
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """Content of result.json."""
+        return self._json("result.json")
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """Lines of epochs.jsonl."""
+        return [json.loads(line) for line in self._text("epochs.jsonl").splitlines()]
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """Content of predictions.csv."""
+        header, *rows = csv.reader(io.StringIO(self._text("predictions.csv"), newline=""))
+        first = len(PREDICTION_COLUMNS)
+        classes = tuple(name.removeprefix("p_") for name in header[first:])
+        index = {name: i for i, name in enumerate(classes)}
+        columns = list(zip(*(row[:first] for row in rows), strict=True))
+        return Predictions(
+            ids=columns[0],
+            paths=columns[1],
+            splits=np.array(columns[2]),
+            classes=classes,
+            labels=np.array([index[name] for name in columns[3]]),
+            given_labels=np.array([index[name] for name in columns[4]]),
+            probs=np.array([row[first:] for row in rows], dtype=np.float64),
+        )
+
+    def embeddings(self, split: str) -> Float[ndarray, "n dim"]:
+        """Return the embeddings of the images of a split, in the order of predictions.csv.
+
+        Args:
+            split: "train" or "test".
+        """
+        with np.load(self.folder / "embeddings.npz") as arrays:
+            return arrays[split]
+
+    def command(
+        self, changes: Mapping[str, Any] | None = None, *, out: str = "NEW", exact: bool = False
+    ) -> str:
+        """Return the command line that trains this run again, with settings changed.
+
+        Args:
+            changes: Dotted settings and their new values.
+            out: Folder of the new run.
+            exact: Name the device, its arithmetic and threads too, which decide the last bits.
+        """
+        config = override(RunConfig.model_validate(self.config["config"]), changes or {})
+        default = flat(RunConfig().model_dump(mode="json"))
+        # What "auto" was resolved to need not be said again.
+        default["trains"] = "classifier" if self.config["weights"] else "all"
+        unused = [] if config.data.noise_rate else ["data.noise_seed"]
+        unused += [] if config.data.train_fraction < 1 else ["data.subset_seed"]
+        words = ["smallset", "train", self.config["data"]["source"]]
+        for name, value in flat(config.model_dump(mode="json")).items():
+            of_machine = name.startswith("compute.") and not exact
+            if value == default[name] or of_machine or name.startswith("figures."):
+                continue
+            if name in unused and not exact:
+                continue
+            flag = FLAGS.get(name)
+            words += [flag, setting_text(value)] if flag else set_option(name, value)
+        return shlex.join([*words, "--out", out])
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a run at all; its settings are written first."""
+        return (self.folder / "config.json").exists()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run came to its end; the result is written last."""
+        return (self.folder / "result.json").exists()
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.folder / name).read_text(encoding="utf-8")
+        except OSError:
+            raise DataError(f"{self.folder} is no record of a finished run: no {name}") from None
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return json.loads(self._text(name))
+
+
+def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write epochs.jsonl.
+
+    Args:
+        folder: The record.
+        history: One mapping per epoch.
+    """
+    write_atomic(folder / "epochs.jsonl", "".join(json.dumps(line) + "\n" for line in history))
+
+
+def write_embeddings(folder: Path, embeddings: Mapping[str, Float[ndarray, "n dim"]]) -> None:
+    """Write embeddings.npz in float16; in float32 where a value is too large for it (65,504).
+
+    Args:
+        folder: The record.
+        embeddings: By split.
+    """
+    arrays = {}
+    for split, values in embeddings.items():
+        fits = np.abs(values).max(initial=0) <= np.finfo(np.float16).max
+        arrays[split] = values.astype(np.float16 if fits else np.float32)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_atomic(folder / "embeddings.npz", content.getvalue())

@@ -1,0 +1,138 @@
+"""Draw the figures of a run from its record."""
+
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from smallset.config import FigureConfig
+from smallset.data.listing import parse_classes
+from smallset.files import make_folder, write_atomic
+from smallset.record.record import Record
+from smallset.show.embed import Plane, principal_axes, tsne
+from smallset.show.fonts import choose_fonts
+from smallset.show.run_plots import confusion_matrix, feature_scatter, training_curves
+from smallset.words import Lang, Text, catalogue, language, text, translate
+
+MOST_CLASSES = 10  # more colours than this cannot be told apart
+
+
+def draw_run(record: Record, config: FigureConfig) -> list[str]:
+    """Draw every figure of a run into its folder `figures`.
+
+    Args:
+        record: A finished run.
+        config: Which classes the feature pictures show, and whether t-SNE is drawn.
+
+    Returns:
+        What a user should know, such as characters that no installed font has.
+
+    Raises:
+        ConfigError: If the chosen classes are not in the record.
+        RunError: If a figure cannot be written.
+    """
+    folder = make_folder(record.folder / "figures")
+    predictions, lang = record.predictions, language(config.lang)
+    fonts = choose_fonts([*predictions.classes, *(catalogue().values() if lang == "zh" else ())])
+    notes = []
+    if fonts.missing:
+        notes.append(
+            f"no installed font has {fonts.missing[:20]!r} of the class names, so figures show "
+            "boxes; install one, such as Noto Sans CJK (Debian: apt install fonts-noto-cjk)"
+        )
+    with mpl.rc_context({"font.family": fonts.families, "font.size": 9}), warnings.catch_warnings():
+        # The note above says it once; matplotlib would say it for each character and figure.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        _draw_curves(record, folder, lang)
+        for split in ("train", "test"):
+            accuracy = predictions.accuracy(split)
+            total = int((predictions.splits == split).sum())
+            title = text(
+                "{split}: {share:.1%} of {count} images right",
+                split=translate(split, lang), share=accuracy, count=total,
+            ).say(lang)  # fmt: skip
+            figure = confusion_matrix(
+                predictions.confusion(split), predictions.classes, title=title, lang=lang
+            )
+            save_figure(figure, folder / f"confusion-{split}.png")
+        notes += _draw_features(record, config, folder)
+    return notes
+
+
+def _draw_curves(record: Record, folder: Path, lang: Lang) -> None:
+    config = record.config["config"]
+    named = f"{config['model']}, {config['loss']}, {config['image_size']} px"
+    title = text("{run}, seed {seed}", run=named, seed=config["seed"]).say(lang)
+    figure = training_curves(record.history, record.result["test_accuracy"], title=title, lang=lang)
+    save_figure(figure, folder / "curves.png")
+
+
+def _draw_features(record: Record, config: FigureConfig, folder: Path) -> list[str]:
+    predictions = record.predictions
+    classes = predictions.classes
+    chosen = chosen_classes(config, classes)
+    vectors, labels = {}, {}
+    for split in ("train", "test"):
+        of_split = predictions.labels[predictions.splits == split]
+        keep = np.isin(of_split, chosen)
+        vectors[split], labels[split] = record.embeddings(split)[keep], of_split[keep]
+    if len(vectors["train"]) < 3 or not len(vectors["test"]):
+        return ["too few images of the chosen classes for feature pictures"]
+    if not np.ptp(vectors["train"].astype(np.float32), axis=0).any():
+        return ["all embeddings of train are equal: the features collapsed; no feature pictures"]
+
+    lang = language(config.lang)
+    which = {"some": len(chosen), "all": len(classes)}
+    axes = principal_axes(vectors["train"], vectors["test"])
+    plane = axes.plane
+    title = text("PCA of the features, {some} of {all} classes", **which)
+    if plane.explained is not None:
+        title = text("{title}, {share:.0%} of the variance of train", title=title,
+                     share=plane.explained)  # fmt: skip
+    pictures: dict[str, tuple[Plane, Text]] = {"pca": (plane, title)}
+    if config.tsne:
+        title = text("t-SNE of the features, {some} of {all} classes, train and test together",
+                     **which)  # fmt: skip
+        pictures["tsne"] = tsne(axes), title
+    for name, (points, title) in pictures.items():
+        figure = feature_scatter(
+            points,
+            labels["train"],
+            labels["test"],
+            classes,
+            chosen=chosen,
+            title=title.say(lang),
+            lang=lang,
+        )
+        save_figure(figure, folder / f"{name}.png")
+    return []
+
+
+def chosen_classes(config: FigureConfig, classes: Sequence[str]) -> list[int]:
+    """Return the classes that feature pictures show: those asked for, else all or the first five.
+
+    Args:
+        config: Which classes are asked for.
+        classes: The class list.
+
+    Raises:
+        ConfigError: If a class that is asked for is not among them.
+    """
+    chosen = parse_classes(config.classes, classes)
+    return chosen[:5] if not config.classes and len(chosen) > MOST_CLASSES else chosen
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all.
+
+    Args:
+        figure: The figure.
+        path: Where to.
+    """
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=130)
+    write_atomic(path, content.getvalue())

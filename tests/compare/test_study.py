@@ -1,0 +1,485 @@
+"""Studies on tiny pictures: planned, run in three ways, stopped, gone on with, summed up."""
+
+import csv
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from support import picture
+from typer.testing import CliRunner
+
+import smallset
+from smallset.cli import app
+from smallset.compare import execute as execute_module
+from smallset.compare.execute import Task, execute, run_task
+from smallset.compare.spec import built_in_studies, read_study
+from smallset.compare.study import Accountant, plan_study
+from smallset.compare.summary import summarise
+from smallset.compare.watch import Watch
+from smallset.errors import ConfigError, DataError, RunError
+from smallset.record.record import Record
+
+STUDY = """
+title = "Rates"
+about = "Two rates."
+seeds = 2
+baseline = "slow"
+[base]
+image_size = 32
+epochs = 2
+batches.size = 8
+figures.tsne = false
+[arms.slow]
+lr = 0.001
+[arms.fast]
+lr = 0.05
+[[charts]]
+name = "rate"
+title = "Accuracy against the rate"
+x = "lr"
+log = true
+[charts.curves]
+plain = ["slow", "fast"]
+"""
+
+
+@pytest.fixture
+def rates(tmp_path):
+    path = tmp_path / "rates.toml"
+    path.write_text(STUDY)
+    return str(path)
+
+
+def tables(folder):
+    return [(folder / name).read_bytes() for name in ("summary.csv", "comparisons.csv")]
+
+
+def rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_study_leaves_tables_charts_and_a_record_per_arm_and_seed(split_folders, tmp_path, rates):
+    found = smallset.study(rates, split_folders, out=tmp_path / "out", execute_by="serial")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "comparisons.csv", "fast", "figures", "report.html", "slow", "study.json", "summary.csv",
+    ]  # fmt: skip
+    assert sorted(p.name for p in (tmp_path / "out/fast").iterdir()) == ["seed-0", "seed-1"]
+    figures = {p.name for p in (tmp_path / "out/figures").iterdir()}
+    assert figures == {"arms.png", "forest.png", "curves.png", "rate.png"}
+    settings = [
+        Record(tmp_path / f"out/{arm}/seed-{seed}").config["config"]
+        for arm in ("slow", "fast") for seed in (0, 1)
+    ]  # fmt: skip
+    assert [(s["lr"], s["seed"], s["data"]["noise_seed"]) for s in settings] == [
+        (0.001, 0, 0), (0.001, 1, 1), (0.05, 0, 0), (0.05, 1, 1),
+    ]  # fmt: skip
+    for row, arm in zip(rows(tmp_path / "out/summary.csv"), found.arms, strict=True):
+        tests = [r.result["test_accuracy"] for r in arm.records]
+        assert float(row["test_accuracy"]) == pytest.approx(np.mean(tests), abs=1e-6)
+        assert row["seeds"] == "2"
+        assert float(row["test_low"]) <= float(row["test_accuracy"]) <= float(row["test_high"])
+    [row] = rows(tmp_path / "out/comparisons.csv")
+    assert (row["arm"], row["compared_with"]) == ("fast", "slow")
+    assert float(row["difference"]) == pytest.approx(
+        found.arms[1].accuracy.value - found.arms[0].accuracy.value, abs=1e-6
+    )
+
+
+def test_the_way_and_the_order_change_no_byte_of_the_summary(split_folders, tmp_path, rates):
+    # In two folders: a study beside it with the same runs would be taken over, not trained again.
+    serial, processes = tmp_path / "one/serial", tmp_path / "two/processes"
+    smallset.study(rates, split_folders, out=serial, execute_by="serial")
+    smallset.study(
+        rates,
+        split_folders,
+        out=processes,
+        execute_by="processes",
+        workers=2,
+        arms=["fast", "slow"],
+    )
+    assert tables(serial) == tables(processes)
+    for run in ("slow/seed-1", "fast/seed-0"):
+        for name in ("predictions.csv", "model.safetensors"):
+            assert (serial / run / name).read_bytes() == (processes / run / name).read_bytes()
+
+
+def test_finished_runs_are_not_repeated_and_more_seeds_add_to_them(split_folders, tmp_path, rates):
+    out = tmp_path / "out"
+    smallset.study(rates, split_folders, out=out, seeds=1, execute_by="serial")
+    before = {p: p.stat().st_mtime_ns for p in out.glob("*/*/result.json")}
+    found = smallset.study(rates, split_folders, out=out, seeds=3, execute_by="serial")
+    assert len(before) == 2
+    assert all(p.stat().st_mtime_ns == t for p, t in before.items())
+    assert [arm.seeds for arm in found.arms] == [(0, 1, 2)] * 2
+
+
+def test_a_folder_with_other_settings_is_refused_and_the_difference_named(
+    split_folders, tmp_path, rates
+):
+    smallset.study(rates, split_folders, out=tmp_path / "out", seeds=1, execute_by="serial")
+    with pytest.raises(RunError, match=r"(?s)other settings or data.*config.epochs: 2 -> 3"):
+        smallset.study(
+            rates, split_folders, out=tmp_path / "out", seeds=1, settings={"epochs": 3},
+            execute_by="serial",
+        )  # fmt: skip
+
+
+KILL = """
+import sys
+import smallset
+if __name__ == "__main__":
+    study, data, out = sys.argv[1:]
+    smallset.study(study, data, out=out, workers=2)
+"""
+
+
+def test_a_study_killed_in_the_middle_goes_on_and_repeats_no_finished_run(
+    split_folders, tmp_path, rates
+):
+    out = tmp_path / "out"
+    script = tmp_path / "script.py"
+    script.write_text(KILL)
+    Path(rates).write_text(STUDY.replace("epochs = 2", "epochs = 12"))
+    process = subprocess.Popen([sys.executable, script, rates, split_folders, out])
+    deadline = time.time() + 120
+    while not list(out.glob("*/*/result.json")) and time.time() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(0.5)  # its workers notice that it is gone
+    done = {p: p.stat().st_mtime_ns for p in out.glob("*/*/result.json")}
+    sizes = {p: p.stat().st_size for p in out.glob("*/*/epochs.jsonl")}
+    assert 1 <= len(done) < 4
+    time.sleep(0.5)
+    assert {p: p.stat().st_size for p in out.glob("*/*/epochs.jsonl")} == sizes
+    smallset.study(rates, split_folders, out=out, execute_by="serial")
+    assert all(p.stat().st_mtime_ns == t for p, t in done.items())
+    smallset.study(rates, split_folders, out=tmp_path / "other/whole", execute_by="serial")
+    assert tables(out) == tables(tmp_path / "other/whole")
+    assert not [p for p in out.rglob("*") if p.name.startswith((".", "checkpoint"))]
+
+
+def test_a_failed_run_is_told_and_stops_no_other(split_folders, tmp_path, rates):
+    Path(rates).write_text(STUDY.replace("lr = 0.05", "lr = 1e30"))
+    console = Console(file=open(tmp_path / "said", "w"), width=200)  # noqa: PTH123, SIM115
+    found = smallset.study(
+        rates, split_folders, out=tmp_path / "out", execute_by="serial", console=console
+    )
+    console.file.close()
+    assert [name for name, _ in found.failed] == ["fast/seed-0", "fast/seed-1"]
+    assert "learning rate 1e+30" in found.failed[0][1]
+    assert [arm.name for arm in found.arms] == ["slow"]
+    assert "failed  fast/seed-0: the loss stopped being finite" in (tmp_path / "said").read_text()
+    assert any("run fast/seed-1 failed" in note for note in found.notes())
+
+
+def dies_once(task):
+    """A worker that is killed at its first task, as one without memory would be."""
+    marker = Path(task.groups[0][0][1]).parent / "died"
+    if not marker.exists():
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return run_task(task)
+
+
+def dies_always(task):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("worker", "error"), [("dies_once", None), ("dies_always", "memory")])
+def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(
+    split_folders, tmp_path, tiny, monkeypatch, worker, error
+):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setattr(execute_module, "_work", replaced[worker])
+    tasks = [
+        Task(str(split_folders), (((tiny(epochs=1, seed=s), tmp_path / f"{s}/run"),),))
+        for s in (0, 1)
+    ]
+    outcomes = [o for ended in execute(tasks, "processes", workers=2) for o in ended]
+    assert len(outcomes) == 2
+    for outcome in outcomes:
+        assert (error is None) == (outcome.error is None)
+        assert error is None or error in str(outcome.error)
+        assert Record(outcome.folder).is_complete == (error is None)
+
+
+def work_dying_once(pipe, threads, gpu):
+    import smallset.compare.execute as module
+
+    module.run_task = dies_once
+    original_work(pipe, threads, gpu)
+
+
+def work_dying_always(pipe, threads, gpu):
+    import smallset.compare.execute as module
+
+    module.run_task = dies_always
+    original_work(pipe, threads, gpu)
+
+
+original_work = execute_module._work
+replaced = {"dies_once": work_dying_once, "dies_always": work_dying_always}
+
+
+def test_frozen_arms_share_one_pass_and_train_side_by_side(
+    split_folders, tmp_path, rates, squeeze_file, monkeypatch
+):
+    text = STUDY.replace("image_size = 32", f'image_size = 64\nmodel = "squeezenet1_1"\n'
+                         f'weights = "{squeeze_file}"')  # fmt: skip
+    Path(rates).write_text(text + "[arms.short]\nlr = 0.05\nepochs = 1\n")
+    study = plan_study(rates, split_folders, tmp_path / "out")
+    accountant = Accountant(study, print, lambda *_: None)
+    accountant.look(study.jobs)
+    [task] = accountant.tasks(study.jobs, None)
+    assert sorted(len(group) for group in task.groups) == [2, 4]
+
+    from smallset.models import features
+
+    passes = []
+    original = features._write
+    monkeypatch.setattr(features, "_write", lambda *a: passes.append(len(a[1])) or original(*a))
+    smallset.study(rates, split_folders, out=tmp_path / "out", execute_by="serial")
+    assert sorted(passes) in ([], [12, 20, 32])  # val, test, train: once; or cached before
+
+
+def test_missing_weights_are_named_before_anything_trains(split_folders, tmp_path, rates):
+    absent = 'model = "squeezenet1_1"\nweights = "absent.pth"\n'
+    Path(rates).write_text(f'{STUDY}[arms.auto]\nmodel = "resnet18"\n[arms.file]\n{absent}')
+    with pytest.raises(
+        DataError, match=r"(?s)auto: .*weights import FILE --model resnet18.*--without-missing"
+    ):
+        smallset.study(rates, split_folders, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    found = smallset.study(
+        rates, split_folders, out=tmp_path / "out", execute_by="serial", without_missing=True,
+        arms=["slow", "fast", "auto"], seeds=1,
+    )  # fmt: skip
+    assert [arm.name for arm in found.arms] == ["slow", "fast"]
+    assert any(
+        note.startswith("arm auto was left out: the ImageNet weights") for note in found.notes()
+    )
+    assert json.loads((tmp_path / "out/study.json").read_text())["missing"].keys() == {"auto"}
+    assert found.called[-3:] == ("--arms", "slow,fast,auto", "--without-missing")
+
+
+def test_the_command_of_a_study_is_the_study_again(split_folders, tmp_path, rates):
+    settings = {"epochs": 1, "schedule.milestones": [1, 2], "augment.flip": True}
+    found = smallset.study(
+        rates, split_folders, out=tmp_path / "out", execute_by="serial", seeds=1, settings=settings
+    )
+    command = found.command(seeds=1, out=str(tmp_path / "out"))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/*/*/result.json")}
+    assert len(before) == 2
+    told = CliRunner().invoke(app, [*shlex.split(command)[1:], "--execute", "serial"])
+    assert told.exit_code == 0, told.output
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    place = tmp_path / "out/study.json"
+    content = json.loads(place.read_text())
+    del content["called"]
+    place.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="from an earlier smallset; run smallset study rates"):
+        summarise(tmp_path / "out")
+
+
+def test_arms_start_from_the_runs_of_another_study_of_the_same_seed(split_folders, tmp_path):
+    settings = {"image_size": 32, "epochs": 1, "batches.size": 8, "figures.tsne": False}
+    smallset.study(
+        "momentum", split_folders, out=tmp_path / "momentum", seeds=2, settings=settings,
+        execute_by="serial",
+    )  # fmt: skip
+    for seed in (0, 1):
+        before = Record(tmp_path / f"models/plain/seed-{seed}")
+        after = Record(tmp_path / f"momentum/momentum-0.9/seed-{seed}")
+        assert before.is_complete
+        assert after.config["config"]["seed"] == before.config["config"]["seed"] == seed
+        assert after.config["start"] is not None
+        assert after.config["data"]["images"]["train"] == 32 + 12 + 8
+        # It begins where the other ended, and not anew.
+        assert after.history[0]["train_loss"] < before.history[0]["train_loss"]
+    # Another study of the same runs takes them over.
+    found = smallset.study(
+        "best", split_folders, out=tmp_path / "best", seeds=2, settings=settings,
+        execute_by="serial",
+    )  # fmt: skip
+    first, second = (tmp_path / f"{s}/seed-1" for s in ("momentum/momentum-0.9", "best/best"))
+    assert (first / "result.json").read_bytes() == (second / "result.json").read_bytes()
+    assert (second / "figures/curves.png").exists()
+    assert found.spec.draw_runs
+
+
+def test_starting_from_a_run_of_another_size_is_refused(split_folders, tmp_path, tiny):
+    smallset.train(split_folders, tiny(epochs=1), out=tmp_path / "a")
+    config = tiny(epochs=1, image_size=48, start_from=str(tmp_path / "a"))
+    with pytest.raises(ConfigError, match=r"the image size of .* is 32, this run's is 48"):
+        smallset.train(split_folders, config, out=tmp_path / "b")
+    with pytest.raises(DataError, match=r"is no record of a finished run"):
+        smallset.train(split_folders, tiny(start_from=str(tmp_path)), out=tmp_path / "b")
+
+
+def test_a_run_that_starts_from_a_frozen_one_needs_no_weights_and_stays_frozen(
+    split_folders, tmp_path, tiny, squeeze_file
+):
+    base = {"model": "squeezenet1_1", "image_size": 64, "epochs": 1}
+    first = smallset.train(
+        split_folders, tiny(weights=str(squeeze_file), **base), out=tmp_path / "a"
+    )
+    second = smallset.train(
+        split_folders, tiny(start_from=str(first.folder), **base), out=tmp_path / "b"
+    )
+    assert second.config["config"]["trains"] == "classifier"
+    before, after = (load_file(r.folder / "model.safetensors") for r in (first, second))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"classifier.weight", "classifier.bias"}
+
+
+def test_the_noise_studys_arms_have_the_same_wrong_labels(split_folders, tmp_path):
+    settings = {"image_size": 32, "epochs": 1, "batches.size": 8, "figures.tsne": False}
+    smallset.study(
+        "noise", split_folders, out=tmp_path / "noise", seeds=2, settings=settings,
+        execute_by="serial",
+    )  # fmt: skip
+    wrong = {}
+    for rate, count in ((10, 3), (30, 10), (50, 16)):
+        for seed in (0, 1):
+            draws = []
+            for arm in ("nothing", "augment", "gce"):
+                p = Record(tmp_path / f"noise/{arm}-{rate}/seed-{seed}").predictions
+                changed = np.flatnonzero(p.given_labels != p.labels)
+                draws.append({(p.ids[i], int(p.given_labels[i])) for i in changed})
+            assert draws[0] == draws[1] == draws[2]
+            assert len(draws[0]) == count
+            wrong[rate, seed] = draws[0]
+    assert wrong[30, 0] != wrong[30, 1]
+    assert wrong[10, 0] < wrong[30, 0] < wrong[50, 0]
+
+
+def test_data_limits_say_what_more_images_would_give(split_folders, tmp_path):
+    found = smallset.study(
+        "data-limits", split_folders, out=tmp_path / "out", seeds=2, execute_by="serial",
+        settings={"image_size": 32, "epochs": 1, "batches.size": 8, "figures.tsne": False},
+    )  # fmt: skip
+    assert [arm.train_images for arm in found.arms] == [4, 8, 16, 32]
+    assert found.power_law is not None
+    assert set(found.power_law.expected) == {64, 128}
+    assert any("64 images" in note for note in found.notes())
+    assert "power_law" in json.loads((tmp_path / "out/study.json").read_text())
+
+
+def test_arms_scored_on_other_test_images_are_not_compared(split_folders, tmp_path, rates):
+    shutil.copytree(split_folders, tmp_path / "set")
+    smallset.study(
+        rates, tmp_path / "set", out=tmp_path / "out", arms=["slow"], execute_by="serial", seeds=1
+    )
+    picture(0, 999).save(tmp_path / "set/test/ant/new.png")
+    smallset.study(
+        rates, tmp_path / "set", out=tmp_path / "other", arms=["fast"], execute_by="serial", seeds=1
+    )
+    shutil.copytree(tmp_path / "other/fast", tmp_path / "out/fast")
+    study = json.loads((tmp_path / "out/study.json").read_text())
+    other = json.loads((tmp_path / "other/study.json").read_text())
+    study["spec"]["arms"] |= other["spec"]["arms"]
+    study["runs"] += other["runs"]
+    (tmp_path / "out/study.json").write_text(json.dumps(study))
+    with pytest.raises(DataError, match=r"arms slow and fast of .* different test images"):
+        summarise(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("seeds = 2", "seeds = 0"), "seeds: input should be greater than or equal to 1, got 0"),
+        (('baseline = "slow"', 'baseline = "slo"'), "no arm named 'slo'; did you mean 'slow'"),
+        (("lr = 0.001", "lrr = 0.001"), "arm slow: no setting named 'lrr'; did you mean 'lr'"),
+        (("title", "titel"), "no setting named 'titel'; did you mean 'title'"),
+        (('["slow", "fast"]', '["slow", "fats"]'), "no arm named 'fats'; did you mean 'fast'"),
+        (("[arms.slow]", "[arms.'a/b']\n[arms.slow]"), "an arm's name is a folder's too"),
+        (("seeds = 2", "seeds = "), "is not a TOML file"),
+    ],
+)  # fmt: skip
+def test_a_study_file_with_a_mistake_is_refused(rates, change, message):
+    Path(rates).write_text(STUDY.replace(*change))
+    with pytest.raises(ConfigError, match=r"rates\.toml(:| is not)") as error:
+        read_study(rates)
+    assert message in str(error.value)
+
+
+def test_unknown_studies_and_arms_are_named(split_folders, tmp_path, rates):
+    with pytest.raises(ConfigError, match="no study named 'loses'; did you mean 'losses'"):
+        read_study("loses")
+    with pytest.raises(ConfigError, match=r"cannot read the study nowhere\.toml"):
+        read_study("nowhere.toml")
+    with pytest.raises(ConfigError, match="no arm named 'slwo'; did you mean 'slow'"):
+        smallset.study(rates, split_folders, out=tmp_path / "out", arms=["slwo"])
+    with pytest.raises(ConfigError, match="arm slow: no setting named 'lrr'"):
+        smallset.study(rates, split_folders, out=tmp_path / "out", settings={"lrr": 1})
+
+
+def test_every_experiment_of_the_report_is_a_study_with_its_settings():
+    studies = built_in_studies()
+    assert set(studies) == {
+        "models", "features", "losses", "learning-rate", "momentum", "best", "data-limits", "noise",
+        "cleaning",
+    }  # fmt: skip
+    for spec in studies.values():
+        assert spec.about
+        assert spec.takes
+        for arm in spec.arms:
+            config = spec.config(arm, 0, {})
+            assert config.batches.size == 32
+            assert config.optim.name == "sgd"
+    losses = {a: studies["losses"].config(a, 0, {}) for a in studies["losses"].arms}
+    assert {(c.model, c.loss) for c in losses.values()} == {
+        (model, loss) for model in ("plain", "residual")
+        for loss in ("cross-entropy", "triplet-cosine", "triplet-euclidean", "squared", "mse")
+    }  # fmt: skip
+    assert all(
+        (c.lr, c.epochs, c.schedule.milestones) == (0.01, 20, (15,)) for c in losses.values()
+    )
+    rates = {a: studies["learning-rate"].config(a, 0, {}) for a in studies["learning-rate"].arms}
+    assert {(c.model, c.lr) for c in rates.values()} == {
+        (model, lr) for model in ("plain", "residual") for lr in (0.001, 0.005, 0.01)
+    }  # fmt: skip
+    assert all(c.data.train_on == "train+val+extra" for c in rates.values())
+    assert all(c.start_from == f"models/{c.model}" for c in rates.values())
+    noise = studies["noise"].config("augment-30", 2, {})
+    assert (noise.epochs, noise.schedule.milestones) == (30, (15, 25))
+    assert (noise.optim.weight_decay, noise.data.noise_rate) == (0.001, 0.3)
+    assert (noise.seed, noise.data.noise_seed) == (2, 2)
+    assert studies["best"].config("best", 0, {}).optim.momentum == 0.9
+
+
+def test_the_live_table_shows_what_is_on_disk(split_folders, tmp_path, rates):
+    smallset.study(
+        rates, split_folders, out=tmp_path / "out", arms=["slow"], seeds=1, execute_by="serial"
+    )
+    study = plan_study(rates, split_folders, tmp_path / "out", seeds=1)
+    accountant = Accountant(study, print, lambda *_: None)
+    accountant.look(study.jobs)
+    begun = tmp_path / "out/fast/seed-0"
+    begun.mkdir(parents=True)
+    line = {"val_accuracy": 0.5, "seconds": 10.0}
+    (begun / "epochs.jsonl").write_text(json.dumps(line) + "\n")
+    with (tmp_path / "said").open("w") as file:
+        console = Console(file=file, width=100)
+        watch = Watch(study, console, workers=1, stages={})
+        console.print(watch.table())
+        console.print(watch.plan())
+    said = (tmp_path / "said").read_text()
+    assert "1/2" in said
+    assert "50.0%" in said
+    assert "2 runs: 1 done, 0 begun, 1 to begin" in said
+    assert watch.seconds_left() == pytest.approx(10, abs=1)

@@ -1,0 +1,220 @@
+import gzip
+import json
+import struct
+
+import numpy as np
+import pytest
+from support import picture
+
+from smallset.config import DataConfig
+from smallset.data.listing import parse_classes, select_classes
+from smallset.data.manifest import manifest_text
+from smallset.data.read import read_data
+from smallset.errors import ConfigError, DataError
+
+
+def make(root, *files):
+    for number, name in enumerate(files):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(number % 5, number).save(root / name)
+    return root
+
+
+def test_split_folders_give_one_sorted_class_list(split_folders):
+    images = read_data(split_folders)
+    assert images.classes == ("ant", "bee", "cat", "dog")
+    assert images.counts("train").tolist() == [8] * 4
+    assert images.counts("extra").tolist() == [2] * 4
+    assert images.paths[0] == "train/ant/0.png"
+
+
+def test_a_class_of_one_split_only_is_in_the_list_of_the_whole_set(tmp_path):
+    images = read_data(make(tmp_path, "train/b/0.png", "train/c/0.png", "test/a/0.png"))
+    assert images.classes == ("a", "b", "c")
+    assert images.counts("train").tolist() == [0, 1, 1]
+
+
+def test_class_folders_are_split_by_class_and_the_same_way_each_time(tmp_path):
+    make(tmp_path, *(f"{name}/{n}.png" for name in "ab" for n in range(20)))
+    images = read_data(tmp_path)
+    assert [images.counts(s).tolist() for s in ("train", "val", "test")] == [
+        [12] * 2,
+        [3] * 2,
+        [5] * 2,
+    ]
+    np.testing.assert_array_equal(read_data(tmp_path).splits, images.splits)
+    assert (read_data(tmp_path, DataConfig(split_seed=1)).splits != images.splits).any()
+    assert "split by smallset" in images.notes[-1]
+
+
+def test_small_classes_keep_a_training_image_and_reach_each_split_from_three_on(tmp_path):
+    make(
+        tmp_path,
+        "one/0.png",
+        *(f"three/{n}.png" for n in range(3)),
+        *(f"x/{n}.png" for n in range(9)),
+    )
+    images = read_data(tmp_path)
+    counts = {
+        s: dict(zip(images.classes, images.counts(s).tolist(), strict=True))
+        for s in ("train", "val", "test")
+    }
+    assert [counts[s]["one"] for s in counts] == [1, 0, 0]
+    assert [counts[s]["three"] for s in counts] == [1, 1, 1]
+
+
+def test_groups_never_straddle_splits(tmp_path):
+    files = [f"{name}{n}.png" for name in "ab" for n in range(30)]
+    make(tmp_path, *files)
+    lines = [f"{f},{f[0]},{f[0]}{int(f[1:-4]) // 3}" for f in files]
+    (tmp_path / "m.csv").write_text("path,label,group\n" + "\n".join(lines))
+    images = read_data(tmp_path / "m.csv")
+    homes = {}
+    assert images.groups is not None
+    for group, split in zip(images.groups, images.splits, strict=True):
+        homes.setdefault(group, set()).add(split)
+    assert all(len(home) == 1 for home in homes.values())
+    # 15 % and 25 % of 30 images per class, in whole groups of three
+    np.testing.assert_allclose(images.counts("val"), 4.5, atol=3)
+    np.testing.assert_allclose(images.counts("test"), 7.5, atol=3)
+
+
+def test_a_written_split_reads_back_the_same(tmp_path):
+    make(tmp_path / "set", *(f"{name}/{n}.png" for name in "ab" for n in range(8)))
+    images = read_data(tmp_path / "set")
+    (tmp_path / "split.csv").write_text(manifest_text(images, tmp_path / "split.csv"))
+    again = read_data(tmp_path / "split.csv")
+    assert again.paths == tuple(f"set/{path}" for path in images.paths)
+    np.testing.assert_array_equal(again.splits, images.splits)
+    with pytest.raises(DataError, match="images lie in or below its own folder"):
+        manifest_text(images, tmp_path / "elsewhere" / "split.csv")
+
+
+def test_a_json_lines_manifest_reads_as_the_csv_does(tmp_path):
+    make(tmp_path, "0.png", "1.png")
+    rows = [("0.png", "a", "train"), ("1.png", "b", "test")]
+    (tmp_path / "m.csv").write_text("path,label,split\n" + "\n".join(map(",".join, rows)))
+    lines = [json.dumps(dict(zip(("path", "label", "split"), row, strict=True))) for row in rows]
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    from_csv, from_json = read_data(tmp_path / "m.csv"), read_data(tmp_path / "m.jsonl")
+    assert from_csv.paths == from_json.paths
+    assert from_csv.classes == from_json.classes == ("a", "b")
+    np.testing.assert_array_equal(from_csv.splits, from_json.splits)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,label\n0.png,a\n", "no column path; found: file, label"),
+        ("path,label,split\n0.png,a,trian\n", "unknown split 'trian'; did you mean 'train'"),
+        ("path,label\n/etc/passwd,a\n", "absolute path"),
+        ("path,label\nC:\\x.png,a\n", "absolute path"),
+        ("path,label\n../0.png,a\n", "leads outside the manifest's folder"),
+        ("path,label\nsub/../../0.png,a\n", "leads outside"),
+        ("path,label\n0.png,a\n./0.png,b\n", "listed before, as image 1"),
+        ("path,label\n9.png,a\n", "no file"),
+        ("path,label\n0.png,\n", "'label' is missing or empty"),
+        ("path,label\n", "lists no images"),
+        ("path,label,split,group\n0.png,a,train,g\n1.png,a,test,g\n", "group 'g' is in both"),
+    ],
+)
+def test_a_bad_manifest_says_what_is_wrong(tmp_path, text, message):
+    make(tmp_path / "in", "0.png", "1.png")
+    (tmp_path / "in" / "m.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_data(tmp_path / "in" / "m.csv")
+
+
+def test_a_symlink_loop_is_named(tmp_path):
+    make(tmp_path, "a/0.png", "b/0.png")
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
+    with pytest.raises(DataError, match=r"symlink loop: .*again"):
+        read_data(tmp_path)
+
+
+def test_split_folders_beside_others_are_refused(tmp_path):
+    make(tmp_path, "train/a/0.png", "valid/a/0.png")
+    with pytest.raises(
+        DataError, match=r"beside others \(valid\); the splits of smallset are train"
+    ):
+        read_data(tmp_path)
+
+
+def test_an_empty_class_folder_and_other_files_are_told(tmp_path):
+    make(tmp_path, "a/0.png", "b/0.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a" / "notes.txt").write_text("x")
+    images = read_data(tmp_path)
+    assert images.classes == ("a", "b", "empty")
+    assert any("empty has no image" in note for note in images.notes)
+    assert any("1 x .txt" in note for note in images.notes)
+
+
+@pytest.mark.parametrize(
+    "name", ["nowhere", "sample:shape", "torchvision:CIFAR", "sample:shapes,x=1"]
+)
+def test_data_that_does_not_exist_is_said(name):
+    with pytest.raises((DataError, ConfigError), match=r"no data at|did you mean|has no 'x'"):
+        read_data(name)
+
+
+def test_classes_are_chosen_by_position_range_and_name():
+    classes = ["ant", "bee", "cat", "dog", "eel"]
+    assert parse_classes("2-3,eel", classes) == [1, 2, 4]
+    assert parse_classes("", classes) == [0, 1, 2, 3, 4]
+    with pytest.raises(ConfigError, match="classes go from 1 to 5, got '0-2'"):
+        parse_classes("0-2", classes)
+    with pytest.raises(ConfigError, match="no class named 'bea'; did you mean 'bee'"):
+        parse_classes("bea", classes)
+
+
+def test_positions_are_refused_where_names_are_numbers():
+    assert parse_classes("10", ["1", "10", "2"]) == [1]
+    with pytest.raises(ConfigError, match="could mean names or positions"):
+        parse_classes("1-2", ["1", "10", "2"])
+
+
+def test_choosing_classes_shrinks_the_class_list(split_folders):
+    chosen = select_classes(read_data(split_folders), "cat,ant")
+    assert chosen.classes == ("ant", "cat")
+    assert chosen.counts("train").tolist() == [8, 8]
+    assert {path.split("/")[1] for path in chosen.paths} == {"ant", "cat"}
+
+
+def test_a_torchvision_set_becomes_folders(shared_cache):
+    """Real loading code of MNIST, on files in its own format, written here."""
+    raw = shared_cache / "torchvision" / "downloads" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images, labels = {}, {}
+    for name, count in (("train", 20), ("t10k", 10)):
+        images[name] = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels[name] = (np.arange(count) % 10).astype(np.uint8)
+        for kind, array in (("images-idx3", images[name]), ("labels-idx1", labels[name])):
+            header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(
+                f">{array.ndim}I", *array.shape
+            )
+            content = header + array.tobytes()
+            (raw / f"{name}-{kind}-ubyte").write_bytes(content)
+            (raw / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(content))
+    listed = read_data("torchvision:MNIST")
+    assert listed.classes[:2] == ("0 - zero", "1 - one")
+    assert listed.counts("train").tolist() == [2] * 10
+    assert listed.counts("test").tolist() == [1] * 10
+    from PIL import Image
+
+    first = np.asarray(Image.open(listed.root / "train" / "0 - zero" / "000000.png"))
+    np.testing.assert_array_equal(first, images["train"][0])
+
+
+def test_without_a_network_the_message_says_where_files_go(monkeypatch):
+    from urllib.error import URLError
+
+    from torchvision import datasets
+
+    def offline(*args, **kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setattr(datasets, "SVHN", offline)
+    with pytest.raises(DataError, match=r"SVHN could not be had: .*no network.*put its files into"):
+        read_data("torchvision:SVHN")

@@ -1,0 +1,114 @@
+"""What is said of a study, from run findings and comparisons made for it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from smallset.compare.spec import StudySpec
+from smallset.compare.summary import Arm, Summary
+from smallset.findings.facts import Finding
+from smallset.findings.in_study import TITLES, find_in_study
+from smallset.record.record import Record
+from smallset.stats import Comparison, Interval
+from smallset.words import text
+
+
+def arm(name, *seen):
+    """An arm; each of its seeds is named after what is found in it."""
+    records = tuple(Record(Path(each)) for each in seen)
+    correct = np.ones((len(seen), 1400))
+    ids = tuple(map(str, range(1400)))
+    return Arm(name, tuple(range(len(seen))), records, ids, correct, Interval(1.0, 1.0, 1.0))
+
+
+def found(arms, comparisons=(), failed=()):
+    spec = StudySpec(title="t", about="a", baseline="a", arms={"a": {}})
+    called = ("smallset", "study", "rates", "--data", "DATA", "--set", "image_size=48")
+    return Summary(Path("OUT"), "rates", spec, 3, arms, comparisons, None, failed, {}, called)
+
+
+def finding(kind, level: Literal["problem", "hint"] = "problem"):
+    return Finding(kind, level, text(TITLES[kind].template), text("{why}", why="w"), f"do {kind}")
+
+
+def compared(points, verdict, *, needed_seeds=None, needed_images=None, detectable=3.0):
+    return Comparison(
+        Interval(points / 100, -0.05, 0.05), 0.2, 0.2, "mcnemar", verdict, detectable / 100, 0.2,
+        needed_seeds, needed_images,
+    )  # fmt: skip
+
+
+def test_a_finding_of_most_seeds_is_one_of_the_arm():
+    arms = (
+        arm("triplet", "collapse", "collapse", "none"),
+        arm("plain", "none", "none", "one-class"),
+    )
+
+    def look(record):
+        kind = record.folder.name
+        return [] if kind == "none" else [finding(kind)]
+
+    [one] = find_in_study(found(arms), look=look)
+    assert one.kind == "collapse"
+    [(name, line)] = one.lines
+    assert name == "triplet"
+    assert line.say("en").endswith("(2 of 3 seeds)")
+    assert one.command == "do collapse"
+
+
+def test_what_to_try_next_comes_from_a_run_that_has_not_done_it():
+    def look(record):
+        return [replace(finding("collapse"), command=None if record.folder.name == "did" else "do")]
+
+    [one] = find_in_study(found((arm("a", "did", "did"), arm("b", "did", "not"))), look=look)
+    assert one.command == "do"
+    [one] = find_in_study(found((arm("a", "did"),)), look=look)
+    assert one.command is None
+
+
+def test_a_study_where_nothing_is_wrong_has_no_findings():
+    pairs = (("a", "b", 3, compared(9, "better")),)
+    assert find_in_study(found((arm("a", "x"),), pairs), look=lambda record: []) == []
+
+
+def test_rates_that_cannot_be_told_apart_are_named_with_what_would_tell():
+    """The report's 0.005 against 0.01: 44.71 and 47.43 % of 1,400 images, one seed each."""
+    pairs = (
+        (
+            "lr-0.01",
+            "lr-0.005",
+            1,
+            compared(2.7, "cannot tell", needed_images=2600, detectable=3.9),
+        ),
+        ("lr-0.1", "lr-0.005", 1, compared(-9, "worse")),
+    )  # fmt: skip
+    [one] = find_in_study(found((arm("a", "x"),), pairs), look=lambda record: [])
+    assert one.kind == "cannot-tell"
+    assert one.sentence.say("en").startswith("1 of 2 differences cannot be told from luck")
+    [(names, line)] = one.lines
+    assert names == "lr-0.01 / lr-0.005"
+    said = line.say("en")
+    assert "+2.7 points seen; 1,400 test images and 1 seeds show 3.9 or more" in said
+    assert "2,600 test images would settle it" in said
+    assert one.command is None
+
+
+def test_seeds_that_would_settle_it_are_the_next_command():
+    pairs = (("a", "b", 3, compared(2, "cannot tell", needed_seeds=8)),
+             ("c", "b", 3, compared(1, "cannot tell", needed_seeds=500)))  # fmt: skip
+    [one] = find_in_study(found((arm("a", "x"),), pairs), look=lambda record: [])
+    assert one.command == (
+        "smallset study rates --data DATA --set image_size=48 --out OUT --seeds 8"
+    )
+
+
+def test_problems_come_before_hints_and_failures_first():
+    failed = (("a/seed-1", "Traceback\nRunError: exploded"),)
+    all_found = find_in_study(
+        found((arm("a", "x"),), failed=failed),
+        look=lambda record: [finding("confused", "hint"), finding("overfitting")],
+    )
+    assert [f.kind for f in all_found] == ["failed", "overfitting", "confused"]
+    assert all_found[0].lines[0][1].say("en") == "RunError: exploded"

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from smallset.config import AugmentConfig
+from smallset.data.augment import Augmenter
+from smallset.errors import DataError
+from smallset.learn.explain import augmented, grad_cam, load_run
+from smallset.learn.run import train_run
+from smallset.models.parts import Classifier
+
+WEIGHTS = torch.tensor([[1.0, -2.0, 0.5], [0.25, 1.0, -1.0]])
+
+
+class Mean(nn.Module):
+    def forward(self, maps):
+        return maps.mean(dim=(2, 3))
+
+
+def toy():
+    """Feature maps are the average-pooled colours, the logits a product of their means."""
+    head = nn.Linear(3, 2, bias=False)
+    head.weight.data = WEIGHTS.clone()
+    pool = nn.Sequential(nn.AvgPool2d(2), Mean())
+    return Classifier(pool, head, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)).eval()
+
+
+def looks_of(*arguments):
+    looks = grad_cam(*arguments)
+    assert looks is not None
+    return looks
+
+
+def images(count=3, size=8, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def test_grad_cam_is_the_formula_of_the_paper():
+    shown, classes = images(), np.array([0, 1, 1])
+    looks = looks_of(toy(), shown, classes)
+    assert looks.side == 4
+    for n, k in enumerate(classes):
+        pixels = (torch.from_numpy(shown[n]).permute(2, 0, 1).double() / 255 - 0.5) / 0.25
+        maps = pixels.reshape(3, 4, 2, 4, 2).mean(dim=(2, 4))
+        # Each place weighs 1/16 in its mean, and so does the slope; the alphas are their means.
+        alphas = WEIGHTS[k].double() / 16
+        expected = (alphas[:, None, None] * maps).sum(dim=0).relu()
+        expected = expected / expected.max()
+        large = nn.functional.interpolate(
+            expected[None, None], size=(8, 8), mode="bilinear", align_corners=False
+        )
+        np.testing.assert_allclose(looks.maps[n], large[0, 0].numpy(), atol=1e-5)
+
+
+def test_what_speaks_against_a_class_is_cut_off():
+    looks = looks_of(toy(), images(), np.array([0, 0, 0]))
+    assert looks.maps.min() >= 0
+    assert looks.maps.max() <= 1
+
+
+def test_a_network_without_feature_maps_has_no_grad_cam():
+    flat = Classifier(nn.Flatten(), nn.Linear(192, 2)).eval()
+    assert grad_cam(flat, images(), np.array([0, 1, 0])) is None
+
+
+def test_in_place_layers_do_not_hide_the_maps():
+    net = Classifier(
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(inplace=True), Mean()), nn.Linear(4, 2)
+    ).eval()
+    assert looks_of(net, images(), np.array([0, 1, 0])).side == 8
+
+
+def test_the_views_are_what_training_saw():
+    config = AugmentConfig(flip=True, crop_fraction=0.2, rotation_degrees=20, color=0.3)
+    shown = images(4)
+    views = augmented(shown, config, seed=5, mean=(0.5, 0.5, 0.5), views=3)
+    assert views.shape == (3, 4, 8, 8, 3)
+    augmenter = Augmenter(config, seed=5, stage=0, epoch=1, mean=(0.5, 0.5, 0.5))
+    moved = augmenter.move(torch.from_numpy(shown)).permute(0, 3, 1, 2).float()
+    expected = augmenter.change(moved.contiguous()).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(views[1], expected, atol=0.51)
+    assert not np.array_equal(views[0], views[1])
+
+
+@pytest.mark.parametrize("model", ["plain", "residual"])
+def test_the_network_of_a_record_predicts_as_it_did(split_folders, tiny, tmp_path, model):
+    config = tiny(model=model, **{"compute.precision": "float32"})
+    record = train_run(split_folders, config, tmp_path / "run")
+    net = load_run(record)
+    from smallset.show.report.thumbnails import find_pictures
+
+    rows = [0, 5, 40]
+    shown = torch.from_numpy(find_pictures(record).of(rows)).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (net.mean, net.std))
+    with torch.no_grad():
+        probs = net((shown - mean) / std).logits.softmax(dim=1).numpy()
+    np.testing.assert_allclose(probs, record.predictions.probs[rows], atol=1e-5)
+
+
+def test_weights_that_do_not_fit_are_named(split_folders, tiny, tmp_path):
+    record = train_run(split_folders, tiny(), tmp_path / "run")
+    (record.folder / "model.safetensors").unlink()
+    with pytest.raises(DataError, match=r"cannot load the weights .*model\.safetensors"):
+        load_run(record)

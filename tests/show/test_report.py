@@ -1,0 +1,474 @@
+"""The pages, driven in a browser as their readers would."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from support import picture
+from typer.testing import CliRunner
+
+from smallset import api
+from smallset.cli import app
+from smallset.errors import ConfigError, DataError
+from smallset.findings.in_study import StudyFinding
+from smallset.record.record import Record
+from smallset.show.report import study_page
+from smallset.show.report.render import both, page_json
+from smallset.show.report.run_page import least_sure, worst_mistakes
+from smallset.show.report.study_page import write_study_page
+from smallset.show.report.thumbnails import find_pictures, thumbnails
+from smallset.words import text
+
+CLASSES = [
+    "<script>alert(1)<",
+    "猫",
+    "long_name_of_a_class_that_must_be_broken_somewhere",
+    "dog & fox",
+]
+COUNTS = {"train": 8, "val": 3, "test": 6}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page offline; whatever the browser complains about fails the test."""
+    complaints, contexts = [], []
+
+    def go(path, width=1440, scheme="light"):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: complaints.append(m.text) if m.type != "log" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda r: r.url.startswith(("file:", "data:", "blob:"))
+                or complaints.append(r.url))  # fmt: skip
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-charts=yes]")
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    root = tmp_path_factory.mktemp("odd names")
+    for split, count in COUNTS.items():
+        for label, name in enumerate(CLASSES):
+            (root / split / name).mkdir(parents=True)
+            for n in range(count):
+                number = 100 * list(COUNTS).index(split) + n
+                picture(label, number, size=48).save(root / split / name / f"{n}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(pictures, tmp_path_factory, shared_cache):
+    os.environ["SMALLSET_CACHE"] = str(shared_cache)
+    out = tmp_path_factory.mktemp("runs") / "odd"
+    settings = {
+        "image_size": 32, "epochs": 3, "batches.size": 8, "loss": "triplet-cosine", "lr": 0.003,
+        "augment.flip": True, "augment.rotation_degrees": 20, "data.noise_rate": 0.25,
+    }  # fmt: skip
+    from smallset.config import RunConfig, override
+
+    api.train(pictures, override(RunConfig(), settings), out=out)
+    return Record(out)
+
+
+@pytest.fixture(scope="module")
+def study(pictures, tmp_path_factory, run):
+    folder = tmp_path_factory.mktemp("study")
+    spec = """
+title = "Rates <b>"
+about = "Two rates & a mean."
+seeds = 2
+baseline = "low"
+[base]
+image_size = 32
+epochs = 2
+batches.size = 8
+[arms.low]
+lr = 0.001
+[arms.high]
+lr = 0.05
+[[charts]]
+name = "rates"
+title = "Accuracy against the rate"
+x = "lr"
+log = true
+curves = { plain = ["low", "high"] }
+"""
+    (folder / "rates.toml").write_text(spec)
+    return api.study(str(folder / "rates.toml"), pictures, out=folder / "out", execute_by="serial")
+
+
+def rows_of(record, split, label=None, said=None):
+    p = record.predictions
+    keep = p.splits == split
+    keep = keep if label is None else keep & (p.labels == label)
+    return np.flatnonzero(keep if said is None else keep & (p.predicted == said))
+
+
+# -- The page of a run -----------------------------------------------------------------------------
+
+
+def test_train_leaves_a_page_with_its_accuracy(run, visit):
+    page = visit(run.folder / "report.html")
+    assert page.locator("#accuracy").inner_text() == f"{run.result['test_accuracy']:.1%}"
+    assert page.locator("#settings pre").inner_text() == run.command(exact=True)
+
+
+def test_every_cell_of_every_split_shows_the_images_behind_it(run, visit):
+    page = visit(run.folder / "report.html")
+    for split in COUNTS:
+        page.click(f"#confusion-tools button[data-value='{['train', 'val', 'test'].index(split)}']")
+        for i, row in enumerate(run.predictions.confusion(split)):
+            for j, count in enumerate(row):
+                cell = page.locator(f"#matrix-place td[data-i='{i}'][data-j='{j}']")
+                assert cell.inner_text() == (str(count) if count else "")
+                cell.click()
+                tiles = page.locator("#cell-images .tile")
+                shown = {int(tiles.nth(n).get_attribute("data-row")) for n in range(tiles.count())}
+                assert shown == set(rows_of(run, split, i, j).tolist())
+
+
+def test_a_cell_can_be_reached_and_opened_by_keys(run, visit):
+    page = visit(run.folder / "report.html")
+    page.locator("#matrix-place td[data-i='0'][data-j='0']").focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    chosen = page.locator("#matrix-place td[aria-selected=true]")
+    assert [chosen.get_attribute(f"data-{axis}") for axis in "ij"] == ["1", "1"]
+    assert page.locator("#cell-images .tile").count() == len(rows_of(run, "test", 1, 1))
+
+
+def test_an_image_opens_with_its_probabilities(run, visit):
+    page = visit(run.folder / "report.html")
+    row = worst_mistakes(run.predictions, 1)[0]
+    page.locator("#worst .tile button").first.click()
+    dialog = page.locator("#closer")
+    assert run.predictions.paths[row] in dialog.inner_text()
+    shares = dialog.locator(".bar span:last-child").all_inner_texts()
+    top = np.sort(run.predictions.probs[row])[::-1][:5]
+    assert shares == [f"{p:.1%}" for p in top]
+    assert dialog.locator("img").evaluate("image => image.naturalWidth") == 32
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+
+
+def test_galleries_show_the_worst_and_the_least_sure(run, visit):
+    page = visit(run.folder / "report.html")
+    for place, expected in (("worst", worst_mistakes), ("unsure", least_sure)):
+        shown = page.locator(f"#{place} .tile").evaluate_all("t => t.map(x => +x.dataset.row)")
+        assert shown == expected(run.predictions, 24)
+
+
+def points(page):
+    return page.evaluate(
+        "document.getElementById('plane-chart').data.flatMap(t => t.customdata.map(Number))"
+    )
+
+
+def test_the_points_follow_the_chosen_classes_and_splits(run, visit):
+    page = visit(run.folder / "report.html")
+    page.locator("#plane-chart").scroll_into_view_if_needed()
+    page.wait_for_selector("#plane-chart .scatterlayer .point")
+    both_splits = {*rows_of(run, "train"), *rows_of(run, "test")}
+    assert set(points(page)) == both_splits
+    page.click("#no-classes")
+    page.check("#class-list input[data-class='1']")
+    assert set(points(page)) == {*rows_of(run, "train", 1), *rows_of(run, "test", 1)}
+    page.click("#plane-tools button[data-value=test]")
+    assert set(points(page)) == set(rows_of(run, "test", 1))
+    page.click("#plane-tools button[data-value=given]")
+    page.click("#plane-tools button[data-value=train]")
+    given = run.predictions.given_labels
+    assert set(points(page)) == {r for r in rows_of(run, "train") if given[r] == 1}
+
+
+def test_pointing_at_a_point_shows_its_image(run, visit):
+    page = visit(run.folder / "report.html")
+    page.locator("#plane-chart").scroll_into_view_if_needed()
+    page.wait_for_selector("#plane-chart .scatterlayer .point")
+    page.click("#no-classes")
+    page.check("#class-list input[data-class='1']")
+    page.click("#plane-tools button[data-value=test]")
+    box = page.locator("#plane-chart .scatterlayer .point").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_selector("#hover .tile")
+    assert int(page.locator("#hover .tile").get_attribute("data-row")) in rows_of(run, "test", 1)
+
+
+def test_the_language_can_be_switched(run, visit):
+    page = visit(run.folder / "report.html")
+    heading = page.locator("#confusion h2")
+    assert heading.inner_text() == "Confusion matrix"
+    page.click("#language")
+    assert heading.inner_text() == "混淆矩阵"
+    assert page.locator("#confusion-tools button").first.inner_text() == "训练"
+    page.locator("#accuracy-chart").scroll_into_view_if_needed()
+    axis = page.locator("#accuracy-chart .xtitle")
+    axis.filter(has_text="轮次").wait_for()
+    page.click("#language")
+    assert heading.inner_text() == "Confusion matrix"
+    axis.filter(has_text="epoch").wait_for()
+
+
+def test_a_page_opens_in_the_language_asked_for(run, tmp_path, visit):
+    shutil.copytree(run.folder, tmp_path / "zh")
+    result = CliRunner().invoke(app, ["report", str(tmp_path / "zh"), "--lang", "zh", "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert visit(tmp_path / "zh/report.html").locator("#findings h2").inner_text() == "发现"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_nothing_sticks_out_of_a_narrow_or_wide_page(run, visit, width, scheme):
+    page = visit(run.folder / "report.html", width=width, scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    ink, back = page.evaluate(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    light = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, back)]
+    assert (light[0] < light[1]) == (scheme == "light")
+
+
+def test_all_charts_are_drawn_for_printing(run, visit):
+    page = visit(run.folder / "report.html")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator(".chart:not(.js-plotly-plot)").count() == 0
+
+
+def test_the_table_of_classes_sorts(run, visit):
+    page = visit(run.folder / "report.html")
+    page.locator("#class-table th button").nth(3).click()
+    values = page.locator("#class-table tbody td:nth-child(2)").evaluate_all(
+        "cells => cells.map(cell => +cell.dataset.value)"
+    )
+    assert values == sorted(values)
+    assert sorted(values) == pytest.approx(sorted(run.result["recall"].values()))
+
+
+class Texts(HTMLParser):
+    """Counts the elements of a page."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.tags = Counter()
+        self.feed(content)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+
+
+def test_names_are_text_whatever_is_in_them(run, visit):
+    page = visit(run.folder / "report.html")
+    links = page.locator(".class-link").all_inner_texts()
+    assert links == list(run.predictions.classes)
+    assert "<script>alert(1)<" in links
+    # The page's own five scripts and no other.
+    assert Texts((run.folder / "report.html").read_text(encoding="utf-8")).tags["script"] == 5
+
+
+def test_values_of_a_sentence_are_escaped():
+    assert "&lt;b&gt;" in both(text("{names}", names="<b>"))
+
+
+def test_a_label_cannot_end_the_script_it_stands_in():
+    # No folder can be called so, but a label of a manifest can.
+    name = "</script><script>alert(1)</script>&\u2028"
+    content = page_json({"classes": [name]})
+    assert not set("<>&\u2028") & set(content)
+    assert json.loads(content) == {"classes": [name]}
+
+
+def test_nothing_can_be_fetched(run):
+    content = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in content
+    own = content[: content.index('id="plotly"')]
+    assert not re.search(r"(src|href|url)\W{1,3}https?:", own)
+
+
+def test_the_camera_and_the_views_are_pictures(run, visit):
+    page = visit(run.folder / "report.html")
+    figures = page.locator(".cam")
+    assert figures.count() == len(
+        {*worst_mistakes(run.predictions, 8), *least_sure(run.predictions, 4)}
+    )
+    widths = page.locator(".cam img, .views img").evaluate_all(
+        "all => all.map(i => i.naturalWidth)"
+    )
+    assert set(widths) == {32}
+    # One column as it comes in, seven as training saw it.
+    assert page.locator(".views img").count() % 8 == 0
+
+
+def test_findings_show_their_images(run, visit):
+    page = visit(run.folder / "report.html")
+    details = page.locator("details[data-rows]")
+    for n in range(details.count()):
+        details.nth(n).locator("summary").click()
+        # Opening it is told to the page a moment after the click; this waits, and fails in the end.
+        details.nth(n).locator(".tile").first.wait_for()
+
+
+# -- Size, and what is not there -------------------------------------------------------------------
+
+
+def test_a_page_keeps_to_its_budget_and_says_what_it_left_out(run):
+    all_rows = list(range(len(run.predictions.ids)))
+    pictures = find_pictures(run)
+    whole = thumbnails(pictures, all_rows, most_bytes=1e6)
+    assert whole.size == 32
+    assert list(whole.by_row) == all_rows
+    size = sum(map(len, whole.by_row.values()))
+    half = thumbnails(pictures, all_rows, most_bytes=size / 2)
+    assert 0 < len(half.by_row) < len(all_rows)
+    assert sum(map(len, half.by_row.values())) <= size / 2
+    [page] = api.report(run.folder, lang="en")
+    budget = (page.stat().st_size - size / 2) / 1e6
+    [page] = api.report(run.folder, budget_mb=budget, lang="en")
+    assert page.stat().st_size <= 1e6 * budget
+    assert re.search(r"\d+ of 68 images are not in this file", page.read_text(encoding="utf-8"))
+    with pytest.raises(ConfigError, match=r"takes 1\.\d MB without any image"):
+        api.report(run.folder, budget_mb=1)
+    [page] = api.report(run.folder, lang="en")
+    assert not re.search(r"\d of 68 images are not in", page.read_text(encoding="utf-8"))
+
+
+def test_images_that_are_gone_are_named_with_the_way_out(run, pictures, tmp_path, monkeypatch):
+    record = Record(tmp_path / "run")
+    shutil.copytree(run.folder, record.folder)
+    config = json.loads((record.folder / "config.json").read_text(encoding="utf-8"))
+    config["data"]["source"] = str(tmp_path / "gone")
+    (record.folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(DataError, match=r"gone.*--data PLACE.*--without-images"):
+        api.report(record.folder)
+    [page] = api.report(record.folder, without_images=True)
+    assert '"thumbs":{"' not in page.read_text(encoding="utf-8")
+    [page] = api.report(record.folder, data=str(pictures))
+    assert '"thumbs":{"' in page.read_text(encoding="utf-8")
+
+
+def test_an_image_that_changed_is_not_shown_as_what_was_scored(run, pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "changed")
+    picture(3, 999, size=48).save(tmp_path / "changed/test/猫/2.png")
+    with pytest.raises(DataError, match=r"1 images .* have changed since, such as test/猫/2.png"):
+        api.report(run.folder, data=str(tmp_path / "changed"))
+
+
+def test_an_unknown_image_to_explain_is_named(run):
+    with pytest.raises(ConfigError, match=r"no image 'test/猫/77\.png'"):
+        api.report(run.folder, grad_cam=["test/猫/77.png"])
+    api.report(run.folder, grad_cam=["test/猫/0.png"], lang="en")
+    content = (run.folder / "report.html").read_text(encoding="utf-8")
+    first = re.search(r"<figcaption>(.*?)<br>", content)
+    assert first is not None
+    assert first.group(1) == "test/猫/0.png"
+
+
+# -- The page of a study ---------------------------------------------------------------------------
+
+
+def test_a_study_leaves_a_page_with_its_arms(study, visit):
+    page = visit(study.folder / "report.html")
+    cells = page.locator("#arm-table tbody tr").evaluate_all(
+        "rows => rows.map(row => [row.cells[0].innerText, +row.cells[1].dataset.value])"
+    )
+    assert cells == [[arm.name, pytest.approx(arm.accuracy.value)] for arm in study.arms]
+    assert page.locator("h1").inner_text() == "Rates <b>"
+
+
+def test_the_verdict_of_an_arm_is_its_first_comparison(study, visit, tmp_path):
+    [(a, b, seeds, result)] = study.comparisons
+    more = ((a, b, seeds, result), (a, "another", seeds, result))
+    path = write_study_page(replace(study, folder=tmp_path, comparisons=more), None, lang="en")
+    verdict = visit(path).locator("#arm-table tbody tr", has_text=a).locator("td").nth(3)
+    assert verdict.inner_text().endswith(f" {b}")
+
+
+@pytest.mark.parametrize(("lines", "is_open"), [(12, True), (13, False)])
+def test_long_lists_of_findings_are_folded(study, visit, tmp_path, monkeypatch, lines, is_open):
+    said = tuple((f"arm-{n}", text("{n}", n=n)) for n in range(lines))
+    found = StudyFinding("overfitting", "problem", text("Overfitting."), said, None)
+    monkeypatch.setattr(study_page, "find_in_study", lambda _: [found])
+    page = visit(write_study_page(replace(study, folder=tmp_path), None, lang="en"))
+    assert page.locator("#findings li").count() == lines
+    assert page.locator("#findings li").first.is_visible() == is_open
+
+
+def test_two_arms_side_by_side_show_what_they_disagree_about(study, visit):
+    page = visit(study.folder / "report.html")
+    shares = [arm.correct.mean(axis=0) for arm in study.arms]
+    order = [study.arms.index(next(a for a in study.arms if a.name == n)) for n in ("high", "low")]
+    gap = shares[order[0]] - shares[order[1]]
+    expected = {"all": gap != 0, "a": gap > 0, "b": gap < 0,
+                "both": (shares[0] < 0.5) & (shares[1] < 0.5)}  # fmt: skip
+    for chosen, keep in expected.items():
+        page.click(f"#pair-tools button[data-value={chosen}]")
+        shown = page.locator(".pair").evaluate_all("all => all.map(x => +x.dataset.image)")
+        assert set(shown) == set(np.flatnonzero(keep).tolist())
+    page.click("#pair-tools button[data-value=all]")
+    shown = page.locator(".pair").evaluate_all("all => all.map(x => +x.dataset.image)")
+    assert np.all(np.diff(np.abs(gap)[shown]) <= 0)
+
+
+def test_the_charts_of_a_study_hold_its_numbers(study, visit):
+    page = visit(study.folder / "report.html")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    [trace] = page.evaluate("document.getElementById('chart-0').data.map(t => [t.x, t.y])")
+    assert trace == [[0.001, 0.05], [pytest.approx(arm.accuracy.value) for arm in study.arms]]
+    [points] = page.evaluate(
+        "document.getElementById('forest-chart').data.filter(t => t.type !== 'bar').map(t => t.x)"
+    )
+    assert points == [pytest.approx(100 * study.comparisons[0][3].difference.value)]
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_study_page_fits_its_screen(study, visit, width):
+    page = visit(study.folder / "report.html", width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.click("#language")
+    assert page.locator("#arms h2").inner_text() == "实验组"
+
+
+def test_the_pages_of_the_runs_are_linked_once_they_are_there(study, visit):
+    assert visit(study.folder / "report.html").locator("#arm-table a").count() == 0
+    result = CliRunner().invoke(app, ["report", str(study.folder), "--runs", "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert len(re.findall(r"page: ", result.output)) == 5
+    page = visit(study.folder / "report.html")
+    assert page.locator("#arm-table a").count() == 4
+    page.locator("#arm-table a").first.click()
+    page.wait_for_selector("#matrix-place td")
+
+
+# -- What the page carries -------------------------------------------------------------------------
+
+
+def test_plotly_is_the_file_that_was_published():
+    folder = files("smallset.show.report") / "vendor"
+    source = (folder / "plotly-basic.min.js").read_bytes()
+    assert b"plotly.js (basic - minified) v4.1.1" in source[:200]
+    assert hashlib.sha256(source).hexdigest() == (
+        "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba"
+    )
+    assert "MIT License" in (folder / "plotly-basic.LICENSE").read_text(encoding="utf-8")
+    # Inside a page, neither may end its script early.
+    assert b"</script" not in source.lower()
+    assert b"<!--" not in source

@@ -14,10 +14,8 @@ import argparse
 import hashlib
 import platform
 import statistics
-import tempfile
 import time
 import warnings
-from pathlib import Path
 
 import cleanlab
 import numpy as np
@@ -36,7 +34,7 @@ from smallset.clean.outoffold import (
 )
 from smallset.config import RunConfig, override
 from smallset.data.noise import flip_labels
-from smallset.learn.plan import Planner
+from smallset.data.prepare import DataSource
 from smallset.progress import Reporter
 
 PENALTY = 3e-4
@@ -113,9 +111,9 @@ def main():
         time_clusters(arguments.images)
         return
     config = override(RunConfig(), {"data.train_on": arguments.splits})
-    planner = Planner(arguments.data, Reporter())
-    judges = plan_judges(planner, arguments.nets.split(","), config)
-    data = judges[0].plan.data
+    source = DataSource(arguments.data)
+    judges = plan_judges(arguments.nets.split(","), config)
+    data = source.prepared(judges[0].config)
     num_classes = len(data.images.classes)
     truth, val_truth, test_truth = (
         data.images.labels[data.of(split)] for split in ("train", "val", "test")
@@ -123,17 +121,16 @@ def main():
     ids = data.ids("train")
     paths = [data.images.paths[row] for row in data.of("train")]
     scored = ~np.isin(paths, arguments.leave_out.split(","))
-    with tempfile.TemporaryDirectory() as scratch:
-        began = time.perf_counter()
-        blocks = [features_of(judge, Path(scratch), Reporter()) for judge in judges]
-        seconds = time.perf_counter() - began
-        print(f"features of {len(truth)} images of {arguments.splits}: {seconds:.1f} s")
-        others = [
-            [features_of(judge, Path(scratch), Reporter(), split=split) for judge in judges]
-            if len(data.of(split))
-            else [block[:0] for block in blocks]
-            for split in ("val", "test")
-        ]
+    began = time.perf_counter()
+    blocks = [features_of(judge, source, Reporter()) for judge in judges]
+    seconds = time.perf_counter() - began
+    print(f"features of {len(truth)} images of {arguments.splits}: {seconds:.1f} s")
+    others = [
+        [features_of(judge, source, Reporter(), split=split) for judge in judges]
+        if len(data.of(split))
+        else [block[:0] for block in blocks]
+        for split in ("val", "test")
+    ]
     parts = [np.concatenate(each) for each in zip(blocks, *others, strict=True)]
     ends = np.cumsum([len(blocks[0]), len(others[0][0])])
     train, val, test = np.split(reduce_features(parts), ends)

@@ -21,7 +21,9 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -78,7 +80,8 @@ class Ours:
         from smallset.data.augment import Augmenter
         from smallset.data.batches import random_batches
         from smallset.data.cache import load_pixels
-        from smallset.data.feed import PixelSource, Selection
+        from smallset.data.feed import PixelFeed, Selection
+        from smallset.data.preprocessing import Preprocessing
         from smallset.data.read import read_data
         from smallset.models.plain import plain
         from smallset.seeds import stream
@@ -86,43 +89,51 @@ class Ours:
         keep_memory()
         self.precision = resolve(ComputeConfig(device="cpu")).precision
         images = read_data(data)
-        pixels = load_pixels(images, size=112, policy="squash")
+        preprocessing = Preprocessing(size=112)
+        pixels = load_pixels(images, preprocessing)
         rows = np.flatnonzero(images.splits == "train")
         self.model = plain(len(images.classes)).to(memory_format=torch.channels_last).train()
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01)
         config = AugmentConfig(flip=True, crop_fraction=0.1)
-        mean = self.model.mean
-        self.source = PixelSource(
-            Selection(pixels.array, rows), images.labels[rows],
-            mean=mean, std=self.model.std, device="cpu",
-            augmenter=lambda e: Augmenter(config, seed=0, stage=0, epoch=e, mean=mean),
-        )  # fmt: skip
+        self.feed = PixelFeed(
+            Selection(pixels.array, rows),
+            images.labels[rows],
+            preprocessing,
+            device="cpu",
+            augmenter=lambda e: Augmenter(
+                config, seed=0, stage=0, epoch=e, mean=preprocessing.mean
+            ),
+        )
         self.plan = lambda epoch: random_batches(len(rows), 32, stream(0, "order", epoch))
-        self.held = list(self.source.load(self.plan(0)[:8], 0))
+        self.held = list(self.feed.load(self.plan(0)[:8], 0))
         self.epoch = 0
 
-    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        from smallset.learn.train import train_step
+    def _step(self, batch: Any) -> None:
+        from smallset.learn.keep import KeptWeights
+        from smallset.learn.objectives import OnePass
+        from smallset.learn.train import Lane, train_step
+        from smallset.models.forward import forward
 
-        bfloat16 = self.precision == "bfloat16"
-        train_step(self.model, _objective, self.optimizer, images, labels, bfloat16=bfloat16)
+        one_pass = partial(forward, self.model, bfloat16=self.precision == "bfloat16")
+        lane = Lane(self.model, self.optimizer.param_groups, KeptWeights(self.model))
+        train_step(one_pass, OnePass(_loss), self.optimizer, [lane], batch)
 
     def limit(self, steps: int) -> float:
         began = time.perf_counter()
         for step in range(steps):
-            self._step(*self.held[step % len(self.held)])
+            self._step(self.held[step % len(self.held)])
         return (time.perf_counter() - began) / steps
 
     def whole(self, steps: int) -> float:
         self.epoch += 1
         batches = self.plan(self.epoch)[:steps]
         began = time.perf_counter()
-        for images, labels in self.source.load(batches, self.epoch):
-            self._step(images, labels)
+        for batch in self.feed.load(batches, self.epoch):
+            self._step(batch)
         return (time.perf_counter() - began) / len(batches)
 
 
-def _objective(output, labels):
+def _loss(output, labels):
     return torch.nn.functional.cross_entropy(output.logits, labels)
 
 

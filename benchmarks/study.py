@@ -97,13 +97,13 @@ def main() -> None:
         one, many = frozen(arguments.weights, rates[:1], 1), frozen(arguments.weights, rates, 3)
         with tempfile.TemporaryDirectory() as cache:  # the user's own keeps its features
             os.environ["SMALLSET_CACHE"] = cache
-            timed_study(one, arguments.data, execute_by="serial")  # decodes
+            timed_study(one, arguments.data, execute="serial")  # decodes
             for _ in range(arguments.rounds):
                 for name, text in (("1 classifier", one), ("24 classifiers", many)):
                     shutil.rmtree(Path(cache) / "features")
                     for state in ("", ", cached"):
                         times.setdefault(name + state, []).append(
-                            timed_study(text, arguments.data, execute_by="serial")
+                            timed_study(text, arguments.data, execute="serial")
                         )
         report(times, "24 classifiers", "1 classifier")
         report(times, "24 classifiers, cached", "1 classifier, cached")

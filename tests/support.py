@@ -16,19 +16,21 @@ def picture(label, number, size=40):
 
 
 class Listening(Reporter):
-    def __init__(self):
-        self.notes = []
-        self.counts = {}
-        self.stages = []
+    """Keeps what it is told; other callbacks may be given."""
 
-    def note(self, text):
-        self.notes.append(text)
+    notes: list
+    counts: dict
+    stages: list
 
-    def counted(self, what, done, total):
-        self.counts[what] = total
-
-    def start_stage(self, name, *, first, epochs):
-        self.stages.append((name, first))
+    def __init__(self, **callbacks):
+        notes, counts, stages = [], {}, []
+        own = {
+            "note": notes.append,
+            "counted": lambda what, done, total: counts.update({what: total}),
+            "begin_stage": lambda name, first, epochs: stages.append((name, first)),
+        }
+        super().__init__(**{**own, **callbacks})
+        vars(self).update(notes=notes, counts=counts, stages=stages)
 
 
 def same_numbers(first, second):
@@ -48,3 +50,31 @@ def same_numbers(first, second):
 
 def f1(suspects, wrong):
     return 2 * (suspects & wrong).sum() / (suspects.sum() + wrong.sum())
+
+
+K = 8
+
+
+def clouds(per_class=60, apart=2.6, seed=0):
+    """Features of K overlapping classes, and their true labels."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(K, 32)) * apart / np.sqrt(2)
+    labels = np.repeat(np.arange(K), per_class)
+    return centres[labels] * 0.4 + rng.normal(size=(len(labels), 32)), labels
+
+
+def flip(labels, rate, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(labels), round(rate * len(labels)), replace=False)
+    given = labels.copy()
+    given[rows] = (given[rows] + rng.integers(1, K, np.size(rows))) % K
+    return given
+
+
+def pairs(labels, rate, seed=0):
+    """Noise between neighbours alone: half of the classes are never wrong."""
+    rng = np.random.default_rng(seed)
+    given = labels.copy()
+    rows = rng.permutation(np.flatnonzero(labels % 2 == 0))[: round(rate * len(labels) / 2)]
+    given[rows] += 1
+    return given

@@ -41,14 +41,14 @@ def test_train_leaves_a_record_and_names_its_figures(capsys, monkeypatch, split_
 
 
 def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, split_folders, tmp_path):
-    from smallset.progress import ConsoleReporter
+    from smallset.progress import _Console
 
     def interrupt(*args):
         raise KeyboardInterrupt
 
     command = ["train", split_folders, "--out", tmp_path / "run", *TINY, "--epochs", "2"]
     with monkeypatch.context() as patch:
-        patch.setattr(ConsoleReporter, "epoch", interrupt)
+        patch.setattr(_Console, "epoch", interrupt)
         status, _, err = call(capsys, monkeypatch, *command)
     assert status == 2
     assert "the same command with --resume goes on" in err
@@ -199,7 +199,7 @@ def test_study_prints_tables_and_verdicts_and_its_status_tells_of_failed_runs(
         (["study"], "a study needs a name and --data DATA"),
         (
             ["study", "losses", "--data", "x", "--execute", "cloud"],
-            "--execute is serial, processes",
+            "no way of execution named",
         ),
         (["study", "loses", "--data", "x"], "did you mean 'losses'"),
         (["tune", "sample:shapes", "--out", "x", "--search", "lr"], "--search takes KEY=VALUE"),

@@ -2,12 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from smallset.choose.tune import Trial, Tuned
-from smallset.compare.execute import Way, default_workers, execute
+from smallset.compare.execute import Resources, default_workers, find_execution
 from smallset.compare.study import Accountant, plan_study, run_study
 from smallset.compare.summary import Summary, summarise
 from smallset.compare.watch import Watch
@@ -16,11 +17,11 @@ from smallset.data.cache import load_pixels
 from smallset.data.check import Problem, find_problems
 from smallset.data.cleaned import is_cleaned
 from smallset.data.listing import ImageSet
+from smallset.data.preprocessing import square_of
 from smallset.data.read import read_data
-from smallset.errors import ConfigError, SmallsetError, suggest
-from smallset.progress import ConsoleReporter, Reporter
+from smallset.progress import Reporter
 from smallset.record.record import Record
-from smallset.words import Text, language, text
+from smallset.words import language
 
 
 def train(
@@ -53,6 +54,8 @@ def train(
         >>> record.result["test_accuracy"]  # doctest: +SKIP
         0.81
     """
+    from smallset.findings.facts import read_facts
+    from smallset.findings.finders import find
     from smallset.learn.run import train_run
     from smallset.show.run_figures import draw_run
 
@@ -62,8 +65,14 @@ def train(
     record = train_run(data, config, folder, resume=resume, reporter=reporter)
     for note in draw_run(record, config.figures):
         reporter.note(note)
+    findings = find(read_facts(record))
     if config.figures.report:
-        report(folder, data=str(data), lang=config.figures.lang, reporter=reporter)
+        from smallset.use.pages import Page, write_run
+
+        page = Page(language(config.figures.lang), str(data), reporter=reporter)
+        write_run(record, page, findings=findings)
+    for finding in findings:
+        reporter.found(finding)
     return record
 
 
@@ -75,12 +84,12 @@ def study(
     seeds: int | None = None,
     arms: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
-    execute_by: Way = "processes",
+    execute: str = "processes",
     workers: int | None = None,
     address: str | None = None,
     without_missing: bool = False,
     all_pairs: bool = False,
-    console: Any = None,
+    reporter: Reporter | None = None,
 ) -> Summary:
     """Run a study, or what of it is not done yet, and leave its tables and charts.
 
@@ -91,12 +100,12 @@ def study(
         seeds: Runs per arm; None takes the study's own number.
         arms: Names of the arms wanted; empty for all.
         settings: Dotted settings laid over those of every arm.
-        execute_by: "serial", "processes" or "ray"; the numbers are the same.
+        execute: "serial", "processes" or "ray"; the numbers are the same.
         workers: Processes at a time; None shares the processors out.
         address: Of the Ray cluster; None takes ``RAY_ADDRESS``, or the one that runs here.
         without_missing: Leave arms out whose pretrained weights cannot be had.
         all_pairs: Compare every arm with every other.
-        console: A rich console to show progress on; None says nothing.
+        reporter: Told of progress; None says nothing.
 
     Raises:
         ConfigError: If there is no such study, arm or setting.
@@ -106,43 +115,52 @@ def study(
     Example:
         >>> import smallset
         >>> found = smallset.study("losses", "pictures/", out="runs/losses")  # doctest: +SKIP
-        >>> found.comparisons[0][3].verdict  # doctest: +SKIP
+        >>> found.comparisons[0].result.verdict  # doctest: +SKIP
         'cannot tell'
     """
     from smallset.compute import num_gpus
     from smallset.learn.plan import stages_of
     from smallset.show.study_figures import draw_study
 
+    reporter, execution = reporter or Reporter(), find_execution(execute)
     planned = plan_study(
-        name, data, Path(out), seeds=seeds, arms=arms, overrides=settings,
+        name,
+        data,
+        Path(out),
+        seeds=seeds,
+        arms=arms,
+        overrides=settings,
         without_missing=without_missing,
-    )  # fmt: skip
-    first = planned.jobs[0].config.compute
-    threads, gpus = first.threads or 1, num_gpus(first)
+    )
+    first = planned.jobs[0].config
+    threads, gpus = first.compute.threads or 1, num_gpus(first.compute)
     workers = workers or default_workers(threads, gpus)
-    reporter = Reporter() if console is None else ConsoleReporter(console)
-    accountant = Accountant(planned, reporter.note, reporter.counted)
+    accountant = Accountant(planned, reporter)
     accountant.look(planned.all_jobs)
     reporter.close()
-    way = partial(
-        execute, way=execute_by, workers=workers, threads=threads, gpus=gpus, address=address
-    )
+    resources = Resources(workers, threads, gpus, address)
     with contextlib.ExitStack() as stack:
-        told = None
-        if console is not None:
+        on_outcome = None
+        if reporter.console is not None:
             stages = {job.arm: len(stages_of(job.config)) for job in planned.all_jobs}
-            at_once = 1 if execute_by == "serial" else workers
-            watch = Watch(planned, console, workers=at_once, stages=stages)
-            told = stack.enter_context(watch).ended_run
+            at_once = 1 if execute == "serial" else workers
+            watch = Watch(planned, reporter.console, workers=at_once, stages=stages)
+            on_outcome = stack.enter_context(watch).ended_run
         draw = draw_record if planned.spec.draw_runs else None
-        run_study(planned, accountant, way, draw=draw, on_outcome=told)
-    summary = summarise(planned.folder, all_pairs=all_pairs)
-    figures = planned.jobs[0].config.figures
-    draw_study(summary, lang=language(figures.lang))
-    if figures.report:
-        report(
-            planned.folder, data=str(data), lang=figures.lang, reporter=reporter, summary=summary
+        run_study(
+            planned,
+            accountant,
+            lambda tasks: execution(tasks, resources),
+            draw=draw,
+            on_outcome=on_outcome,
         )
+    summary = summarise(planned.folder, all_pairs=all_pairs)
+    lang = language(first.figures.lang)
+    draw_study(summary, lang=lang)
+    if first.figures.report:
+        from smallset.use.pages import Page, write_study
+
+        write_study(summary, Page(lang, str(data), reporter=reporter))
     return summary
 
 
@@ -155,7 +173,6 @@ def report(
     without_images: bool = False,
     grad_cam: Sequence[str] = (),
     runs: bool = False,
-    summary: Summary | None = None,
     reporter: Reporter | None = None,
 ) -> list[Path]:
     """Write the page of a run, a study or a cleaning: one HTML file with everything inside.
@@ -168,7 +185,6 @@ def report(
         without_images: Write the page without the images, such as where they are gone.
         grad_cam: Paths in predictions.csv of images to explain, beside the worst mistakes.
         runs: Of a study: write the page of each finished run as well.
-        summary: Of the study, where it is known; None makes it.
         reporter: Told of progress; None says nothing.
 
     Returns:
@@ -179,84 +195,22 @@ def report(
         DataError: If there is no finished run or study, or its images are gone or have changed.
         RunError: If a page cannot be written.
     """
-    from smallset.show.report.clean_page import write_clean_page
-    from smallset.show.report.run_page import write_run_page
-    from smallset.show.report.study_page import write_study_page
-    from smallset.show.report.thumbnails import find_pictures
+    from smallset.use.pages import Page, write_cleaning, write_run, write_study
 
-    folder, reporter = Path(folder).expanduser(), reporter or Reporter()
-    language_, told = language(lang), partial(reporter.counted, "decoding")
-    written: list[Path] = []
+    folder = Path(folder).expanduser()
+    page = Page(language(lang), data, budget_mb, without_images, reporter or Reporter())
     if is_cleaned(folder):
-        page = write_clean_page(
-            folder, data, lang=language_, budget_mb=budget_mb, without_images=without_images,
-            progress=told,
-        )  # fmt: skip
-        reporter.close()
-        return [page]
+        return [write_cleaning(folder, page)]
     if not (folder / "study.json").exists():
-        record = Record(folder)
-        pictures = None if without_images else find_pictures(record, data, progress=told)
-        explained, notes = _explain(record, pictures, grad_cam)
-        reporter.close()
-        return [write_run_page(record, pictures, explained, lang=language_, budget_mb=budget_mb,
-                               notes=notes)]  # fmt: skip
-    summary = summary or summarise(folder)
+        return [write_run(Record(folder), page, grad_cam=grad_cam)]
+    summary = summarise(folder)
+    written: list[Path] = []
     if runs:
         done = [record for arm in summary.arms for record in arm.records]
         for number, record in enumerate(done, start=1):
-            written += report(record.folder, data=data, lang=lang, budget_mb=budget_mb,
-                              without_images=without_images)  # fmt: skip
-            reporter.counted("pages of runs", number, len(done))
-    pictures = None
-    if summary.arms and not without_images:
-        pictures = find_pictures(summary.arms[0].records[0], data, progress=told)
-    reporter.close()
-    return [*written, write_study_page(summary, pictures, lang=language_, budget_mb=budget_mb)]
-
-
-def _explain(record: Record, pictures: Any, wanted: Sequence[str]) -> tuple[Any, list[Text]]:
-    """Ask the network of a run where it looked; also say why it could not be asked."""
-    import numpy as np
-
-    from smallset.learn.explain import augmented, grad_cam, load_run
-    from smallset.show.report.run_page import Explained, least_sure, worst_mistakes
-
-    predictions = record.predictions
-    place = {path: row for row, path in enumerate(predictions.paths)}
-    unknown = [path for path in wanted if path not in place]
-    if unknown:
-        raise ConfigError(
-            f"no image {unknown[0]!r} in {record.folder}; {suggest(unknown[0], place)}"
-        )
-    if pictures is None:
-        return None, [text("The images were left out of this page.")]
-    rows = [place[path] for path in wanted] + worst_mistakes(predictions, 8)
-    rows += [row for row in least_sure(predictions, 4) if row not in rows]
-    images = pictures.of(rows)
-    notes: list[Text] = []
-    predicted = true = None
-    try:
-        model = load_run(record)
-    except SmallsetError as error:
-        return None, [text("Grad-CAM is left out: {why}", why=str(error))]
-    predicted = grad_cam(model, images, predictions.predicted[rows])
-    true = grad_cam(model, images, predictions.labels[rows])
-    if predicted is None:
-        notes.append(text("Grad-CAM is left out: this network has no feature maps."))
-    config = RunConfig.model_validate(record.config["config"])
-    train = np.flatnonzero(predictions.splits == "train")
-    views = train[:: max(1, len(train) // 6)][:6].tolist()
-    shown = None
-    if config.augment.is_on:
-        shown = augmented(
-            pictures.of(views), config.augment, seed=config.seed, mean=model.mean, views=7
-        )
-    return Explained(
-        tuple(rows), None if predicted is None else predicted.maps,
-        None if true is None else true.maps, predicted.side if predicted else 0,
-        tuple(views), shown,
-    ), notes  # fmt: skip
+            written.append(write_run(record, replace(page, reporter=Reporter())))
+            page.reporter.counted("pages of runs", number, len(done))
+    return [*written, write_study(summary, page)]
 
 
 def clean(
@@ -294,7 +248,9 @@ def clean(
     folder, config = Path(out).expanduser(), config or RunConfig()
     found = clean_folder(data, nets, folder, splits=splits, config=config, reporter=reporter)
     if config.figures.report:
-        report(folder, data=str(data), lang=config.figures.lang, reporter=reporter)
+        from smallset.use.pages import Page, write_cleaning
+
+        write_cleaning(folder, Page(language(config.figures.lang), str(data), reporter=reporter))
     reporter.close()
     return found
 
@@ -307,12 +263,12 @@ def review(
     by: str | None = None,
     lang: str = "auto",
     open_browser: bool = False,
-    told: Callable[[str], object] = print,
+    on_line: Callable[[str], object] = print,
 ) -> None:
     """Serve the page on which a cleaned set's suspects are decided on, until interrupted.
 
-    It answers on 127.0.0.1 alone, to the address that `told` gets. Every decision is in labels.csv
-    before the next image shows.
+    It answers on 127.0.0.1 alone, to the address that `on_line` gets. Every decision is in
+    labels.csv before the next image shows.
 
     Args:
         folder: What `clean` left.
@@ -321,7 +277,7 @@ def review(
         by: Whose decisions these are; None takes the user's name.
         lang: "en" or "zh", the language the page opens in; "auto" takes that of the locale.
         open_browser: Open the page too.
-        told: Told the address, and at the end what was decided.
+        on_line: Told the address, and at the end what was decided.
 
     Raises:
         ConfigError: If the extra `web` is not installed.
@@ -331,9 +287,14 @@ def review(
     from smallset.use.review_server import serve_review
 
     serve_review(
-        Path(folder).expanduser(), data=data, port=port, by=by, lang=language(lang),
-        open_browser=open_browser, told=told,
-    )  # fmt: skip
+        Path(folder).expanduser(),
+        data=data,
+        port=port,
+        by=by,
+        lang=language(lang),
+        open_browser=open_browser,
+        on_line=on_line,
+    )
 
 
 def tune(
@@ -344,7 +305,7 @@ def tune(
     search: Mapping[str, str] | None = None,
     trials: int = 30,
     seeds: int = 2,
-    console: Any = None,
+    reporter: Reporter | None = None,
 ) -> Tuned:
     """Search settings by their accuracy on val; test is never scored.
 
@@ -357,7 +318,7 @@ def tune(
             name; None takes learning rate x weight decay.
         trials: How many to make.
         seeds: Runs per trial.
-        console: A rich console to show progress on; None says nothing.
+        reporter: Told of progress; None says nothing.
 
     Raises:
         ConfigError: If Optuna is missing, or a setting does not fit.
@@ -368,22 +329,26 @@ def tune(
     from smallset.choose.tune import tune as run_search
     from smallset.show.study_figures import draw_search
 
-    search = search or DEFAULT_SEARCH
-    reporter = Reporter() if console is None else ConsoleReporter(console)
+    search, reporter = search or DEFAULT_SEARCH, reporter or Reporter()
 
-    def told(trial: Trial) -> None:
+    def on_trial(trial: Trial) -> None:
         values = "  ".join(f"{name} {_short(value)}" for name, value in trial.settings.items())
         score = "" if trial.val_accuracy is None else f"val {trial.val_accuracy:.1%}  "
-        if console is not None:
-            console.print(
-                f"trial {trial.number + 1} of {trials}: {score}{trial.state} after "
-                f"{trial.epochs} epochs  {values}", highlight=False, markup=False, soft_wrap=True,
-            )  # fmt: skip
+        reporter.line(
+            f"trial {trial.number + 1} of {trials}: {score}{trial.state} after {trial.epochs} "
+            f"epochs  {values}"
+        )
 
     tuned = run_search(
-        data, config or RunConfig(), Path(out).expanduser(), search=search, trials=trials,
-        seeds=seeds, on_trial=told, note=reporter.note,
-    )  # fmt: skip
+        data,
+        config or RunConfig(),
+        Path(out).expanduser(),
+        search=search,
+        trials=trials,
+        seeds=seeds,
+        on_trial=on_trial,
+        reporter=Reporter(note=reporter.note),
+    )
     draw_search(tuned, search)
     return tuned
 
@@ -422,20 +387,17 @@ def check(
     Raises:
         DataError: If there is no such data, or it is not laid out as smallset reads it.
     """
-    config = config or RunConfig()
-    reporter = reporter or Reporter()
+    from smallset.models.registry import default_image_size
+
+    config, reporter = config or RunConfig(), reporter or Reporter()
     images = read_data(data, config.data)
-    pixels = load_pixels(
-        images,
-        size=config.image_size or 112,
-        policy=config.data.resize,
-        max_megapixels=config.data.max_megapixels,
-        progress=partial(reporter.counted, "decoding"),
-    )
+    size = config.image_size or default_image_size(config.model)
+    square = square_of(config.model_copy(update={"image_size": size}))
+    pixels = load_pixels(images, square, progress=partial(reporter.counted, "decoding"))
     problems = find_problems(images, pixels.ids, pixels.errors)
     if deep:
         from smallset.clean.duplicates import find_nearly_same
 
-        problems += find_nearly_same(images, config.data, pixels.ids, told=reporter.counted)
+        problems += find_nearly_same(images, config.data, pixels.ids, on_progress=reporter.counted)
     reporter.close()
     return images, problems

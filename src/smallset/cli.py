@@ -4,6 +4,7 @@ Heavy modules are imported inside the commands, so that help is quick.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,27 +122,16 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Print splits, classes and every problem found; exit status 1 if there is a problem."""
-    from rich.table import Table
-
     from smallset import api
-    from smallset.config import SPLITS
     from smallset.data.manifest import manifest_text
     from smallset.files import write_atomic
+    from smallset.show.terminal import data_table
 
     console = _console()
     images, problems = api.check(
         data, _settings(config, sets, {}), deep=deep, reporter=_reporter(quiet)
     )
-    present = [split for split in SPLITS if (images.splits == split).any()]
-    counts = [images.counts(split) for split in present]
-    table = Table("#", "class", *present, title=f"{data}: {len(images)} images")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for number, name in enumerate(images.classes):
-        table.add_row(str(number + 1), _plain(name), *(str(count[number]) for count in counts))
-    table.add_section()
-    table.add_row("", "all", *(str(count.sum()) for count in counts))
-    console.print(table)
+    console.print(data_table(images, f"{data}: {len(images)} images"))
     for note in images.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     for problem in problems:
@@ -187,29 +177,36 @@ def study(
     The same command goes on where a stopped study was.
     """
     if show_list:
-        _list_studies()
+        from smallset.compare.spec import built_in_studies
+        from smallset.show.terminal import studies_table
+
+        _console().print(studies_table(built_in_studies()))
         return
     from smallset import api
 
     if name is None or data is None:
         raise ConfigError("a study needs a name and --data DATA; smallset study --list lists them")
-    if execute not in ("serial", "processes", "ray"):
-        raise ConfigError(f"--execute is serial, processes or ray, got {execute!r}")
     if execute == "serial":
         _keep_memory()
-    console = _console()
     folder = out or Path("runs") / Path(name).stem
     try:
         summary = api.study(
-            name, data, out=folder, seeds=seeds, arms=[a.strip() for a in arms.split(",")]
-            if arms else (), settings=_assignments(sets) | ({"figures.lang": lang} if lang else {}),
-            execute_by=execute,
-            workers=workers, address=address, without_missing=without_missing,
-            all_pairs=all_pairs, console=None if quiet else console,
-        )  # fmt: skip
+            name,
+            data,
+            out=folder,
+            seeds=seeds,
+            arms=[arm.strip() for arm in arms.split(",")] if arms else (),
+            settings=_assignments(sets) | ({"figures.lang": lang} if lang else {}),
+            execute=execute,
+            workers=workers,
+            address=address,
+            without_missing=without_missing,
+            all_pairs=all_pairs,
+            reporter=_reporter(quiet),
+        )
     except KeyboardInterrupt:
         raise RunError("stopped; the same command goes on after the last finished epochs") from None
-    _print_summary(summary, console)
+    _print_summary(summary)
     raise typer.Exit(1 if summary.failed else 0)
 
 
@@ -244,9 +241,15 @@ def report(
     if lang not in (None, "en", "zh"):
         raise ConfigError(f"--lang is en or zh, got {lang!r}")
     written = api.report(
-        folder, data=data, lang=lang or "auto", budget_mb=budget, without_images=without_images,
-        grad_cam=grad_cam or (), runs=runs, reporter=_reporter(quiet),
-    )  # fmt: skip
+        folder,
+        data=data,
+        lang=lang or "auto",
+        budget_mb=budget,
+        without_images=without_images,
+        grad_cam=grad_cam or (),
+        runs=runs,
+        reporter=_reporter(quiet),
+    )
     for path in written:
         print(f"page:     {path}    ({path.stat().st_size / 1e6:.1f} MB)")
 
@@ -291,9 +294,13 @@ def clean(
     }  # fmt: skip
     settings = _settings(config, sets, flags)
     api.clean(
-        data, out=out, nets=nets.split(","), splits=splits.split("+") if splits else None,
-        config=settings, reporter=_reporter(quiet),
-    )  # fmt: skip
+        data,
+        out=out,
+        nets=nets.split(","),
+        splits=splits.split("+") if splits else None,
+        config=settings,
+        reporter=_reporter(quiet),
+    )
     about = read_json(out / "clean.json")
     print("\n".join(tell(about)))
     print(f"labels:   {out / 'labels.csv'}    (smallset train {out} --out RUN)")
@@ -321,9 +328,14 @@ def review(
     from smallset import api
 
     api.review(
-        folder, data=data, port=port, by=by, lang=lang or "auto", open_browser=browser,
-        told=lambda text: print(text, flush=True),
-    )  # fmt: skip
+        folder,
+        data=data,
+        port=port,
+        by=by,
+        lang=lang or "auto",
+        open_browser=browser,
+        on_line=lambda text: print(text, flush=True),
+    )
 
 
 @app.command()
@@ -354,13 +366,17 @@ def tune(
     from smallset import api
 
     _keep_memory()
-    settings = _settings(config, sets, {"model": model})
-    console = _console()
+    settings, reporter = _settings(config, sets, {"model": model}), _reporter(quiet)
     try:
         tuned = api.tune(
-            data, settings, out=out, search=_assignments(search, "--search"), trials=trials,
-            seeds=seeds, console=None if quiet else console,
-        )  # fmt: skip
+            data,
+            settings,
+            out=out,
+            search=_assignments(search, "--search"),
+            trials=trials,
+            seeds=seeds,
+            reporter=reporter,
+        )
         values = ", ".join(f"{name} = {value}" for name, value in tuned.best.settings.items())
         print(f"best on val: {tuned.best.val_accuracy:.1%} with {values}")
         print(f"settings: {out / 'best.toml'}    (smallset train DATA --config ... --out RUN)")
@@ -369,12 +385,11 @@ def tune(
         if not compare:
             print(f"study:    {out / 'compare.toml'}    (smallset study ... --data DATA)")
             return
-        summary = api.study(
-            str(out / "compare.toml"), data, out=out / "compare", console=None if quiet else console
-        )
+        file = str(out / "compare.toml")
+        summary = api.study(file, data, out=out / "compare", reporter=reporter)
     except KeyboardInterrupt:
         raise RunError("stopped; the same command goes on after the last finished trial") from None
-    _print_summary(summary, console)
+    _print_summary(summary)
 
 
 @app.command()
@@ -384,11 +399,10 @@ def models(
     image_size: Annotated[int | None, typer.Option(min=32, help="Side of the image, px.")] = None,
 ) -> None:
     """List the models, or print each layer of one with output shape and parameter count."""
-    from rich.table import Table
-
     from smallset.models.layers import layer_table
     from smallset.models.pretrained import torchvision_names
     from smallset.models.registry import MODELS, default_image_size, outline
+    from smallset.show.terminal import layers_table
 
     console = _console()
     if name is None:
@@ -398,21 +412,9 @@ def models(
         return
     size = image_size or default_image_size(name)
     model = outline(name, num_classes, size)
-    table = Table("layer", "kind", "output shape", "parameters", title=f"{name} at {size} px")
-    table.columns[3].justify = "right"
-    layers = layer_table(model, size)
-    for layer in layers:
-        shape = " x ".join(map(str, layer.output_shape))
-        table.add_row(layer.name, layer.kind, shape, f"{layer.num_parameters:,}")
-    table.add_section()
-    total = sum(p.numel() for p in model.parameters())
-    other = total - sum(layer.num_parameters for layer in layers)
-    if other:
-        table.add_row("(outside layers)", "", "", f"{other:,}")
-    table.add_row("all", "", f"{num_classes} classes", f"{total:,}")
-    part = sum(p.numel() for p in model.classifier.parameters())
-    table.add_row("of these, classifier part", "", "", f"{part:,}")
-    console.print(table)
+    total, head = (sum(p.numel() for p in part.parameters()) for part in (model, model.classifier))
+    layers, title = layer_table(model, size), f"{name} at {size} px"
+    console.print(layers_table(layers, title=title, classes=num_classes, total=total, head=head))
 
 
 @weights_app.command("list")
@@ -461,48 +463,13 @@ def weights_verify(
         print(f"fits {model}")
 
 
-def _list_studies() -> None:
-    from rich.table import Table
+def _print_summary(summary: Any) -> None:
+    from smallset.show.terminal import arms_table, comparisons_table
 
-    from smallset.compare.spec import built_in_studies
-
-    table = Table("study", "arms x seeds", "what it shows", "report", "takes", show_lines=True)
-    for name, spec in built_in_studies().items():
-        size = f"{len(spec.arms)} x {spec.seeds}"
-        table.add_row(name, size, _plain(spec.about), spec.report, _plain(spec.takes))
-    _console().print(table)
-
-
-def _print_summary(summary: Any, console: Any) -> None:
-    from rich.table import Table
-
-    images = f"{summary.num_images:,} test images"
-    table = Table("arm", "seeds", "train", "val", "test", "95 % interval", title=images)
-    for arm in summary.arms:
-        shares = [arm.mean("train"), arm.mean("val"), arm.accuracy.value]
-        low, high = f"{arm.accuracy.low:.1%}", f"{arm.accuracy.high:.1%}"
-        cells = ["" if share is None else f"{share:.1%}" for share in shares]
-        table.add_row(_plain(arm.name), str(len(arm.seeds)), *cells, f"{low} to {high}")
-    console.print(table)
+    console = _console()
+    console.print(arms_table(summary))
     if summary.comparisons:
-        table = Table(
-            "arm", "points, 95 % interval", "p (Holm)", "verdict", "can be found; would settle it",
-            title="paired on the same images and seeds", show_lines=True,
-        )  # fmt: skip
-        for a, b, _, c in summary.comparisons:
-            value, low, high = (100 * each for each in c.difference)
-            needed = [
-                f"{count:,} {what}"
-                for count, what in ((c.needed_seeds, "seeds"), (c.needed_images, "images"))
-                if count is not None
-            ]
-            table.add_row(
-                _plain(f"{a}\nagainst {b}"), f"{value:+.1f}\n({low:+.1f} to {high:+.1f})",
-                f"{c.p_holm:.2g}", c.verdict,
-                f"{100 * c.detectable:.1f} points or more\n{' or '.join(needed)}".rstrip()
-                if c.discordant else "right about the same images",
-            )  # fmt: skip
-        console.print(table)
+        console.print(comparisons_table(summary))
     for note in summary.notes():
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
     for file in ("summary.csv", "comparisons.csv"):
@@ -520,10 +487,13 @@ def _keep_memory() -> None:
 
 def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) -> None:
     from smallset import api
+    from smallset.words import language
 
     _keep_memory()
+    findings: list[Any] = []
+    reporter = replace(_reporter(quiet), found=findings.append)
     try:
-        record = api.train(data, settings, out=out, resume=resume, reporter=_reporter(quiet))
+        record = api.train(data, settings, out=out, resume=resume, reporter=reporter)
     except KeyboardInterrupt:
         raise RunError(
             "stopped; once an epoch was finished, the same command with --resume goes on after it"
@@ -535,23 +505,14 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
     ]
     print(f"accuracy: {', '.join(scores)}")
     print(f"record:   {out}")
-    _print_findings(record)
+    lang = language(record.config["config"]["figures"]["lang"])
+    for finding in findings:
+        style = "yellow" if finding.level == "problem" else ""
+        said = f"finding:  {finding.sentence.say(lang)}"
+        _console().print(said, style=style, markup=False, highlight=False, soft_wrap=True)
     for figure in sorted((out / "figures").iterdir()):
         print(f"figure:   {figure}")
     _print_page(out)
-
-
-def _print_findings(record: Any) -> None:
-    from smallset.findings.facts import read_facts
-    from smallset.findings.finders import find
-    from smallset.words import language
-
-    lang = language(record.config["config"]["figures"]["lang"])
-    console = _console()
-    for finding in find(read_facts(record)):
-        style = "yellow" if finding.level == "problem" else ""
-        said = f"finding:  {finding.sentence.say(lang)}"
-        console.print(said, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_page(folder: Path) -> None:
@@ -591,14 +552,7 @@ def _console() -> Any:
     return Console()
 
 
-def _plain(text: str) -> Any:
-    """Return text that rich shows as it is, whatever brackets it has."""
-    from rich.text import Text
-
-    return Text(text)
-
-
 def _reporter(quiet: bool) -> Any:
-    from smallset.progress import ConsoleReporter, Reporter
+    from smallset.progress import Reporter, console_reporter
 
-    return Reporter() if quiet else ConsoleReporter(_console())
+    return Reporter() if quiet else console_reporter(_console())

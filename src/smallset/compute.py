@@ -3,8 +3,14 @@
 import contextlib
 import ctypes
 import os
+import platform
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -37,7 +43,7 @@ def resolve(config: ComputeConfig) -> ComputeConfig:
     precision = config.precision
     if precision == "auto":
         precision = "bfloat16" if _has_bfloat16(device) else "float32"
-    return ComputeConfig(device=device, precision=precision)
+    return config.model_copy(update={"device": device, "precision": precision})
 
 
 def num_gpus(config: ComputeConfig) -> int:
@@ -48,6 +54,37 @@ def num_gpus(config: ComputeConfig) -> int:
     """
     on_cuda = config.device in ("auto", "cuda") and torch.cuda.is_available()
     return torch.cuda.device_count() if on_cuda else 0
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide numbers, by package."""
+    names = ("smallset", "torch", "torchvision", "numpy", "pillow")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+@cache
+def commit() -> str | None:
+    """Return the git commit of the source this runs from, or None where it is no checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def device_name(config: ComputeConfig) -> str:
+    """Return what a run computes on, as people call it.
+
+    Args:
+        config: As `resolve` returns it.
+    """
+    if config.device == "cuda":
+        return f"cuda: {torch.cuda.get_device_name()}"
+    if config.device == "mps":
+        return "mps"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"cpu: {capability}, {config.threads or torch.get_num_threads()} threads"
 
 
 def _has_bfloat16(device: str) -> bool:

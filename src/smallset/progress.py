@@ -1,6 +1,8 @@
 """Tell a waiting person how far a run is: a bar on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -15,65 +17,51 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from smallset.learn.train import EpochResult
+
+def _ignore(*_: Any) -> None:
+    pass
 
 
+@dataclass(frozen=True)
 class Reporter:
-    """Says nothing; the base of those that do."""
+    """Callbacks for whoever waits; those that are not given do nothing."""
 
-    def note(self, text: str) -> None:
-        """Tell something a user should know once.
-
-        Args:
-            text: One sentence.
-        """
-
-    def counted(self, what: str, done: int, total: int) -> None:
-        """Tell how much of a long count is done.
-
-        Args:
-            what: Such as "decoding".
-            done: So far.
-            total: At the end.
-        """
-
-    def start_stage(self, name: str, *, first: int, epochs: int) -> None:
-        """Tell that a stage begins.
-
-        Args:
-            name: Its objective.
-            first: Its first epoch; above 0 where a run is resumed.
-            epochs: Its number of epochs.
-        """
-
-    def step(self, done: int, total: int, images: int) -> None:
-        """Tell that a batch was trained on.
-
-        Args:
-            done: Batches of this epoch so far.
-            total: Batches per epoch.
-            images: Images in the batch.
-        """
-
-    def epoch(self, result: EpochResult, seconds: float) -> None:
-        """Tell the scores of an epoch.
-
-        Args:
-            result: The scores.
-            seconds: How long it took, scoring of val included.
-        """
-
-    def close(self) -> None:
-        """Take the bar away; called at the end, also of a run that failed."""
+    note: Callable[[str], object] = _ignore
+    """One sentence that a user should know."""
+    line: Callable[[str], object] = _ignore
+    """One line of progress."""
+    found: Callable[[Any], object] = _ignore
+    """A `smallset.findings.facts.Finding` of the run that was just trained."""
+    counted: Callable[[str, int, int], object] = _ignore
+    """How much of a long count is done: what is counted, so far, in all."""
+    begin_stage: Callable[[str, int, int], object] = _ignore
+    """A stage begins: its name, its first epoch (above 0 in a resumed run), its epochs in all."""
+    step: Callable[[int, int, int], object] = _ignore
+    """A batch was trained on: batches of this epoch so far, in all, images in the batch."""
+    epoch: Callable[[Mapping[str, Any]], object] = _ignore
+    """An epoch ended: its line of epochs.jsonl."""
+    close: Callable[[], object] = _ignore
+    """Take the bar away; called at the end, also of a run that failed."""
+    console: Console | None = None
+    """Where a live table may be drawn."""
 
 
-class ConsoleReporter(Reporter):
-    """A rich progress bar on a terminal; otherwise one plain line per epoch.
+def console_reporter(console: Console) -> Reporter:
+    """Return a reporter that shows a bar on a terminal, and elsewhere one line per epoch."""
+    shown = _Console(console)
+    return Reporter(
+        note=shown.note,
+        line=shown.line,
+        counted=shown.counted,
+        begin_stage=shown.begin_stage,
+        step=shown.step,
+        epoch=shown.epoch,
+        close=shown.close,
+        console=console,
+    )
 
-    Args:
-        console: Where to write.
-    """
 
+class _Console:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.bar: Progress | None = None
@@ -83,23 +71,25 @@ class ConsoleReporter(Reporter):
         self.at = 0
         self.images, self.since = 0, time.perf_counter()
 
-    def note(self, text: str) -> None:  # noqa: D102  as in the base
+    def note(self, text: str) -> None:
         self.console.print(f"note: {text}", style="yellow", highlight=False, markup=False)
 
-    def counted(self, what: str, done: int, total: int) -> None:  # noqa: D102
+    def line(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def counted(self, what: str, done: int, total: int) -> None:
         if self.console.is_terminal:
             self._show(what, done, total)
         elif done == total:
             self.console.print(f"{what}: {total} images", highlight=False)
 
-    def start_stage(self, name: str, *, first: int, epochs: int) -> None:  # noqa: D102
+    def begin_stage(self, name: str, first: int, epochs: int) -> None:
         self.close()
-        self.stage, self.first, self.epochs = name, first, epochs
-        self.at = first
+        self.stage, self.first, self.epochs, self.at = name, first, epochs, first
         self.images, self.since = 0, time.perf_counter()
         self.console.print(f"stage {name}: epochs {first} to {epochs - 1}", highlight=False)
 
-    def step(self, done: int, total: int, images: int) -> None:  # noqa: D102
+    def step(self, done: int, total: int, images: int) -> None:
         self.images += images
         if self.console.is_terminal:
             speed = self.images / (time.perf_counter() - self.since)
@@ -107,22 +97,22 @@ class ConsoleReporter(Reporter):
             begun = (self.at - self.first) * total
             self._show("train", begun + done, (self.epochs - self.first) * total, what)
 
-    def epoch(self, result: EpochResult, seconds: float) -> None:  # noqa: D102
+    def epoch(self, line: Mapping[str, Any]) -> None:
         val = ""
-        if result.val is not None:
-            val = f"  val loss {result.val.loss:.4f} acc {result.val.accuracy:.3f}"
+        if line["val_loss"] is not None:
+            val = f"  val loss {line['val_loss']:.4f} acc {line['val_accuracy']:.3f}"
         speed = self.images / (time.perf_counter() - self.since)
-        left = (self.epochs - 1 - result.epoch) * seconds
+        left = (self.epochs - 1 - line["epoch"]) * line["seconds"]
         self.console.print(
-            f"epoch {result.epoch:>3}  lr {result.lr:.2g}  train loss {result.train.loss:.4f} "
-            f"acc {result.train.accuracy:.3f}{val}  {seconds:.1f} s  {speed:.0f} images/s  "
-            f"{left:.0f} s left",
+            f"epoch {line['epoch']:>3}  lr {line['lr']:.2g}  train loss {line['train_loss']:.4f} "
+            f"acc {line['train_accuracy']:.3f}{val}  {line['seconds']:.1f} s  "
+            f"{speed:.0f} images/s  {left:.0f} s left",
             highlight=False,
             soft_wrap=True,
         )
-        self.at = result.epoch + 1
+        self.at = line["epoch"] + 1
 
-    def close(self) -> None:  # noqa: D102
+    def close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

@@ -32,7 +32,7 @@ class Interval(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedResult:
     """One arm against another on the same images and seeds."""
 
     difference: Interval
@@ -219,7 +219,7 @@ def detectable_difference(
     return needed + float(norm.ppf(POWER)) * standard_error * scatter
 
 
-def compare_all(pairs: Sequence[tuple[ndarray, ndarray]]) -> list[Comparison]:
+def compare_all(pairs: Sequence[tuple[ndarray, ndarray]]) -> list[PairedResult]:
     """Compare pairs of arms; the level of 5 % is that of all comparisons together.
 
     With one seed the test is McNemar's, exact. With several, p is the larger of two: the paired
@@ -253,7 +253,7 @@ def compare_all(pairs: Sequence[tuple[ndarray, ndarray]]) -> list[Comparison]:
 
 def _comparison(
     differences: Float[ndarray, "seeds images"], p: float, p_holm: float, comparisons: int
-) -> Comparison:
+) -> PairedResult:
     num_seeds, num_images = differences.shape
     difference = interval(float(differences.mean()), resampled_means(differences))
     clear = difference.low > 0 or difference.high < 0
@@ -269,7 +269,7 @@ def _comparison(
         detectable += 1 / num_images  # the exact test is discrete: one image more
     settled = verdict != "cannot tell" or not difference.value
     wanted = abs(difference.value) / detectable_difference(1.0, comparisons=comparisons)
-    return Comparison(
+    return PairedResult(
         difference, p, p_holm,
         test="mcnemar" if num_seeds == 1 else "permutation",
         verdict=verdict, detectable=detectable,

@@ -10,7 +10,7 @@ from smallset.choose.tune import Space, parse_space
 from smallset.compare.spec import read_study
 from smallset.config import override, read_config
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.learn import stages
+from smallset.learn import inputs, training
 
 SEARCH = {"lr": "1e-4:0.1:log", "optim.weight_decay": "1e-6:1e-2:log"}
 
@@ -23,9 +23,9 @@ def test_a_search_scores_val_only_and_leaves_settings_and_a_study(
     split_folders, tmp_path, tiny, monkeypatch
 ):
     splits = []
-    original = stages.Run.source
+    original = inputs.Inputs.feed
     monkeypatch.setattr(
-        stages.Run, "source",
+        inputs.Inputs, "feed",
         lambda self, split, **k: splits.append(split) or original(self, split, **k),
     )  # fmt: skip
     config = tiny(epochs=9, loss="squared")
@@ -69,16 +69,16 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(split_folders, tmp_path,
 
     whole = search(tmp_path / "whole", 5)
     search(tmp_path / "parts", 2)
-    original = stages.Run.after_epoch
+    original = training.Training.after_epoch
 
     def stop(*args, **options):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages.Run, "after_epoch", stop)
+        patch.setattr(training.Training, "after_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             search(tmp_path / "parts", 5)
-    assert stages.Run.after_epoch is original
+    assert training.Training.after_epoch is original
     parts = search(tmp_path / "parts", 5)
     assert settings_of(parts) == settings_of(whole)
     assert not list((tmp_path / "parts").glob(".trial*"))

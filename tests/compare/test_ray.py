@@ -48,7 +48,7 @@ def test_a_study_on_ray_outlives_a_node_and_gives_the_same_summary(
     # In two folders: a study beside it with the same runs would be taken over, not trained again.
     (tmp_path / "rates.toml").write_text(STUDY)
     study = str(tmp_path / "rates.toml")
-    smallset.study(study, split_folders, out=tmp_path / "one/serial", execute_by="serial")
+    smallset.study(study, split_folders, out=tmp_path / "one/serial", execute="serial")
 
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
@@ -68,7 +68,7 @@ def test_a_study_on_ray_outlives_a_node_and_gives_the_same_summary(
     killer = threading.Thread(target=kill_when_both_work)
     killer.start()
     found = smallset.study(
-        study, split_folders, out=tmp_path / "two/ray", execute_by="ray", address=cluster.address
+        study, split_folders, out=tmp_path / "two/ray", execute="ray", address=cluster.address
     )
     killer.join()
     assert len(killed) == 1

@@ -22,12 +22,13 @@ from typer.testing import CliRunner
 import smallset
 from smallset.cli import app
 from smallset.compare import execute as execute_module
-from smallset.compare.execute import Task, execute, run_task
+from smallset.compare.execute import Resources, Task, Todo, execute, run_task
 from smallset.compare.spec import built_in_studies, read_study
 from smallset.compare.study import Accountant, plan_study
 from smallset.compare.summary import summarise
 from smallset.compare.watch import Watch
 from smallset.errors import ConfigError, DataError, RunError
+from smallset.progress import Reporter, console_reporter
 from smallset.record.record import Record
 
 STUDY = """
@@ -71,7 +72,7 @@ def rows(path):
 
 
 def test_a_study_leaves_tables_charts_and_a_record_per_arm_and_seed(split_folders, tmp_path, rates):
-    found = smallset.study(rates, split_folders, out=tmp_path / "out", execute_by="serial")
+    found = smallset.study(rates, split_folders, out=tmp_path / "out", execute="serial")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "comparisons.csv", "fast", "figures", "report.html", "slow", "study.json", "summary.csv",
     ]  # fmt: skip
@@ -100,12 +101,12 @@ def test_a_study_leaves_tables_charts_and_a_record_per_arm_and_seed(split_folder
 def test_the_way_and_the_order_change_no_byte_of_the_summary(split_folders, tmp_path, rates):
     # In two folders: a study beside it with the same runs would be taken over, not trained again.
     serial, processes = tmp_path / "one/serial", tmp_path / "two/processes"
-    smallset.study(rates, split_folders, out=serial, execute_by="serial")
+    smallset.study(rates, split_folders, out=serial, execute="serial")
     smallset.study(
         rates,
         split_folders,
         out=processes,
-        execute_by="processes",
+        execute="processes",
         workers=2,
         arms=["fast", "slow"],
     )
@@ -117,9 +118,9 @@ def test_the_way_and_the_order_change_no_byte_of_the_summary(split_folders, tmp_
 
 def test_finished_runs_are_not_repeated_and_more_seeds_add_to_them(split_folders, tmp_path, rates):
     out = tmp_path / "out"
-    smallset.study(rates, split_folders, out=out, seeds=1, execute_by="serial")
+    smallset.study(rates, split_folders, out=out, seeds=1, execute="serial")
     before = {p: p.stat().st_mtime_ns for p in out.glob("*/*/result.json")}
-    found = smallset.study(rates, split_folders, out=out, seeds=3, execute_by="serial")
+    found = smallset.study(rates, split_folders, out=out, seeds=3, execute="serial")
     assert len(before) == 2
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
     assert [arm.seeds for arm in found.arms] == [(0, 1, 2)] * 2
@@ -128,11 +129,11 @@ def test_finished_runs_are_not_repeated_and_more_seeds_add_to_them(split_folders
 def test_a_folder_with_other_settings_is_refused_and_the_difference_named(
     split_folders, tmp_path, rates
 ):
-    smallset.study(rates, split_folders, out=tmp_path / "out", seeds=1, execute_by="serial")
+    smallset.study(rates, split_folders, out=tmp_path / "out", seeds=1, execute="serial")
     with pytest.raises(RunError, match=r"(?s)other settings or data.*config.epochs: 2 -> 3"):
         smallset.study(
             rates, split_folders, out=tmp_path / "out", seeds=1, settings={"epochs": 3},
-            execute_by="serial",
+            execute="serial",
         )  # fmt: skip
 
 
@@ -164,9 +165,9 @@ def test_a_study_killed_in_the_middle_goes_on_and_repeats_no_finished_run(
     assert 1 <= len(done) < 4
     time.sleep(0.5)
     assert {p: p.stat().st_size for p in out.glob("*/*/epochs.jsonl")} == sizes
-    smallset.study(rates, split_folders, out=out, execute_by="serial")
+    smallset.study(rates, split_folders, out=out, execute="serial")
     assert all(p.stat().st_mtime_ns == t for p, t in done.items())
-    smallset.study(rates, split_folders, out=tmp_path / "other/whole", execute_by="serial")
+    smallset.study(rates, split_folders, out=tmp_path / "other/whole", execute="serial")
     assert tables(out) == tables(tmp_path / "other/whole")
     assert not [p for p in out.rglob("*") if p.name.startswith((".", "checkpoint"))]
 
@@ -175,7 +176,11 @@ def test_a_failed_run_is_told_and_stops_no_other(split_folders, tmp_path, rates)
     Path(rates).write_text(STUDY.replace("lr = 0.05", "lr = 1e30"))
     console = Console(file=open(tmp_path / "said", "w"), width=200)  # noqa: PTH123, SIM115
     found = smallset.study(
-        rates, split_folders, out=tmp_path / "out", execute_by="serial", console=console
+        rates,
+        split_folders,
+        out=tmp_path / "out",
+        execute="serial",
+        reporter=console_reporter(console),
     )
     console.file.close()
     assert [name for name, _ in found.failed] == ["fast/seed-0", "fast/seed-1"]
@@ -187,7 +192,7 @@ def test_a_failed_run_is_told_and_stops_no_other(split_folders, tmp_path, rates)
 
 def dies_once(task):
     """A worker that is killed at its first task, as one without memory would be."""
-    marker = Path(task.groups[0][0][1]).parent / "died"
+    marker = task.groups[0][0].folder.parent / "died"
     if not marker.exists():
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
@@ -203,13 +208,14 @@ def dies_always(task):
 def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(
     split_folders, tmp_path, tiny, monkeypatch, worker, error
 ):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    here = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", f"{here}{os.pathsep}{here.parent}")
     monkeypatch.setattr(execute_module, "_work", replaced[worker])
     tasks = [
-        Task(str(split_folders), (((tiny(epochs=1, seed=s), tmp_path / f"{s}/run"),),))
+        Task(str(split_folders), ((Todo(tiny(epochs=1, seed=s), tmp_path / f"{s}/run", None),),))
         for s in (0, 1)
     ]
-    outcomes = [o for ended in execute(tasks, "processes", workers=2) for o in ended]
+    outcomes = [o for ended in execute(tasks, "processes", Resources(workers=2)) for o in ended]
     assert len(outcomes) == 2
     for outcome in outcomes:
         assert (error is None) == (outcome.error is None)
@@ -242,7 +248,7 @@ def test_frozen_arms_share_one_pass_and_train_side_by_side(
                          f'weights = "{squeeze_file}"')  # fmt: skip
     Path(rates).write_text(text + "[arms.short]\nlr = 0.05\nepochs = 1\n")
     study = plan_study(rates, split_folders, tmp_path / "out")
-    accountant = Accountant(study, print, lambda *_: None)
+    accountant = Accountant(study, Reporter())
     accountant.look(study.jobs)
     [task] = accountant.tasks(study.jobs, None)
     assert sorted(len(group) for group in task.groups) == [2, 4]
@@ -251,8 +257,10 @@ def test_frozen_arms_share_one_pass_and_train_side_by_side(
 
     passes = []
     original = features._write
-    monkeypatch.setattr(features, "_write", lambda *a: passes.append(len(a[1])) or original(*a))
-    smallset.study(rates, split_folders, out=tmp_path / "out", execute_by="serial")
+    monkeypatch.setattr(
+        features, "_write", lambda *a: passes.append(len(a[1].labels)) or original(*a)
+    )
+    smallset.study(rates, split_folders, out=tmp_path / "out", execute="serial")
     assert sorted(passes) in ([], [12, 20, 32])  # val, test, train: once; or cached before
 
 
@@ -265,7 +273,7 @@ def test_missing_weights_are_named_before_anything_trains(split_folders, tmp_pat
         smallset.study(rates, split_folders, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     found = smallset.study(
-        rates, split_folders, out=tmp_path / "out", execute_by="serial", without_missing=True,
+        rates, split_folders, out=tmp_path / "out", execute="serial", without_missing=True,
         arms=["slow", "fast", "auto"], seeds=1,
     )  # fmt: skip
     assert [arm.name for arm in found.arms] == ["slow", "fast"]
@@ -279,7 +287,7 @@ def test_missing_weights_are_named_before_anything_trains(split_folders, tmp_pat
 def test_the_command_of_a_study_is_the_study_again(split_folders, tmp_path, rates):
     settings = {"epochs": 1, "schedule.milestones": [1, 2], "augment.flip": True}
     found = smallset.study(
-        rates, split_folders, out=tmp_path / "out", execute_by="serial", seeds=1, settings=settings
+        rates, split_folders, out=tmp_path / "out", execute="serial", seeds=1, settings=settings
     )
     command = found.command(seeds=1, out=str(tmp_path / "out"))
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/*/*/result.json")}
@@ -299,7 +307,7 @@ def test_arms_start_from_the_runs_of_another_study_of_the_same_seed(split_folder
     settings = {"image_size": 32, "epochs": 1, "batches.size": 8, "figures.tsne": False}
     smallset.study(
         "momentum", split_folders, out=tmp_path / "momentum", seeds=2, settings=settings,
-        execute_by="serial",
+        execute="serial",
     )  # fmt: skip
     for seed in (0, 1):
         before = Record(tmp_path / f"models/plain/seed-{seed}")
@@ -313,7 +321,7 @@ def test_arms_start_from_the_runs_of_another_study_of_the_same_seed(split_folder
     # Another study of the same runs takes them over.
     found = smallset.study(
         "best", split_folders, out=tmp_path / "best", seeds=2, settings=settings,
-        execute_by="serial",
+        execute="serial",
     )  # fmt: skip
     first, second = (tmp_path / f"{s}/seed-1" for s in ("momentum/momentum-0.9", "best/best"))
     assert (first / "result.json").read_bytes() == (second / "result.json").read_bytes()
@@ -350,7 +358,7 @@ def test_the_noise_studys_arms_have_the_same_wrong_labels(split_folders, tmp_pat
     settings = {"image_size": 32, "epochs": 1, "batches.size": 8, "figures.tsne": False}
     smallset.study(
         "noise", split_folders, out=tmp_path / "noise", seeds=2, settings=settings,
-        execute_by="serial",
+        execute="serial",
     )  # fmt: skip
     wrong = {}
     for rate, count in ((10, 3), (30, 10), (50, 16)):
@@ -369,7 +377,7 @@ def test_the_noise_studys_arms_have_the_same_wrong_labels(split_folders, tmp_pat
 
 def test_data_limits_say_what_more_images_would_give(split_folders, tmp_path):
     found = smallset.study(
-        "data-limits", split_folders, out=tmp_path / "out", seeds=2, execute_by="serial",
+        "data-limits", split_folders, out=tmp_path / "out", seeds=2, execute="serial",
         settings={"image_size": 32, "epochs": 1, "batches.size": 8, "figures.tsne": False},
     )  # fmt: skip
     assert [arm.train_images for arm in found.arms] == [4, 8, 16, 32]
@@ -382,11 +390,11 @@ def test_data_limits_say_what_more_images_would_give(split_folders, tmp_path):
 def test_arms_scored_on_other_test_images_are_not_compared(split_folders, tmp_path, rates):
     shutil.copytree(split_folders, tmp_path / "set")
     smallset.study(
-        rates, tmp_path / "set", out=tmp_path / "out", arms=["slow"], execute_by="serial", seeds=1
+        rates, tmp_path / "set", out=tmp_path / "out", arms=["slow"], execute="serial", seeds=1
     )
     picture(0, 999).save(tmp_path / "set/test/ant/new.png")
     smallset.study(
-        rates, tmp_path / "set", out=tmp_path / "other", arms=["fast"], execute_by="serial", seeds=1
+        rates, tmp_path / "set", out=tmp_path / "other", arms=["fast"], execute="serial", seeds=1
     )
     shutil.copytree(tmp_path / "other/fast", tmp_path / "out/fast")
     study = json.loads((tmp_path / "out/study.json").read_text())
@@ -464,10 +472,10 @@ def test_every_experiment_of_the_report_is_a_study_with_its_settings():
 
 def test_the_live_table_shows_what_is_on_disk(split_folders, tmp_path, rates):
     smallset.study(
-        rates, split_folders, out=tmp_path / "out", arms=["slow"], seeds=1, execute_by="serial"
+        rates, split_folders, out=tmp_path / "out", arms=["slow"], seeds=1, execute="serial"
     )
     study = plan_study(rates, split_folders, tmp_path / "out", seeds=1)
-    accountant = Accountant(study, print, lambda *_: None)
+    accountant = Accountant(study, Reporter())
     accountant.look(study.jobs)
     begun = tmp_path / "out/fast/seed-0"
     begun.mkdir(parents=True)

@@ -10,6 +10,7 @@ from support import picture
 
 import smallset.data.cache as cache
 from smallset.data.pictures import resize
+from smallset.data.preprocessing import Square
 from smallset.data.read import read_data
 from smallset.errors import RunError
 
@@ -21,7 +22,7 @@ def folder(tmp_path, split_folders):
 
 
 def load(folder, size=32):
-    return cache.load_pixels(read_data(folder), size=size, policy="squash")
+    return cache.load_pixels(read_data(folder), Square(size=size))
 
 
 def test_rows_are_the_resized_pictures(folder):
@@ -34,7 +35,7 @@ def test_rows_are_the_resized_pictures(folder):
 
 def test_the_second_time_nothing_is_decoded(folder, monkeypatch):
     first = load(folder)
-    monkeypatch.setattr(cache, "decode", None)
+    monkeypatch.setattr(cache, "_decode_all", None)
     second = load(folder)
     assert second.ids == first.ids
     np.testing.assert_array_equal(second.array, first.array)
@@ -74,8 +75,9 @@ def test_several_processes_at_a_time_see_one_whole_array(folder, tmp_path):
     code = (
         "import sys; from smallset.data.read import read_data;"
         "from smallset.data.cache import load_pixels;"
-        "p = load_pixels(read_data(sys.argv[1]), size=64, policy='squash');"
-        "print(p.key, int(p.array.sum(dtype='int64')))"
+        "from smallset.data.preprocessing import Square;"
+        "p = load_pixels(read_data(sys.argv[1]), Square(size=64));"
+        "print(p.folder.name, int(p.array.sum(dtype='int64')))"
     )
     environment = {**os.environ, "SMALLSET_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-c", code, str(folder)]
@@ -96,7 +98,7 @@ def test_a_failed_decoding_leaves_nothing_behind(folder, tmp_path, monkeypatch):
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "resize", fail)
+    monkeypatch.setattr(Square, "read", fail)
     with pytest.raises(RunError, match=r"cannot write .*No space left.*SMALLSET_CACHE"):
         load(folder)
     assert list((tmp_path / "cache" / "decoded").iterdir()) == []

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from support import picture
 
-from smallset.config import DataConfig
-from smallset.data.listing import parse_classes, select_classes
+from smallset.config import DataConfig, RunConfig, override
+from smallset.data.listing import parse_classes
 from smallset.data.manifest import manifest_text
+from smallset.data.prepare import DataSource
 from smallset.data.read import read_data
 from smallset.errors import ConfigError, DataError
 
@@ -175,7 +176,9 @@ def test_positions_are_refused_where_names_are_numbers():
 
 
 def test_choosing_classes_shrinks_the_class_list(split_folders):
-    chosen = select_classes(read_data(split_folders), "cat,ant")
+    source = DataSource(split_folders)
+    config = override(RunConfig(), {"data.classes": "cat,ant", "image_size": 32})
+    chosen = source.prepared(config).images
     assert chosen.classes == ("ant", "cat")
     assert chosen.counts("train").tolist() == [8, 8]
     assert {path.split("/")[1] for path in chosen.paths} == {"ant", "cat"}

@@ -11,7 +11,7 @@ from smallset.findings.facts import Facts, read_facts
 from smallset.findings.finders import FINDERS, find
 from smallset.findings.mistakes import confused_pairs, memorised_classes
 from smallset.findings.test_set import label_suspects
-from smallset.learn.objectives import LOSSES
+from smallset.learn.objectives import build_stages
 from smallset.learn.run import train_run
 from smallset.record.predictions import Predictions
 
@@ -41,12 +41,14 @@ def predictions(accuracy=0.9, confidence=0.9, recall=None, seed=0):
     )  # fmt: skip
 
 
-def history(train, val, losses=None, lr=None, objective="cross-entropy", stage=0):
+def history(train, val, losses=None, lr=None, objective="cross-entropy", stage=0, collapsed=None):
     losses = losses or [2.0 - a for a in train]
     return [
-        {"stage": stage, "objective": objective, "epoch": e, "lr": lr[e] if lr else 0.01,
-         "train_loss": losses[e], "train_accuracy": train[e],
-         "val_loss": 2.0 - v, "val_accuracy": v, "seconds": 1.0}
+        {
+            "stage": stage, "objective": objective, "collapsed_loss": collapsed, "epoch": e,
+            "lr": lr[e] if lr else 0.01, "train_loss": losses[e], "train_accuracy": train[e],
+            "val_loss": 2.0 - v, "val_accuracy": v, "seconds": 1.0,
+        }
         for e, v in enumerate(val)
     ]  # fmt: skip
 
@@ -139,6 +141,7 @@ def test_a_run_of_few_epochs_may_still_know_nothing():
 def test_the_gradient_against_cross_entropy_is_that_of_the_losses_themselves(loss):
     import torch
 
+    from smallset.data.feed import Batch
     from smallset.models.parts import Output
 
     of = facts(guessing(), loss=loss)
@@ -148,11 +151,12 @@ def test_the_gradient_against_cross_entropy_is_that_of_the_losses_themselves(los
     )
     norms = {}
     for name in (loss, "cross-entropy"):
-        [*_, stage] = LOSSES[name](LossConfig())
+        [*_, stage] = build_stages(name, LossConfig())
         rows = []
         for start in range(0, 320, 32):
             logits = probs[start : start + 32].log().requires_grad_()
-            value = stage.objective(Output(logits, logits), labels[start : start + 32])
+            batch = Batch(logits, labels[start : start + 32], np.arange(32))
+            value = stage.objective(lambda logits: Output(logits, logits), batch).loss
             (slope,) = torch.autograd.grad(value, logits)
             rows.append(slope.norm(dim=1))
         norms[name] = float(torch.cat(rows).mean())
@@ -181,9 +185,13 @@ def triplet(loss_at_end, spread, settings=None):
         embeddings[split] = np.eye(16)[0] + away
     losses = [*np.linspace(0.5, loss_at_end, 11), loss_at_end]
     objective = "triplet-euclidean"
-    lines = history([0.1] * 12, [0.1] * 12, losses, objective=objective)
+    settings = {"loss": objective, **(settings or {})}
+    [stage, _] = build_stages(objective, override(RunConfig(), settings).loss_args)
+    lines = history(
+        [0.1] * 12, [0.1] * 12, losses, objective=objective, collapsed=stage.collapsed_loss
+    )
     lines += history(CALM, CALM, stage=1)
-    return facts(made, lines, embeddings, **{"loss": objective, **(settings or {})})
+    return facts(made, lines, embeddings, **settings)
 
 
 def collapsed():

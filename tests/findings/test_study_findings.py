@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 
 from smallset.compare.spec import StudySpec
-from smallset.compare.summary import Arm, Summary
+from smallset.compare.summary import Arm, Comparison, Summary
 from smallset.findings.facts import Finding
 from smallset.findings.in_study import TITLES, find_in_study
 from smallset.record.record import Record
-from smallset.stats import Comparison, Interval
+from smallset.stats import Interval, PairedResult
 from smallset.words import text
 
 
@@ -34,7 +34,7 @@ def finding(kind, level: Literal["problem", "hint"] = "problem"):
 
 
 def compared(points, verdict, *, needed_seeds=None, needed_images=None, detectable=3.0):
-    return Comparison(
+    return PairedResult(
         Interval(points / 100, -0.05, 0.05), 0.2, 0.2, "mcnemar", verdict, detectable / 100, 0.2,
         needed_seeds, needed_images,
     )  # fmt: skip
@@ -69,20 +69,18 @@ def test_what_to_try_next_comes_from_a_run_that_has_not_done_it():
 
 
 def test_a_study_where_nothing_is_wrong_has_no_findings():
-    pairs = (("a", "b", 3, compared(9, "better")),)
+    pairs = (Comparison("a", "b", 3, compared(9, "better")),)
     assert find_in_study(found((arm("a", "x"),), pairs), look=lambda record: []) == []
 
 
 def test_rates_that_cannot_be_told_apart_are_named_with_what_would_tell():
     """The report's 0.005 against 0.01: 44.71 and 47.43 % of 1,400 images, one seed each."""
     pairs = (
-        (
-            "lr-0.01",
-            "lr-0.005",
-            1,
+        Comparison(
+            "lr-0.01", "lr-0.005", 1,
             compared(2.7, "cannot tell", needed_images=2600, detectable=3.9),
         ),
-        ("lr-0.1", "lr-0.005", 1, compared(-9, "worse")),
+        Comparison("lr-0.1", "lr-0.005", 1, compared(-9, "worse")),
     )  # fmt: skip
     [one] = find_in_study(found((arm("a", "x"),), pairs), look=lambda record: [])
     assert one.kind == "cannot-tell"
@@ -96,8 +94,8 @@ def test_rates_that_cannot_be_told_apart_are_named_with_what_would_tell():
 
 
 def test_seeds_that_would_settle_it_are_the_next_command():
-    pairs = (("a", "b", 3, compared(2, "cannot tell", needed_seeds=8)),
-             ("c", "b", 3, compared(1, "cannot tell", needed_seeds=500)))  # fmt: skip
+    pairs = (Comparison("a", "b", 3, compared(2, "cannot tell", needed_seeds=8)),
+             Comparison("c", "b", 3, compared(1, "cannot tell", needed_seeds=500)))  # fmt: skip
     [one] = find_in_study(found((arm("a", "x"),), pairs), look=lambda record: [])
     assert one.command == (
         "smallset study rates --data DATA --set image_size=48 --out OUT --seeds 8"

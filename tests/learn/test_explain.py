@@ -1,13 +1,11 @@
 import numpy as np
-import pytest
 import torch
 from torch import nn
 
 from smallset.config import AugmentConfig
 from smallset.data.augment import Augmenter
-from smallset.errors import DataError
-from smallset.learn.explain import augmented, grad_cam, load_run
-from smallset.learn.run import train_run
+from smallset.data.preprocessing import Preprocessing
+from smallset.learn.explain import augmented, grad_cam
 from smallset.models.parts import Classifier
 
 WEIGHTS = torch.tensor([[1.0, -2.0, 0.5], [0.25, 1.0, -1.0]])
@@ -23,11 +21,14 @@ def toy():
     head = nn.Linear(3, 2, bias=False)
     head.weight.data = WEIGHTS.clone()
     pool = nn.Sequential(nn.AvgPool2d(2), Mean())
-    return Classifier(pool, head, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)).eval()
+    return Classifier(pool, head).eval()
+
+
+HALF = Preprocessing(size=8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 
 def looks_of(*arguments):
-    looks = grad_cam(*arguments)
+    looks = grad_cam(arguments[0], HALF, *arguments[1:])
     assert looks is not None
     return looks
 
@@ -61,7 +62,7 @@ def test_what_speaks_against_a_class_is_cut_off():
 
 def test_a_network_without_feature_maps_has_no_grad_cam():
     flat = Classifier(nn.Flatten(), nn.Linear(192, 2)).eval()
-    assert grad_cam(flat, images(), np.array([0, 1, 0])) is None
+    assert grad_cam(flat, HALF, images(), np.array([0, 1, 0])) is None
 
 
 def test_in_place_layers_do_not_hide_the_maps():
@@ -81,25 +82,3 @@ def test_the_views_are_what_training_saw():
     expected = augmenter.change(moved.contiguous()).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(views[1], expected, atol=0.51)
     assert not np.array_equal(views[0], views[1])
-
-
-@pytest.mark.parametrize("model", ["plain", "residual"])
-def test_the_network_of_a_record_predicts_as_it_did(split_folders, tiny, tmp_path, model):
-    config = tiny(model=model, **{"compute.precision": "float32"})
-    record = train_run(split_folders, config, tmp_path / "run")
-    net = load_run(record)
-    from smallset.show.report.thumbnails import find_pictures
-
-    rows = [0, 5, 40]
-    shown = torch.from_numpy(find_pictures(record).of(rows)).permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (net.mean, net.std))
-    with torch.no_grad():
-        probs = net((shown - mean) / std).logits.softmax(dim=1).numpy()
-    np.testing.assert_allclose(probs, record.predictions.probs[rows], atol=1e-5)
-
-
-def test_weights_that_do_not_fit_are_named(split_folders, tiny, tmp_path):
-    record = train_run(split_folders, tiny(), tmp_path / "run")
-    (record.folder / "model.safetensors").unlink()
-    with pytest.raises(DataError, match=r"cannot load the weights .*model\.safetensors"):
-        load_run(record)

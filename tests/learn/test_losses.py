@@ -146,7 +146,7 @@ def test_gce_equals_its_formula(q):
     logits, labels = draw(5, 3), torch.tensor([0, 2, 1, 1, 0])
     probs = [softmax_by_hand(row)[label] for row, label in zip(logits, labels, strict=True)]
     expected = sum((1 - p**q) / q for p in probs) / 5
-    assert float(gce_loss(logits, labels, q=q)) == pytest.approx(expected, rel=1e-5)
+    assert float(gce_loss(logits, labels, gce_q=q)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_gce_of_a_hopeless_image_has_a_finite_gradient():

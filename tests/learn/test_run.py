@@ -12,16 +12,21 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from support import Listening, picture, same_numbers
 
 import smallset
+from smallset.data.prepare import DataSource
+from smallset.data.preprocessing import Square
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.learn import describe, stages
+from smallset.learn import describe, inputs, stages, training
 from smallset.learn.checkpoint import load_checkpoint
+from smallset.learn.plan import Planner
 from smallset.learn.run import train_run, train_runs
 from smallset.models.parts import Classifier
 from smallset.models.registry import build_model
+from smallset.progress import Reporter
 
 
 def test_a_record_holds_exactly_the_files_of_the_design(split_folders, tmp_path, tiny):
@@ -61,16 +66,14 @@ def test_the_saved_model_gives_the_saved_predictions(split_folders, tmp_path, ti
     record = train_run(split_folders, config, tmp_path / "run")
     described = json.loads((record.folder / "model.json").read_text())
     spec = described["preprocessing"]
-    model = build_model(
-        described["model"], 4, image_size=spec["image_size"], weights="none", seed=9
-    )
+    model = build_model(described["model"], 4, image_size=spec["size"], weights="none", seed=9)
     model.load_state_dict(load_file(record.folder / "model.safetensors"))
     predictions = record.predictions
-    from smallset.data.pictures import decode, resize
-
     row = int(np.flatnonzero(predictions.splits == "test")[3])
-    image = decode((split_folders / predictions.paths[row]).read_bytes(), max_megapixels=1).image
-    pixels = torch.from_numpy(resize(image, spec["image_size"], spec["resize"]) / 255).float()
+    with Image.open(split_folders / predictions.paths[row]) as picture:
+        image = picture.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
+    assert (spec["size"], spec["resize"], spec["max_megapixels"]) == (32, "squash", 80.0)
+    pixels = torch.from_numpy(np.asarray(image) / 255).float()
     normal = (pixels - torch.tensor(spec["mean"])) / torch.tensor(spec["std"])
     probs = model.eval()(normal.permute(2, 0, 1)[None]).logits.softmax(1)[0].detach()
     np.testing.assert_allclose(probs, predictions.probs[row], atol=1e-5)
@@ -97,7 +100,7 @@ def test_triplet_losses_train_the_features_first_and_then_the_classifier(
     original = stages._train_stage
 
     def spying(runs, *args):
-        parts = runs[0].model.features, runs[0].model.classifier
+        parts = runs[0].state.model.features, runs[0].state.model.classifier
         states.append([{k: v.clone() for k, v in p.state_dict().items()} for p in parts])
         yield from original(runs, *args)
         states.append([{k: v.clone() for k, v in p.state_dict().items()} for p in parts])
@@ -189,7 +192,7 @@ def test_cached_features_give_what_the_whole_network_gives(
     from smallset.data.read import read_data
 
     images = read_data(split_folders)
-    pixels = load_pixels(images, size=64, policy="squash")
+    pixels = load_pixels(images, Square(size=64))
     rows = [pixels.ids.index(name) for name in predictions.ids[:6]]
     inputs = torch.from_numpy(pixels.array[rows]).float() / 255
     inputs = (inputs - torch.tensor(model.mean)) / torch.tensor(model.std)
@@ -224,14 +227,14 @@ def test_with_augmentation_a_frozen_part_sees_the_changed_images(
 
 def test_the_test_split_is_read_once_and_last(split_folders, tmp_path, tiny, monkeypatch):
     order = []
-    source, epoch = stages.Run.source, stages.Run.after_epoch
+    source, epoch = inputs.Inputs.feed, training.Training.after_epoch
     monkeypatch.setattr(
-        stages.Run,
-        "source",
+        inputs.Inputs,
+        "feed",
         lambda self, split, **k: order.append(split) or source(self, split, **k),
     )
     monkeypatch.setattr(
-        stages.Run,
+        training.Training,
         "after_epoch",
         lambda self, *a, **k: order.append("epoch") or epoch(self, *a, **k),
     )
@@ -282,37 +285,19 @@ def test_classes_and_splits_can_be_chosen(split_folders, tmp_path, tiny):
 
 KILL = """
 import os, signal, sys
-from smallset.config import read_config
-from smallset.learn import run, stages
 from pathlib import Path
+from smallset.config import read_config
+from smallset.learn.run import train_run
+from smallset.progress import Reporter
 data, config, out, kill_at = sys.argv[1:]
-original = stages.Run.after_epoch
-done = []
-def after(self, *a, **k):
-    original(self, *a, **k)
-    done.append(1)
-    if len(done) == int(kill_at):
-        # In the middle of the next epoch, some batches later.
-        steps = iter(range(2))
-        def step(*_):
-            if next(steps, None) is None:
-                os.kill(os.getpid(), signal.SIGKILL)
-        self.reporter.step = step
-stages.Run.after_epoch = after
-# fit takes the reporter's step at the start of a stage, so it is looked up late here.
-class Late(run._Noting):
-    def __init__(self, inner, notes):
-        super().__init__(inner, notes)
-        self.step = lambda *a: None
-    def __setattr__(self, name, value):
-        if name == "step" and "step" in self.__dict__:
-            self.__dict__["late"] = value
-        else:
-            object.__setattr__(self, name, value)
-            if name == "step":
-                self.__dict__["step"] = lambda *a: self.__dict__.get("late", value)(*a)
-run._Noting = Late
-run.train_run(data, read_config(Path(config)), Path(out))
+ended = []
+steps = iter(range(2))
+def step(*_):
+    # In the middle of the epoch after, some batches later.
+    if len(ended) == int(kill_at) and next(steps, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+reporter = Reporter(step=step, epoch=ended.append)
+train_run(data, read_config(Path(config)), Path(out), reporter=reporter)
 """
 
 
@@ -358,14 +343,14 @@ def test_a_run_killed_and_resumed_gives_the_numbers_of_one_that_was_not(
 def test_adamw_resumes_exactly_too(split_folders, tmp_path, tiny, monkeypatch):
     config = tiny(epochs=3, **{"optim.name": "adamw", "schedule.name": "cosine"})
     whole = train_run(split_folders, config, tmp_path / "a")
-    original = stages.Run.after_epoch
+    original = training.Training.after_epoch
 
     def stop(self, *args, **options):
         original(self, *args, **options)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages.Run, "after_epoch", stop)
+        patch.setattr(training.Training, "after_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             train_run(split_folders, config, tmp_path / "b")
     assert not list((tmp_path / "b").glob(".features*"))
@@ -373,17 +358,15 @@ def test_adamw_resumes_exactly_too(split_folders, tmp_path, tiny, monkeypatch):
 
 
 @pytest.fixture
-def stopped(split_folders, tmp_path, tiny, monkeypatch):
+def stopped(split_folders, tmp_path, tiny):
     """A copy of the data, and a run on it that was stopped after an epoch."""
     shutil.copytree(split_folders, tmp_path / "set")
 
-    def stop(*args):
+    def stop(line):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Listening, "epoch", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train_run(tmp_path / "set", tiny(), tmp_path / "run", reporter=Listening())
+    with pytest.raises(KeyboardInterrupt):
+        train_run(tmp_path / "set", tiny(), tmp_path / "run", reporter=Reporter(epoch=stop))
     return tmp_path
 
 
@@ -448,7 +431,9 @@ def test_a_run_killed_before_its_settings_were_whole_is_begun_again(split_folder
     # What a process leaves that dies between writing config.json aside and renaming it.
     (tmp_path / "run").mkdir()
     (tmp_path / "run/.writing-k1x2").write_text('{"config": {"mod')
-    [record] = train_runs(split_folders, [(tiny(epochs=1), tmp_path / "run")], resume=None)
+    source = DataSource(split_folders)
+    plan = Planner(source).plan(tiny(epochs=1))
+    [record] = train_runs(source, [(plan, tmp_path / "run")], resume=None)
     assert not isinstance(record, RunError)
     assert record.is_complete
     assert not list((tmp_path / "run").glob(".writing-*"))
@@ -463,7 +448,7 @@ def test_a_run_killed_before_its_settings_were_whole_is_begun_again(split_folder
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(split_folders, tmp_path, tiny):
     """The kernel refuses to let the file grow, as a full disk would."""
-    original = stages.save_checkpoint
+    original = training.save_checkpoint
     calls = []
 
     def filling(path, *args, **kwargs):
@@ -479,7 +464,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(split_folders, tmp_path, tin
 
     config = tiny(epochs=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "save_checkpoint", filling)
+        patch.setattr(training, "save_checkpoint", filling)
         with pytest.raises(RunError, match=r"cannot write .*checkpoint.*already there is kept"):
             train_run(split_folders, config, tmp_path / "b")
     assert not [p for p in (tmp_path / "b").iterdir() if p.name.startswith(".")]

@@ -2,17 +2,25 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support import same_numbers
 from torch import nn
 
 from smallset.config import override
+from smallset.data.prepare import DataSource
 from smallset.errors import RunError
-from smallset.learn import stages
+from smallset.learn import stages, training
+from smallset.learn.objectives import OnePass, per_lane
 from smallset.learn.plan import Planner, shares_backbone
 from smallset.learn.run import train_run, train_runs
-from smallset.learn.stack import StackedHead, is_stackable, per_lane
+from smallset.learn.stack import StackedHead, is_stackable
 from smallset.models.parts import Output
-from smallset.progress import Reporter
+
+
+def train_all(data, jobs, **options):
+    source = DataSource(data)
+    plans = [(Planner(source).plan(config), folder) for config, folder in jobs]
+    return train_runs(source, plans, **options)
 
 
 def heads(count, dropout=0.0):
@@ -34,13 +42,13 @@ def test_a_lane_has_the_same_bits_whatever_lanes_there_are(dropout):
     """Forward and gradient, in batches large enough for every path of the matrix product."""
     parts = heads(24, dropout)
     features, labels = torch.randn(24, 32, 512), torch.randint(35, (24, 32))
-    objective = per_lane(lambda output, y: nn.functional.cross_entropy(output.logits, y))
+    objective = per_lane(OnePass(lambda output, y: F.cross_entropy(output.logits, y)))
 
     def gradients(lanes):
         stack = StackedHead([parts[lane] for lane in lanes]).train()
         stack.zero_grad()
         stack.seed(list(lanes))
-        losses = objective(stack(features[list(lanes)]), labels[list(lanes)])
+        losses = objective.loss(stack(features[list(lanes)]), labels[list(lanes)])
         losses.sum().backward()
         return losses.detach(), [layer.weight.grad.clone() for layer in stack.linear]
 
@@ -79,10 +87,10 @@ def jobs(tmp_path, tiny, squeeze_file):
 
 
 def test_runs_on_one_backbone_get_the_numbers_they_get_alone(split_folders, tmp_path, jobs):
-    planner = Planner(split_folders, Reporter())
+    planner = Planner(DataSource(split_folders))
     plans = [planner.plan(config) for config, _ in jobs]
     assert len({shares_backbone(plan) for plan in plans} - {None}) == 1
-    together = train_runs(split_folders, jobs)
+    together = train_all(split_folders, jobs)
     for n, (config, _) in enumerate(jobs):
         alone = train_run(split_folders, config, tmp_path / f"alone{n}")
         same_numbers(together[n], alone)
@@ -92,7 +100,7 @@ def test_runs_on_one_backbone_get_the_numbers_they_get_alone(split_folders, tmp_
 def test_runs_that_were_stopped_together_go_on_with_the_same_numbers(
     split_folders, tmp_path, jobs, monkeypatch
 ):
-    original, saved = stages.save_checkpoint, []
+    original, saved = training.save_checkpoint, []
 
     def stop(*args, **kwargs):
         original(*args, **kwargs)
@@ -102,16 +110,16 @@ def test_runs_that_were_stopped_together_go_on_with_the_same_numbers(
 
     with monkeypatch.context() as patch:
         patch.setattr(stages, "CHECKPOINT_SECONDS", 0)
-        patch.setattr(stages, "save_checkpoint", stop)
+        patch.setattr(training, "save_checkpoint", stop)
         with pytest.raises(KeyboardInterrupt):
-            train_runs(split_folders, jobs)
-    resumed = train_runs(split_folders, jobs, resume=True)
+            train_all(split_folders, jobs)
+    resumed = train_all(split_folders, jobs, resume=True)
     for n, (config, _) in enumerate(jobs):
         same_numbers(resumed[n], train_run(split_folders, config, tmp_path / f"alone{n}"))
 
 
 def test_what_differs_in_more_than_rate_and_seed_trains_apart(split_folders, jobs, tiny):
-    planner = Planner(split_folders, Reporter())
+    planner = Planner(DataSource(split_folders))
     (config, _), *_ = jobs
     first = planner.plan(config)
     for settings in (
@@ -125,7 +133,7 @@ def test_what_differs_in_more_than_rate_and_seed_trains_apart(split_folders, job
 
 def test_one_that_diverges_leaves_the_others_as_they_would_be(split_folders, tmp_path, jobs):
     bad = override(jobs[0][0], {"lr": 1e38})
-    outcomes = train_runs(split_folders, [jobs[0], (bad, tmp_path / "bad"), jobs[2]])
+    outcomes = train_all(split_folders, [jobs[0], (bad, tmp_path / "bad"), jobs[2]])
     assert isinstance(outcomes[1], RunError)
     assert "at learning rate 1e+38" in str(outcomes[1])
     assert not (tmp_path / "bad/result.json").exists()
@@ -135,7 +143,7 @@ def test_one_that_diverges_leaves_the_others_as_they_would_be(split_folders, tmp
 
 def test_per_lane_gives_each_lane_its_own_loss():
     logits, labels = torch.randn(2, 5, 3), torch.randint(3, (2, 5))
-    objective = per_lane(lambda output, y: nn.functional.cross_entropy(output.logits, y))
-    losses = objective(Output(logits, logits), labels)
-    expected = [nn.functional.cross_entropy(logits[i], labels[i]) for i in range(2)]
+    objective = per_lane(OnePass(lambda output, y: F.cross_entropy(output.logits, y)))
+    losses = objective.loss(Output(logits, logits), labels)
+    expected = [F.cross_entropy(logits[i], labels[i]) for i in range(2)]
     torch.testing.assert_close(losses, torch.stack(expected))

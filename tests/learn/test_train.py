@@ -1,4 +1,8 @@
+"""The loop against hand-written training: steps, epochs, rates, validation."""
+
+import contextlib
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,9 +11,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from smallset.config import OptimConfig, ScheduleConfig
-from smallset.data.feed import FeatureSource, PixelSource
-from smallset.learn.optim import build_optimizer, build_schedule
-from smallset.learn.train import evaluate, fit, train_step
+from smallset.data.feed import Batch, FeatureFeed, PixelFeed
+from smallset.data.preprocessing import Preprocessing
+from smallset.learn.keep import KeptWeights
+from smallset.learn.objectives import OnePass, Outcome
+from smallset.learn.optim import build_optimizer, build_schedule, parameter_groups
+from smallset.learn.train import Lane, Setup, evaluate, fit, train_step
+from smallset.models.forward import forward
 from smallset.models.parts import Classifier
 
 
@@ -25,16 +33,25 @@ def cross_entropy(output, labels):
 
 IMAGES = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(16) % 4
+BATCH = Batch(IMAGES, LABELS, np.arange(16))
+
+
+def lane(part, optimizer):
+    return Lane(part, optimizer.param_groups, KeptWeights(part))
+
+
+def step(model, loss, optimizer, *, bfloat16=False, **options):
+    """One step on all the images; `loss` is of an output and labels."""
+    one_pass = partial(forward, model, bfloat16=bfloat16)
+    objective, lanes = OnePass(loss), [lane(model, optimizer)]
+    return train_step(one_pass, objective, optimizer, lanes, BATCH, **options)
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_memorises_sixteen_random_images(bfloat16):
     model = toy()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    steps = [
-        train_step(model, cross_entropy, optimizer, IMAGES, LABELS, bfloat16=bfloat16)
-        for _ in range(60)
-    ]
+    steps = [step(model, cross_entropy, optimizer, bfloat16=bfloat16) for _ in range(60)]
     assert steps[-1].num_correct == 16
 
 
@@ -47,13 +64,13 @@ def test_the_loss_sees_float32_when_the_forward_pass_is_bfloat16():
 
     model = toy()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    train_step(model, recording, optimizer, IMAGES, LABELS, bfloat16=True)
+    step(model, recording, optimizer, bfloat16=True)
     assert seen == [torch.float32, torch.float32]
 
 
 def test_one_step_is_one_update():
     model, reference = toy(), toy()
-    train_step(model, cross_entropy, torch.optim.SGD(model.parameters(), lr=0.1), IMAGES, LABELS)
+    step(model, cross_entropy, torch.optim.SGD(model.parameters(), lr=0.1))
     cross_entropy(reference(IMAGES), LABELS).backward()
     torch.optim.SGD(reference.parameters(), lr=0.1).step()
     torch.testing.assert_close(model.state_dict(), reference.state_dict())
@@ -63,29 +80,31 @@ def test_the_gradient_is_clipped_to_its_largest_norm():
     model = toy()
     before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    train_step(model, cross_entropy, optimizer, IMAGES, LABELS, grad_clip=1e-3)
+    step(model, cross_entropy, optimizer, grad_clip=1e-3)
     moved = nn.utils.parameters_to_vector(model.parameters()) - before
     assert float(moved.detach().norm()) == pytest.approx(1e-3, rel=1e-3)
 
 
 def vectors():
     array = IMAGES.flatten(1).numpy().reshape(16, 3, 8, 8)
-    return FeatureSource(array, LABELS.numpy(), device="cpu")
+    return FeatureFeed(array, LABELS.numpy(), device="cpu")
 
 
 def halves(epoch):
     return np.split(np.random.default_rng(epoch).permutation(16), 2)
 
 
-def run(model, part, epochs=3, schedule=lambda time: 1.0, lr=0.1, **options):
+def run(
+    model, part, epochs=3, schedule=lambda time: 1.0, lr=0.1, objective=None, kept=None,
+    groups=None, val=None, **options,
+):  # fmt: skip
     part.requires_grad_(True)
-    optimizer = torch.optim.SGD(part.parameters(), lr=lr)
-    source = vectors()
-    epochs = fit(
-        model, [part], source, halves, cross_entropy, optimizer, schedule,
-        epochs=range(epochs), **options,
-    )  # fmt: skip
-    return [lane for [lane] in epochs]
+    optimizer = torch.optim.SGD(groups or part.parameters(), lr=lr)
+    objective = objective or OnePass(cross_entropy)
+    setup = Setup("toy", model, objective, vectors(), val, halves, lambda epoch: None)
+    lanes = [Lane(part, optimizer.param_groups, kept or KeptWeights(part))]
+    epochs = fit(setup, lanes, optimizer, schedule, epochs=range(epochs), **options)
+    return [result for [result] in epochs]
 
 
 def test_golden_losses_of_ten_epochs():
@@ -121,7 +140,7 @@ def test_the_frozen_part_does_not_move_and_stays_in_eval_mode():
 
 def test_scores_of_val_are_those_of_one_pass_over_all_its_images():
     model = toy().eval()
-    [scores] = evaluate(model, vectors(), cross_entropy, batch_size=5)
+    [scores] = evaluate(model, OnePass(cross_entropy), vectors(), batch_size=5)
     output = model(IMAGES)
     assert scores.loss == pytest.approx(cross_entropy(output, LABELS).item(), rel=1e-5)
     assert scores.accuracy == (output.logits.argmax(1) == LABELS).float().mean().item()
@@ -157,23 +176,98 @@ def test_schedules_follow_their_formulas(config, times, factors):
 
 def test_optimizers_are_torchs_own_with_the_settings_given():
     model = toy()
-    sgd = build_optimizer(
-        model.parameters(), OptimConfig(momentum=0.9, nesterov=True, weight_decay=0.1), 0.5
-    )
+    config = OptimConfig(momentum=0.9, nesterov=True, weight_decay=0.1)
+    sgd = build_optimizer(parameter_groups(model, config, 0.5), config)
     assert isinstance(sgd, torch.optim.SGD)
-    assert {k: sgd.defaults[k] for k in ("lr", "momentum", "nesterov", "weight_decay")} == {
+    [group] = sgd.param_groups
+    assert {k: group[k] for k in ("lr", "momentum", "nesterov", "weight_decay")} == {
         "lr": 0.5, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1,
     }  # fmt: skip
-    adamw = build_optimizer(model.parameters(), OptimConfig(name="adamw"), 0.5)
+    assert len(group["params"]) == len(list(model.parameters()))
+    adamw = build_optimizer(parameter_groups(model, config, 0.5), OptimConfig(name="adamw"))
     assert isinstance(adamw, torch.optim.AdamW)
 
 
 def test_pixels_are_normalised_channels_last_and_exact():
     array = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-    source = PixelSource(array, np.arange(5), mean=mean, std=std, device="cpu")
-    ((images, labels),) = source.load([np.array([3, 1])], None)
+    preprocessing = Preprocessing(size=8, mean=mean, std=std)
+    feed = PixelFeed(array, np.arange(5), preprocessing, device="cpu")
+    ((images, labels, rows),) = feed.load([np.array([3, 1])], None)
     expected = (array[[3, 1]] / 255 - mean) / std
     np.testing.assert_allclose(images.permute(0, 2, 3, 1), expected, atol=1e-5)
     assert images.is_contiguous(memory_format=torch.channels_last)
-    assert labels.tolist() == [3, 1]
+    assert labels.tolist() == rows.tolist() == [3, 1]
+
+
+def slope(parameter):
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def test_a_group_of_parameters_keeps_a_rate_and_a_decay_of_its_own():
+    model, reference = toy(), toy()
+    groups = [
+        {"params": list(model.features.parameters()), "lr": 0.02, "weight_decay": 0.1},
+        {"params": list(model.classifier.parameters()), "lr": 0.2, "weight_decay": 0.0},
+    ]
+    schedule = lambda time: 1.0 if time < 1 else 0.5  # noqa: E731
+    results = run(model, model, epochs=2, groups=groups, schedule=schedule)
+    assert [result.lr for result in results] == pytest.approx([0.2, 0.1])  # the highest
+    for epoch in range(2):
+        for rows in halves(epoch):
+            reference.zero_grad()
+            cross_entropy(reference(IMAGES[rows]), LABELS[rows]).backward()
+            with torch.no_grad():
+                for p in reference.features.parameters():
+                    p -= 0.02 * schedule(epoch) * (slope(p) + 0.1 * p)
+                for p in reference.classifier.parameters():
+                    p -= 0.2 * schedule(epoch) * slope(p)
+    torch.testing.assert_close(model.state_dict(), reference.state_dict())
+
+
+def test_an_objective_may_pass_a_batch_twice_and_change_it():
+    """Consistency: two views of a batch should be answered alike."""
+
+    def consistency(forward, batch):
+        first, second = forward(batch.images), forward(batch.images.flip(3))
+        apart = (first.logits - second.logits).square().mean()
+        return Outcome(cross_entropy(first, batch.labels) + apart, first)
+
+    model, reference = toy(), toy()
+    [result] = run(model, model, epochs=1, objective=consistency, val=vectors())
+    for rows in halves(0):
+        reference.zero_grad()
+        first, second = reference(IMAGES[rows]), reference(IMAGES[rows].flip(3))
+        apart = (first.logits - second.logits).square().mean()
+        (cross_entropy(first, LABELS[rows]) + apart).backward()
+        with torch.no_grad():
+            for p in reference.parameters():
+                p -= 0.1 * slope(p)
+    torch.testing.assert_close(model.state_dict(), reference.state_dict())
+    assert result.val is not None
+    assert result.val.accuracy == (model(IMAGES).logits.argmax(1) == LABELS).float().mean().item()
+
+
+def test_kept_weights_are_told_of_every_step_and_shown_to_val():
+    class Zeros(KeptWeights):
+        """Counts steps; shows a network that says nothing."""
+
+        steps = 0
+
+        def after_step(self):
+            self.steps += 1
+
+        @contextlib.contextmanager
+        def shown(self):
+            state = {k: v.clone() for k, v in self.module.state_dict().items()}
+            self.module.load_state_dict({k: torch.zeros_like(v) for k, v in state.items()})
+            yield
+            self.module.load_state_dict(state)
+
+    model = toy()
+    kept = Zeros(model)
+    [first, second] = run(model, model, epochs=2, kept=kept, val=vectors())
+    assert kept.steps == 2 * 2
+    assert [r.val and r.val.loss for r in (first, second)] == pytest.approx([np.log(4)] * 2)
+    assert first.train.loss != second.train.loss

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from support import picture
+from support import Listening, picture
 
 import smallset
-from smallset.progress import Reporter
 from smallset.show.embed import Plane, neighbour_accuracy, principal_axes, tsne
 from smallset.show.fonts import choose_fonts
 from smallset.show.run_plots import confusion_matrix, feature_scatter, training_curves
@@ -142,14 +141,9 @@ def test_names_no_font_has_are_noted_once_and_the_figures_are_drawn(tmp_path, ti
                 picture(label, n + 10 * len(split)).save(
                     tmp_path / "set" / split / name / f"{n}.png"
                 )
-    notes = []
-
-    class Listening(Reporter):
-        def note(self, text):
-            notes.append(text)
-
+    listening = Listening()
     record = smallset.train(
-        tmp_path / "set", tiny(epochs=1), out=tmp_path / "run", reporter=Listening()
+        tmp_path / "set", tiny(epochs=1), out=tmp_path / "run", reporter=listening
     )
-    assert len([note for note in notes if "no installed font has" in note]) == 1
+    assert len([note for note in listening.notes if "no installed font has" in note]) == 1
     assert (record.folder / "figures" / "pca.png").exists()

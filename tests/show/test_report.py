@@ -114,7 +114,7 @@ log = true
 curves = { plain = ["low", "high"] }
 """
     (folder / "rates.toml").write_text(spec)
-    return api.study(str(folder / "rates.toml"), pictures, out=folder / "out", execute_by="serial")
+    return api.study(str(folder / "rates.toml"), pictures, out=folder / "out", execute="serial")
 
 
 def rows_of(record, split, label=None, said=None):
@@ -395,11 +395,11 @@ def test_a_study_leaves_a_page_with_its_arms(study, visit):
 
 
 def test_the_verdict_of_an_arm_is_its_first_comparison(study, visit, tmp_path):
-    [(a, b, seeds, result)] = study.comparisons
-    more = ((a, b, seeds, result), (a, "another", seeds, result))
+    [first] = study.comparisons
+    more = (first, first._replace(against="another"))
     path = write_study_page(replace(study, folder=tmp_path, comparisons=more), None, lang="en")
-    verdict = visit(path).locator("#arm-table tbody tr", has_text=a).locator("td").nth(3)
-    assert verdict.inner_text().endswith(f" {b}")
+    verdict = visit(path).locator("#arm-table tbody tr", has_text=first.arm).locator("td").nth(3)
+    assert verdict.inner_text().endswith(f" {first.against}")
 
 
 @pytest.mark.parametrize(("lines", "is_open"), [(12, True), (13, False)])
@@ -436,7 +436,7 @@ def test_the_charts_of_a_study_hold_its_numbers(study, visit):
     [points] = page.evaluate(
         "document.getElementById('forest-chart').data.filter(t => t.type !== 'bar').map(t => t.x)"
     )
-    assert points == [pytest.approx(100 * study.comparisons[0][3].difference.value)]
+    assert points == [pytest.approx(100 * study.comparisons[0].result.difference.value)]
 
 
 @pytest.mark.parametrize("width", [390, 1440])

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from smallset.config import RunConfig, override, parse_value
+from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError, suggest
 from smallset.files import csv_text, make_folder, write_atomic
+from smallset.progress import Reporter
 
 DEFAULT_SEARCH = {"lr": "0.001:0.3:log", "optim.weight_decay": "1e-6:1e-2:log"}
 """Rate and weight decay jointly: for small data from scratch they matter most (EVIDENCE, 3)."""
@@ -112,7 +114,7 @@ def tune(
     trials: int = 30,
     seeds: int = 2,
     on_trial: Callable[[Trial], object] | None = None,
-    note: Callable[[str], object] | None = None,
+    reporter: Reporter | None = None,
 ) -> Tuned:
     """Search settings by their mean accuracy on val over seeds; continues one that was stopped.
 
@@ -129,7 +131,7 @@ def tune(
         trials: How many in all.
         seeds: Runs per trial.
         on_trial: Told of each trial that ended.
-        note: Told what a user should know once.
+        reporter: Told what a user should know; None says nothing.
 
     Raises:
         ConfigError: If Optuna is missing, or a setting or space does not fit.
@@ -145,7 +147,7 @@ def tune(
     start = _start(config, spaces)
     make_folder(folder)
     _same_search(folder, config, spaces, seeds)
-    trainer = _Trainer(data, config, folder, seeds, note)
+    trainer = _Trainer(data, config, folder, seeds, reporter or Reporter())
     backend = optuna.storages.journal.JournalFileBackend(str(folder / "journal.log"))
     steps = trainer.num_epochs
     study = optuna.create_study(
@@ -185,15 +187,12 @@ class _Trainer:
     """Trains the seeds of a trial side by side, and scores them on val."""
 
     def __init__(
-        self, data: str | Path, config: RunConfig, folder: Path, seeds: int, note: Any
+        self, data: str | Path, config: RunConfig, folder: Path, seeds: int, reporter: Reporter
     ) -> None:
         from smallset.learn.plan import Planner, stages_of
-        from smallset.progress import Reporter
 
-        reporter = Reporter()
-        if note is not None:
-            reporter.note = note
-        self.planner, self.reporter = Planner(data, reporter), Reporter()
+        self.source = DataSource(data, reporter)
+        self.planner = Planner(self.source)
         self.folder, self.seeds = folder, seeds
         plan = self.planner.plan(config)
         if not len(plan.data.of("val")):
@@ -203,6 +202,7 @@ class _Trainer:
     def epochs(self, config: RunConfig) -> Iterator[float | None]:
         """Yield the mean accuracy on val after each epoch; None ends it: a seed diverged."""
         from smallset.compute import torch_as_it_was
+        from smallset.learn.plan import clean_labels
         from smallset.learn.run import build_run
         from smallset.learn.stages import train_together
 
@@ -213,12 +213,13 @@ class _Trainer:
                 place = tempfile.TemporaryDirectory(prefix=".trial-", dir=self.folder)
                 scratch = Path(stack.enter_context(place))
                 plan = self.planner.plan(config.model_copy(update={"seed": seed}))
-                runs.append(build_run(plan, scratch, self.reporter, scratch))
+                plan = clean_labels(plan, self.source, Reporter())
+                runs.append(build_run(plan, scratch, Reporter()))
             for _ in zip(*(train_together([run], resume=False) for run in runs), strict=False):
-                if any(run.error is not None for run in runs):
+                if any(run.state.error is not None for run in runs):
                     break
-                yield float(np.mean([run.kept_val_accuracy for run in runs]))
-            if any(run.error is not None for run in runs):
+                yield float(np.mean([run.state.kept_line["val_accuracy"] for run in runs]))
+            if any(run.state.error is not None for run in runs):
                 yield None
 
 

@@ -13,8 +13,8 @@ from smallset.clean.posterior import Posterior, confident_joint
 from smallset.stats import Interval
 
 RELABEL = 0.8  # probability of another class from which a label is changed rather than dropped
-LEAST = 10  # images that a class keeps
-HARMLESS = 0.02  # accuracy lost
+MIN_IMAGES_PER_CLASS = 10  # that stay
+MAX_HARM = 0.02  # accuracy lost
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _keep_classes(
     """Take decisions back where a class would be left with fewer than ten images, or none."""
     for k in range(int(labels.max()) + 1):
         given = np.flatnonzero(labels == k)
-        while (decisions[cleaned == k] != "drop").sum() < min(LEAST, len(given)):
+        while (decisions[cleaned == k] != "drop").sum() < min(MIN_IMAGES_PER_CLASS, len(given)):
             taken = given[decisions[given] != "keep"]
             back = taken[right[taken].argmax()]
             decisions[back], cleaned[back] = "keep", k
@@ -182,8 +182,8 @@ def choose(judged: Sequence[Judged]) -> Judged | None:
 
     The first one, the posterior, unless another is better than it beyond chance. Held-out labels
     say less for a cleaning than there is to say: without them it is decided on three fifths of the
-    labels and not refitted; so it hurts where it loses anything, unless that is for certain (95 %)
-    less than two points.
+    labels and not refitted. So it is rejected if it loses accuracy, unless the loss is below two
+    points with 95 % confidence.
 
     Args:
         judged: The posterior's first, then others.
@@ -192,4 +192,4 @@ def choose(judged: Sequence[Judged]) -> Judged | None:
         return None
     better = [each for each in judged if each.over_first.low > 0]
     best = max(better, key=lambda each: each.gain.value, default=judged[0])
-    return best if best.gain.value >= 0 or best.gain.low > -HARMLESS else None
+    return best if best.gain.value >= 0 or best.gain.low > -MAX_HARM else None

@@ -21,6 +21,7 @@ from smallset.config import DataConfig
 from smallset.data.cache import load_pixels
 from smallset.data.check import Problem, nearly_same
 from smallset.data.listing import ImageSet
+from smallset.data.preprocessing import Square
 
 SIZE = 48  # px, of the pictures that are compared
 LIKENESS = 0.8  # correlation of details from which two pictures are the same one
@@ -45,7 +46,7 @@ def find_nearly_same(
     config: DataConfig,
     ids: Sequence[str],
     *,
-    told: Callable[[str, int, int], None],
+    on_progress: Callable[[str, int, int], object],
 ) -> list[Problem]:
     """Look through a whole data set, by features of its own patches.
 
@@ -53,18 +54,20 @@ def find_nearly_same(
         images: The listing.
         config: Its limit on megapixels is used.
         ids: sha256 of each image's decoded pixels.
-        told: Told what is done, how many of it, and of how many.
+        on_progress: Told what is done, how many of it, and of how many.
     """
-    small = load_pixels(
-        images, size=SIZE, policy="squash", max_megapixels=config.max_megapixels,
-        progress=partial(told, "decoding"),
-    )  # fmt: skip
+    square = Square(size=SIZE, max_megapixels=config.max_megapixels)
+    small = load_pixels(images, square, progress=partial(on_progress, "decoding"))
     rows = np.flatnonzero(small.readable)
     if len(rows) < 2:
         return []
     array = np.asarray(small.array[rows])
-    features = patch_features(array, learn_filters(array), told=partial(told, "patches"))
-    pairs = near_duplicates(reduce_features([features]), array, told=partial(told, "pairs"))
+    features = patch_features(
+        array, learn_filters(array), on_progress=partial(on_progress, "patches")
+    )
+    pairs = near_duplicates(
+        reduce_features([features]), array, on_progress=partial(on_progress, "pairs")
+    )
     return nearly_same(images, [(int(rows[a]), int(rows[b]), p) for a, b, p in pairs], ids)
 
 
@@ -72,14 +75,14 @@ def near_duplicates(
     features: Float[ndarray, "n d"],
     images: UInt8[ndarray, "n size size 3"],
     *,
-    told: Callable[[int, int], object] = lambda done, total: None,  # noqa: ARG005
+    on_progress: Callable[[int, int], object] = lambda done, total: None,  # noqa: ARG005
 ) -> list[Pair]:
     """Return all pairs found, the most alike first.
 
     Args:
         features: Of the pictures, by which candidates are chosen.
         images: The pictures, squashed to `SIZE`.
-        told: Told of the candidates compared and of all.
+        on_progress: Told of the candidates compared and of all.
     """
     grey = torch.from_numpy(np.asarray(images)).float().mean(dim=3)[:, None]
     small = F.interpolate(grey, size=(COARSE, COARSE), mode="area")
@@ -92,7 +95,7 @@ def near_duplicates(
             likeness = _likeness(grey, part).tolist()
             pairs = zip(part.tolist(), likeness, strict=True)
             found += [Pair(a, b, value) for (a, b), value in pairs if value >= LIKENESS]
-        told(min(start + BATCH, len(candidates)), len(candidates))
+        on_progress(min(start + BATCH, len(candidates)), len(candidates))
     return sorted(found, key=lambda pair: (-pair.likeness, pair.first, pair.second))
 
 

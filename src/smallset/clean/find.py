@@ -17,11 +17,18 @@ from smallset.clean.outoffold import (
     out_of_two_folds,
     reduce_features,
 )
-from smallset.clean.posterior import ENOUGH, MOST, Posterior, fit_even, fit_posterior, joint_rate
+from smallset.clean.posterior import (
+    MAX_IMAGES_FITTED,
+    MAX_RATE_WITHOUT_PROOF,
+    Posterior,
+    fit_even,
+    fit_posterior,
+    joint_rate,
+)
 
 REPEATS = 3
 ROUNDS = 2
-LEAST_SKILL = 0.4  # of what a perfect judge would have: below it, nothing is decided (EVIDENCE, 1)
+MIN_SKILL = 0.4  # of what a perfect judge would have: below it, nothing is decided
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ def find_wrong_labels(
     *,
     num_classes: int,
     seed: int = 0,
-    told: Callable[[int, int], object] = lambda done, total: None,  # noqa: ARG005
+    on_progress: Callable[[int, int], object] = lambda done, total: None,  # noqa: ARG005
 ) -> Found:
     """Say which given labels are probably wrong, and what to do about them.
 
@@ -62,7 +69,7 @@ def find_wrong_labels(
         labels: As given.
         num_classes: Number of classes.
         seed: Of the folds.
-        told: Told of the steps done and of all.
+        on_progress: Told of the steps done and of all.
 
     Raises:
         ValueError: If there are fewer than two classes or an array has other rows.
@@ -74,9 +81,9 @@ def find_wrong_labels(
             raise ValueError(f"features of {len(labels)} images wanted, got {len(block)}")
     steps = ROUNDS + 4
     features = reduce_features(blocks)
-    told(1, steps)
+    on_progress(1, steps)
     penalty = _choose_penalty(features, labels, num_classes, seed)
-    told(2, steps)
+    on_progress(2, steps)
     best: Posterior | None = None
     accuracy, is_weak = 0.0, False
     rounds, keep = 0, None
@@ -87,7 +94,7 @@ def find_wrong_labels(
         )  # fmt: skip
         near = neighbour_probs(features, labels, num_classes=num_classes, keep=keep)
         fitted = fit_posterior(probe, near, labels)
-        told(3 + number, steps)
+        on_progress(3 + number, steps)
         # All given labels are held out here, so the likelihoods can be compared.
         if best is not None and fitted.likelihood <= best.likelihood:
             break
@@ -95,7 +102,7 @@ def find_wrong_labels(
         if number == 0:
             # A refit on images whose labels agree with the first fit would agree with it too.
             accuracy = float((fitted.looks.argmax(axis=1) == labels).mean())
-            is_weak = _skill(accuracy, fitted.rate.value, labels) < LEAST_SKILL
+            is_weak = _skill(accuracy, fitted.rate.value, labels) < MIN_SKILL
         if is_weak:
             break
         keep = fitted.of_given(labels) >= 0.5
@@ -115,7 +122,7 @@ def find_wrong_labels(
             for rule in rules
         ]
         judged = judge(features, labels, fold, candidates, num_classes=num_classes, penalty=penalty)
-    told(steps, steps)
+    on_progress(steps, steps)
     return Found(
         features,
         best,
@@ -136,7 +143,7 @@ def _skill(accuracy: float, rate: float, labels: ndarray) -> float:
     """
     chance = float(np.bincount(labels).max()) / len(labels)
     sure = accuracy - 1.96 * (accuracy * (1 - accuracy) / len(labels)) ** 0.5
-    return (sure - chance) / max(1 - min(rate, MOST) - chance, 1e-6)
+    return (sure - chance) / max(1 - min(rate, MAX_RATE_WITHOUT_PROOF) - chance, 1e-6)
 
 
 def _blind(
@@ -154,8 +161,8 @@ def _blind(
 
 
 def _choose_penalty(features: ndarray, labels: ndarray, num_classes: int, seed: int) -> float:
-    if len(labels) > ENOUGH:
-        some = np.random.default_rng(seed).choice(len(labels), ENOUGH, replace=False)
+    if len(labels) > MAX_IMAGES_FITTED:
+        some = np.random.default_rng(seed).choice(len(labels), MAX_IMAGES_FITTED, replace=False)
         features, labels = features[some], labels[some]
     tried = out_of_fold(
         features, labels, num_classes=num_classes, penalties=PENALTIES, repeats=1, seed=seed

@@ -12,14 +12,13 @@ from smallset.clean.decide import Cleaning
 from smallset.clean.find import Found, find_wrong_labels
 from smallset.clean.judges import Judge, features_of, plan_judges
 from smallset.clean.review import TOOL
-from smallset.compute import torch_as_it_was
+from smallset.compute import torch_as_it_was, versions
 from smallset.config import SPLITS, RunConfig, Split
 from smallset.data.cleaned import COLUMNS
-from smallset.data.prepare import Prepared
+from smallset.data.prepare import DataSource, Prepared
 from smallset.data.read import read_data
 from smallset.errors import ConfigError, DataError, RunError, suggest
 from smallset.files import csv_text, make_folder, write_atomic, write_json
-from smallset.learn.plan import Planner
 from smallset.progress import Reporter
 
 
@@ -51,15 +50,16 @@ def clean_folder(
     if out.is_dir() and any(out.iterdir()):
         raise RunError(f"{out} holds files already; give another --out")
     chosen = _splits_to_judge(data, splits, config)
-    judges = plan_judges(Planner(data, reporter, judged_splits=chosen), nets, config)
+    source = DataSource(data, reporter, judged_splits=chosen)
+    judges = plan_judges(nets, config)
     with torch_as_it_was(config.compute.threads):
-        blocks = [features_of(judge, out, reporter) for judge in judges]
-        prepared = judges[0].plan.data
+        blocks = [features_of(judge, source, reporter) for judge in judges]
+        prepared = source.prepared(judges[0].config)
         rows = prepared.of("train")
         labels = prepared.given_labels[rows]
         found = find_wrong_labels(
             blocks, labels, num_classes=len(prepared.images.classes), seed=config.seed,
-            told=lambda done, total: reporter.counted(
+            on_progress=lambda done, total: reporter.counted(
                 "judging labels", done * len(labels) // total, len(labels)
             ),
         )  # fmt: skip
@@ -72,7 +72,7 @@ def clean_folder(
     write_atomic(out / "features.npy", content.getvalue())
     write_atomic(out / "labels.csv", csv_text([list(COLUMNS), *table]))
     # Written last: a folder with it is whole.
-    write_json(out / "clean.json", _about(found, judges, data, chosen))
+    write_json(out / "clean.json", _about(found, judges, prepared, data, chosen))
     return found
 
 
@@ -159,11 +159,15 @@ def _table(found: Found, prepared: Prepared, rows: ndarray, order: ndarray) -> l
 
 
 def _about(
-    found: Found, judges: Sequence[Judge], data: str | Path, splits: Sequence[Split]
+    found: Found,
+    judges: Sequence[Judge],
+    prepared: Prepared,
+    data: str | Path,
+    splits: Sequence[Split],
 ) -> Mapping[str, Any]:
     """Return the content of clean.json."""
-    plan = judges[0].plan
-    labels = plan.data.given_labels[plan.data.of("train")]
+    config = judges[0].config
+    labels = prepared.given_labels[prepared.of("train")]
     right = found.posterior.of_given(labels)
     flagged = right < 0.5
     wrong = float((1 - right).sum())
@@ -172,15 +176,13 @@ def _about(
     decisions = [] if cleaning is None else list(cleaning.decisions)
     return {
         "data": str(Path(data).expanduser().resolve()) if Path(data).exists() else str(data),
-        "fingerprint": plan.described["data"]["fingerprint"],
-        "noise": {
-            "rate": plan.config.data.noise_rate, "seed": plan.config.data.noise_seed,
-        },
+        "fingerprint": prepared.fingerprint(),
+        "noise": {"rate": config.data.noise_rate, "seed": config.data.noise_seed},
         "splits": list(splits),
         "images": len(labels),
         "with": [judge.name for judge in judges],
-        "weights": [judge.plan.described["weights"] for judge in judges],
-        "versions": plan.described["versions"],
+        "weights": [judge.sha256 for judge in judges],
+        "versions": versions(),
         "rate": found.posterior.rate._asdict(),
         "joint_rate": found.joint_rate,
         "accuracy": found.accuracy,
@@ -197,4 +199,4 @@ def _about(
         "chosen": None if cleaning is None else cleaning.name,
         "relabelled": decisions.count("relabel"),
         "dropped": decisions.count("drop"),
-    }  # fmt: skip
+    }

@@ -91,14 +91,14 @@ def patch_features(
     images: UInt8[ndarray, "n size size 3"],
     learnt: Filters,
     *,
-    told: Callable[[int, int], object] = lambda done, total: None,  # noqa: ARG005
+    on_progress: Callable[[int, int], object] = lambda done, total: None,  # noqa: ARG005
 ) -> Float[ndarray, "n features"]:
     """Return, per image, the root of each filter's mean answer in each cell of a grid.
 
     Args:
         images: Of the size that the filters were learnt at.
         learnt: The filters.
-        told: Told of the images done and of all.
+        on_progress: Told of the images done and of all.
     """
     kernels = learnt.kernels - learnt.kernels.mean(dim=0)  # so that a patch's mean drops out
     weight = kernels.T.reshape(-1, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
@@ -113,5 +113,5 @@ def patch_features(
         contrast = torch.rsqrt(spread.clamp_min(0) * count / (count - 1) + FLAT)
         answers = F.relu(F.conv2d(pixels, weight) * contrast - offset)
         blocks.append(F.adaptive_avg_pool2d(answers, GRID).flatten(1).sqrt().numpy())
-        told(min(start + 50, len(images)), len(images))
+        on_progress(min(start + 50, len(images)), len(images))
     return np.concatenate(blocks)

@@ -9,7 +9,7 @@ T(k, given) over its sum. Only probabilities that the label had no part in may b
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -20,13 +20,13 @@ from smallset.clean.outoffold import FOLDS, fold_of
 from smallset.stats import Interval
 
 DRAWS = 400
-ENOUGH = 5000  # images to fit two or three numbers on
+MAX_IMAGES_FITTED = 5000  # enough to fit two or three numbers on
 TINY = 1e-12
 SWEEPS, STEPS = 3, 8  # of the fit by class: of the exponents, and of T after each
-PRIOR = 10.0  # images per class, in the fit by class
-MOST = 0.6  # wrong labels that are believed without proof
-GUARD = 1.5  # times the one rate, and
-GUARD_GAP = 0.02  # above it: what the confident joint sees from there on is no even noise
+PRIOR_IMAGES = 10.0  # per class, in the fit by class
+MAX_RATE_WITHOUT_PROOF = 0.6  # of wrong labels
+# Noise is not even where the confident joint sees so many times the one rate, and so much more.
+JOINT_FACTOR, JOINT_GAP = 1.5, 0.02
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def fit_posterior(
     # Where classes are easy to tell, a probe can learn the noise itself, and neither is better:
     # what the confident joint sees and the one rate does not decides then.
     rate, more = even.rate.value, 1.96 * float(gain.std()) / len(gain) ** 0.5
-    unseen = joint_rate(even.looks, labels) > max(GUARD * rate, rate + GUARD_GAP)
+    unseen = joint_rate(even.looks, labels) > max(JOINT_FACTOR * rate, rate + JOINT_GAP)
     if gain.mean() <= (-more if unseen else 0):
         return even
     scale, flips = _fit_by_class(logs, labels, every, start)
@@ -118,6 +118,15 @@ def fit_posterior(
     low, high = np.quantile(_resampled(len(wrong)) @ wrong / len(wrong), [0.025, 0.975])
     rate = Interval(float(wrong.mean()), float(low), float(high))
     return Posterior(scale, flips, looks, probs, rate, float(held.mean()), "by class")
+
+
+class Hill(NamedTuple):
+    """A place where the likelihood of one rate for all classes is highest around."""
+
+    scale: Float[ndarray, " 2"]
+    looks: Float[ndarray, "n K"]
+    rate: float
+    """rho."""
 
 
 def fit_even(
@@ -151,16 +160,23 @@ def fit_even(
     # classes fit "sure, and every label wrong" as well as "no idea".
     starts = [np.array([0.5, -0.5, -3.0]), np.array([2.0, 1.0, -0.5])]
     options = {"maxiter": 500, "xatol": 1e-3, "fatol": 1e-7}
-    fits = [minimize(loss, start, method="Nelder-Mead", options=options) for start in starts]
-    hills = sorted((unpack(fit.x) for fit in fits), key=lambda hill: hill[2])
-    little, much = (np.log(_given_even(looks, labels, rho)) for _, looks, rho in hills)
-    spread = 1.96 * float((much - little).std()) / len(labels) ** 0.5
-    is_much = float((much - little).mean()) >= (-spread if hills[1][2] <= MOST else spread)
-    scale, looks, rho = hills[is_much]
+    hills = sorted(
+        (
+            Hill(*unpack(minimize(loss, start, method="Nelder-Mead", options=options).x))
+            for start in starts
+        ),
+        key=lambda hill: hill.rate,
+    )
+    logs_of = [np.log(_given_even(hill.looks, labels, hill.rate)) for hill in hills]
+    more = logs_of[1] - logs_of[0]
+    spread = 1.96 * float(more.std()) / len(labels) ** 0.5
+    is_believed = hills[1].rate <= MAX_RATE_WITHOUT_PROOF
+    is_much = float(more.mean()) >= (-spread if is_believed else spread)
+    (scale, looks, rho), likely = (hills[1], logs_of[1]) if is_much else (hills[0], logs_of[0])
     flips = np.full((others + 1, others + 1), rho / others)
     np.fill_diagonal(flips, 1 - rho)
     rate = Interval(rho, *_rate_interval(looks[rows, labels], others))
-    likelihood = float((much if is_much else little).mean())
+    likelihood = float(likely.mean())
     probs = _weighed(looks, flips, labels)
     return Posterior(scale, flips, looks, probs, rate, likelihood, "even")
 
@@ -236,7 +252,7 @@ def _fit_by_class(
             np.add.at(counts.T, given, share)
             # As if a few more images of each class had noise of the mean rate, spread evenly.
             rate = 1 - counts.trace() / len(given)
-            counts += (rate * PRIOR / (num_classes - 1) + 1e-3) * (1 - np.eye(num_classes))
+            counts += (rate * PRIOR_IMAGES / (num_classes - 1) + 1e-3) * (1 - np.eye(num_classes))
             flips = counts / np.maximum(counts.sum(axis=1, keepdims=True), TINY)
     return scale, flips
 
@@ -261,9 +277,9 @@ def joint_rate(looks: Float[ndarray, "n K"], labels: Int[ndarray, " n"]) -> floa
 
 def _some(count: int) -> ndarray:
     """Return the images that two or three numbers are fitted on: all, or enough of them."""
-    if count <= ENOUGH:
+    if count <= MAX_IMAGES_FITTED:
         return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, ENOUGH, replace=False))
+    return np.sort(np.random.default_rng(0).choice(count, MAX_IMAGES_FITTED, replace=False))
 
 
 def _exp(values: Any) -> Any:

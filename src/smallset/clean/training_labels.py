@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -13,48 +14,64 @@ from smallset.clean.find import Found, find_wrong_labels
 from smallset.clean.judges import Judge, features_of, plan_judges
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig
-from smallset.data.prepare import Prepared
+from smallset.data.prepare import DataSource, Prepared
 from smallset.files import build_folder, cache_dir
-from smallset.learn.plan import Planner
 from smallset.progress import Reporter
 
 ORACLE = "oracle"
 RULES = "3"  # part of the key of what was decided: a change in how it is decided must change it
 
 
-def clean_prepared(planner: Planner, data: Prepared, config: RunConfig) -> Prepared:
-    """Return the images of a run with its training labels cleaned as `data.clean` says.
+def describe_cleaning(config: RunConfig) -> dict[str, Any] | None:
+    """Return what decides how the labels of a run are cleaned; None where they are not.
+
+    Raises:
+        ConfigError: If a network of `data.clean` is unknown or not pretrained.
+        DataError: If its weights are not at hand.
+    """
+    if not config.data.clean:
+        return None
+    judges = [] if config.data.clean == ORACLE else _judges(config)
+    return {"rules": RULES, "judges": {judge.name: judge.sha256 for judge in judges}}
+
+
+def clean_prepared(
+    source: DataSource, data: Prepared, config: RunConfig, reporter: Reporter
+) -> tuple[Prepared, str]:
+    """Clean the training labels of a run as `data.clean` says.
 
     What was decided is kept in the cache, under the images, their given labels and the networks.
 
     Args:
-        planner: Of the data; its reporter is told what was done.
-        data: Before cleaning.
+        source: The data, which each judge looks at in its own way.
+        data: The images of the run, before cleaning.
         config: Resolved settings.
+        reporter: Told of progress.
 
-    Raises:
-        ConfigError: If a network of `data.clean` is unknown or not pretrained.
-        DataError: If its weights cannot be had.
+    Returns:
+        The images with clean labels, and a sentence that says what was done.
     """
     train = data.of("train")
     given = data.given_labels[train]
     if config.data.clean == ORACLE:
         kept, labels, why = given == data.images.labels[train], given, ""
     else:
-        judges = plan_judges(planner, config.data.clean.split(","), config)
-        kept, labels, why = _decided(judges, given, config, planner.reporter)
+        kept, labels, why = _decided(_judges(config), source, given, config, reporter)
     done = (
         f"changes nothing: {why}"
         if why
         else f"relabels {int((labels != given).sum())} of {len(given)} training images and leaves "
         f"{int((~kept).sum())} out"
     )
-    planner.reporter.note(f"cleaning by {_called(config)} {done}")
     cleaned, stays = data.given_labels.copy(), np.ones(len(data.images), dtype=bool)
     cleaned[train], stays[train] = labels, kept
     return replace(
         data, images=data.images.where(stays), rows=data.rows[stays], given_labels=cleaned[stays]
-    )
+    ), f"cleaning by {_called(config)} {done}"
+
+
+def _judges(config: RunConfig) -> list[Judge]:
+    return plan_judges(config.data.clean.split(","), config)
 
 
 def _called(config: RunConfig) -> str:
@@ -65,19 +82,24 @@ def _called(config: RunConfig) -> str:
 
 
 def _decided(
-    judges: Sequence[Judge], given: Int[ndarray, " n"], config: RunConfig, reporter: Reporter
+    judges: Sequence[Judge],
+    source: DataSource,
+    given: Int[ndarray, " n"],
+    config: RunConfig,
+    reporter: Reporter,
 ) -> tuple[Bool[ndarray, " n"], Int[ndarray, " n"], str]:
     """Return which images stay, with which labels, and why nothing is changed, if so."""
-    data = judges[0].plan.data
+    data = source.prepared(judges[0].config)
     parts = [RULES, *(judge.key for judge in judges), *data.ids("train"), *map(str, given)]
     key = hashlib.sha256("/".join(parts).encode()).hexdigest()[:24]
 
     def fill(aside: Path) -> None:
         with torch_as_it_was(config.compute.threads):
             found = find_wrong_labels(
-                [features_of(judge, aside, reporter) for judge in judges], given,
+                [features_of(judge, source, reporter) for judge in judges],
+                given,
                 num_classes=len(data.images.classes),
-            )  # fmt: skip
+            )
         chosen = found.chosen
         every = np.ones(len(given), dtype=bool)
         np.save(aside / "kept.npy", every if chosen is None else chosen.cleaning.kept)
@@ -92,8 +114,7 @@ def _decided(
 def _why_nothing(found: Found) -> str:
     if found.is_weak:
         return (
-            "its judge is too weak to decide (from the other images it foretells "
-            f"{found.accuracy:.0%} of the given labels); judge by a pretrained network, "
-            "or train with --loss gce"
+            f"the features predict only {found.accuracy:.0%} of the given labels, too few to judge "
+            "them; judge by a pretrained network, or train with --loss gce"
         )
-    return "" if found.chosen else "held-out given labels would be foretold less well after it"
+    return "" if found.chosen else "it would make predictions of held-out labels worse"

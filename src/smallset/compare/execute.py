@@ -15,18 +15,26 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from smallset.config import FigureConfig, RunConfig
-from smallset.errors import ConfigError, SmallsetError
+from smallset.errors import ConfigError, SmallsetError, suggest
 from smallset.record.record import Record
 
-Way = Literal["serial", "processes", "ray"]
 Draw = Callable[[Record, FigureConfig], object]
 TRIES = 3  # of a task whose worker died; what it had done by then is kept
+
+
+class Todo(NamedTuple):
+    """One run of a task."""
+
+    config: RunConfig
+    folder: Path
+    plan: Any
+    """A `smallset.learn.plan.Plan`; None where the worker must make it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Task:
     """Runs that one worker trains: those of a group at once, group after group."""
 
     data: str
-    groups: tuple[tuple[tuple[RunConfig, Path], ...], ...]
+    groups: tuple[tuple[Todo, ...], ...]
     draw: Draw | None = None
     """Draws the figures of a finished run; importable by name."""
 
@@ -55,59 +63,81 @@ def run_task(task: Task) -> list[Outcome]:
     Returns:
         How each ended; a run that fails does not stop the others.
     """
+    from smallset.data.prepare import DataSource
+    from smallset.learn.plan import Planner
     from smallset.learn.run import train_runs
 
+    source = DataSource(task.data)
+    planner = Planner(source)
     outcomes: list[Outcome] = []
     for group in task.groups:
         try:
-            results: list[Any] = list(train_runs(task.data, list(group), resume=None))
-            for (config, _), result in zip(group, results, strict=True):
+            jobs = [(todo.plan or planner.plan(todo.config), todo.folder) for todo in group]
+            results: list[Any] = list(train_runs(source, jobs, resume=None))
+            for todo, result in zip(group, results, strict=True):
                 if task.draw is not None and isinstance(result, Record):
-                    task.draw(result, config.figures)
+                    task.draw(result, todo.config.figures)
         except SmallsetError as error:
             results = [error] * len(group)
         except Exception:  # noqa: BLE001  a defect in one run is shown, and the others go on
             results = [traceback.format_exc()] * len(group)
-        for (_, folder), result in zip(group, results, strict=True):
+        for todo, result in zip(group, results, strict=True):
             error = None if isinstance(result, Record) else str(result)
-            outcomes.append(Outcome(folder, error))
+            outcomes.append(Outcome(todo.folder, error))
     return outcomes
+
+
+class Resources(NamedTuple):
+    """What tasks may use."""
+
+    workers: int = 1
+    """Processes at a time."""
+    threads: int = 1
+    """Processor threads of a task, which the settings of its runs ask for too."""
+    gpus: int = 0
+    """GPUs of this machine that processes share out; on Ray, whether a task needs one."""
+    address: str | None = None
+    """Of the Ray cluster; None takes ``RAY_ADDRESS`` or the one running here."""
+
+
+Execution = Callable[[Sequence[Task], Resources], Iterator[list[Outcome]]]
 
 
 def execute(
     tasks: Sequence[Task],
-    way: Way,
-    *,
-    workers: int = 1,
-    threads: int = 1,
-    gpus: int = 0,
-    address: str | None = None,
+    way: str,
+    resources: Resources = Resources(),  # noqa: B008  it cannot be changed
 ) -> Iterator[list[Outcome]]:
     """Run tasks and yield how the runs of each ended, in the order in which they end.
 
     Args:
         tasks: The tasks; the first begin first.
-        way: "serial": in this process; "processes": `workers` at a time; "ray": on a cluster.
-        workers: Number of processes.
-        threads: Processor threads of a task, which the runs' settings ask for too.
-        gpus: GPUs of this machine that the processes share out, or whether a Ray task needs one.
-        address: Of the Ray cluster; None takes ``RAY_ADDRESS`` or the one running here.
+        way: A key of `EXECUTIONS`.
+        resources: What they may use.
 
     Raises:
-        ConfigError: If Ray is not installed or there is no cluster.
+        ConfigError: If there is no such way, Ray is not installed or there is no cluster.
     """
-    if way == "serial":
-        for task in tasks:
-            yield run_task(task)
-    elif way == "processes":
-        yield from _in_processes(tasks, min(workers, len(tasks)), threads, gpus)
-    else:
-        yield from _on_ray(tasks, threads, gpus, address)
+    return find_execution(way)(tasks, resources)
 
 
-def _in_processes(
-    tasks: Sequence[Task], workers: int, threads: int, gpus: int
-) -> Iterator[list[Outcome]]:
+def find_execution(way: str) -> Execution:
+    """Return a way of execution by its name.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    if way not in EXECUTIONS:
+        raise ConfigError(f"no way of execution named {way!r}; {suggest(way, EXECUTIONS)}")
+    return EXECUTIONS[way]
+
+
+def _in_this_process(tasks: Sequence[Task], _: Resources) -> Iterator[list[Outcome]]:
+    for task in tasks:
+        yield run_task(task)
+
+
+def _in_processes(tasks: Sequence[Task], resources: Resources) -> Iterator[list[Outcome]]:
     context = multiprocessing.get_context("spawn")
     waiting = deque((task, 1) for task in tasks)
     busy: dict[Connection, tuple[Any, int, Task, int]] = {}
@@ -115,16 +145,15 @@ def _in_processes(
 
     def start(place: int) -> None:
         ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_work, args=(theirs, threads, place % gpus if gpus else None), daemon=True
-        )
+        gpu = place % resources.gpus if resources.gpus else None
+        process = context.Process(target=_work, args=(theirs, resources.threads, gpu), daemon=True)
         with _without_main():
             process.start()
         theirs.close()  # so that its death shows as the end of the pipe
         idle.append((ours, process, place))
 
     try:
-        for place in range(workers):
+        for place in range(min(resources.workers, len(tasks))):
             start(place)
         while waiting or busy:
             while waiting and idle:
@@ -144,7 +173,7 @@ def _in_processes(
                         waiting.appendleft((task, tries + 1))
                         continue
                     why = f"its process died {TRIES} times ({_how(process.exitcode)})"
-                    outcomes = [Outcome(folder, why) for g in task.groups for _, folder in g]
+                    outcomes = _all_failed(task, why)
                 else:
                     idle.append((pipe, process, place))
                 yield outcomes
@@ -198,9 +227,11 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _on_ray(
-    tasks: Sequence[Task], threads: int, gpus: int, address: str | None
-) -> Iterator[list[Outcome]]:
+def _all_failed(task: Task, why: str) -> list[Outcome]:
+    return [Outcome(todo.folder, why) for group in task.groups for todo in group]
+
+
+def _on_ray(tasks: Sequence[Task], resources: Resources) -> Iterator[list[Outcome]]:
     try:
         import ray
         from ray.exceptions import RayError
@@ -208,7 +239,7 @@ def _on_ray(
         raise ConfigError("--execute ray needs the extra: pip install 'smallset[ray]'") from None
     try:
         ray.init(
-            address=address or os.environ.get("RAY_ADDRESS") or "auto",
+            address=resources.address or os.environ.get("RAY_ADDRESS") or "auto",
             log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True,
         )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -218,10 +249,9 @@ def _on_ray(
             "`ray start --address=HEAD:6379` on the other machines"
         ) from None
     try:
-        remote = ray.remote(
-            num_cpus=threads, num_gpus=1 if gpus else 0, max_retries=TRIES - 1
-        )(_ray_task)  # fmt: skip
-        pending = {remote.remote(task): task for task in tasks}
+        needs: Any = {"num_cpus": resources.threads, "num_gpus": 1 if resources.gpus else 0}
+        remote = ray.remote(**needs, max_retries=TRIES - 1)(_ray_task)
+        pending = {remote.remote(_without_plans(task)): task for task in tasks}
         while pending:
             ready, _ = ray.wait(list(pending), timeout=1.0)
             for reference in ready:
@@ -230,9 +260,15 @@ def _on_ray(
                     yield ray.get(reference)
                 except RayError as error:
                     why = f"Ray gave up on it: {str(error).splitlines()[0]}"
-                    yield [Outcome(folder, why) for g in task.groups for _, folder in g]
+                    yield _all_failed(task, why)
     finally:
         ray.shutdown()
+
+
+def _without_plans(task: Task) -> Task:
+    """Another machine has a cache of its own, so it must look at the images itself."""
+    groups = tuple(tuple(todo._replace(plan=None) for todo in group) for group in task.groups)
+    return replace(task, groups=groups)
 
 
 def _ray_task(task: Task) -> list[Outcome]:
@@ -240,6 +276,14 @@ def _ray_task(task: Task) -> list[Outcome]:
 
     keep_memory()
     return run_task(task)
+
+
+EXECUTIONS: dict[str, Execution] = {
+    "serial": _in_this_process,
+    "processes": _in_processes,
+    "ray": _on_ray,
+}
+"""The ways of execution; all give the same numbers. To add one: write the function, add it here."""
 
 
 def default_workers(threads: int, gpus: int) -> int:

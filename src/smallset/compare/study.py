@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from smallset.compare.execute import Draw, Outcome, Task
+from smallset.compare.execute import Draw, Outcome, Task, Todo
 from smallset.compare.spec import StudySpec, read_study
 from smallset.config import RunConfig, differences
+from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
 from smallset.files import make_folder, write_json
+from smallset.progress import Reporter
 from smallset.record.command import set_option
 from smallset.record.record import Record
 
@@ -191,28 +193,14 @@ class Accountant:
 
     Args:
         study: The study; the states of its jobs are kept up to date.
-        note: Told what a user should know once.
-        counted: Told how far decoding is.
+        reporter: Told what a user should know, and how far decoding is.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        note: Callable[[str], object],
-        counted: Callable[[str, int, int], object],
-    ) -> None:
+    def __init__(self, study: Study, reporter: Reporter) -> None:
         from smallset.learn.plan import Planner
-        from smallset.progress import Reporter
-
-        class Told(Reporter):
-            def note(self, text: str) -> None:
-                note(text)
-
-            def counted(self, what: str, done: int, total: int) -> None:
-                counted(what, done, total)
 
         self.study = study
-        self.planner = Planner(study.data, Told())
+        self.planner = Planner(DataSource(study.data, reporter))
         self.plans: dict[Path, Any] = {}
         self._beside: dict[str, Path] | None = None
 
@@ -232,8 +220,9 @@ class Accountant:
                     raise RunError(f"{job.folder} was begun, but {job.needs.folder} is not there")
                 job.state = "new"
                 continue
-            plan = self.planner.plan(job.config)
-            self.plans[job.folder] = plan
+            if job.folder not in self.plans:
+                self.plans[job.folder] = self.planner.plan(job.config)
+            plan = self.plans[job.folder]
             if record.has_begun and record.config["digest"] != plan.digest:
                 changed = differences(record.config, plan.described)
                 listed = "\n  ".join(c for c in changed if not c.startswith(("commit", "versions")))
@@ -257,14 +246,16 @@ class Accountant:
         """
         from smallset.learn.plan import shares_backbone, shares_features
 
-        tasks: dict[str, dict[str, list[tuple[RunConfig, Path]]]] = {}
+        tasks: dict[str, dict[str, list[Todo]]] = {}
         for job in jobs:
             if job.state == "done":
                 continue
             plan = self.plans[job.folder]
             group = shares_backbone(plan) or str(job.folder)
             task = shares_features(plan) or str(job.folder)
-            tasks.setdefault(task, {}).setdefault(group, []).append((job.config, job.folder))
+            tasks.setdefault(task, {}).setdefault(group, []).append(
+                Todo(job.config, job.folder, plan)
+            )
         return [
             Task(self.study.data, tuple(map(tuple, groups.values())), draw)
             for groups in tasks.values()

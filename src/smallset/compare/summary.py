@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -17,8 +17,8 @@ from smallset.errors import DataError
 from smallset.files import csv_text, write_atomic, write_json
 from smallset.record.record import Record
 from smallset.stats import (
-    Comparison,
     Interval,
+    PairedResult,
     PowerLaw,
     accuracy_interval,
     compare_all,
@@ -73,6 +73,16 @@ class Arm:
         return float(value)
 
 
+class Comparison(NamedTuple):
+    """One arm against another."""
+
+    arm: str
+    against: str
+    seeds: int
+    """How many both have."""
+    result: PairedResult
+
+
 @dataclass(frozen=True)
 class Summary:
     """What a study found so far."""
@@ -83,8 +93,7 @@ class Summary:
     planned_seeds: int
     arms: tuple[Arm, ...]
     """Those with a finished run, in the order of the study."""
-    comparisons: tuple[tuple[str, str, int, Comparison], ...]
-    """Arm, what it is compared with, on how many seeds, and what came out."""
+    comparisons: tuple[Comparison, ...]
     power_law: PowerLaw | None
     failed: tuple[tuple[str, str], ...]
     """Run and reason."""
@@ -228,9 +237,7 @@ def _read_arm(name: str, done: Sequence[tuple[int, Record]]) -> Arm:
     return Arm(name, seeds, records, ids, correct, accuracy_interval(correct))
 
 
-def _compare(
-    arms: dict[str, Arm], pairs: Sequence[tuple[str, str]]
-) -> list[tuple[str, str, int, Comparison]]:
+def _compare(arms: dict[str, Arm], pairs: Sequence[tuple[str, str]]) -> list[Comparison]:
     """Compare pairs on the seeds that both have."""
     shared: list[tuple[str, str, int]] = []
     values: list[tuple[ndarray, ndarray]] = []
@@ -241,7 +248,7 @@ def _compare(
             values.append((arms[a].correct[rows[0]], arms[b].correct[rows[1]]))
             shared.append((a, b, len(common)))
     results = compare_all(values)
-    return [(*place, result) for place, result in zip(shared, results, strict=True)]
+    return [Comparison(*place, result) for place, result in zip(shared, results, strict=True)]
 
 
 def _power_law(arms: Sequence[Arm]) -> PowerLaw | None:
@@ -277,9 +284,10 @@ def _comparison_rows(summary: Summary) -> list[list[str]]:
             "verdict", "detectable", "discordant", "needed_seeds", "needed_images",
         ]
     ]  # fmt: skip
-    for a, b, seeds, c in summary.comparisons:
-        numbers = [_number(value) for value in (*c.difference, c.p, c.p_holm)]
-        needed = ["" if n is None else str(n) for n in (c.needed_seeds, c.needed_images)]
-        shares = [_number(c.detectable), _number(c.discordant)]
-        rows.append([a, b, str(seeds), *numbers, c.test, c.verdict, *shares, *needed])
+    for arm, against, seeds, found in summary.comparisons:
+        numbers = [_number(value) for value in (*found.difference, found.p, found.p_holm)]
+        needed = ["" if n is None else str(n) for n in (found.needed_seeds, found.needed_images)]
+        shares = [_number(found.detectable), _number(found.discordant)]
+        said = [found.test, found.verdict, *shares, *needed]
+        rows.append([arm, against, str(seeds), *numbers, *said])
     return rows

@@ -1,65 +1,65 @@
 """Decode once: all images of a set as one uint8 array on disk, memory-mapped, never stale.
 
-The key is the content of every file (its sha256, read again at each start), the size, the resize
-policy and the pixel limit. A changed, added or removed file makes another key. An array is
-written aside and renamed, so any number of processes may ask for it at a time.
+The key is the content of every file (its sha256), the size, the resize policy and the pixel limit.
+A changed, added or removed file makes another key. An array is written aside and renamed, so any
+number of processes may ask for it at a time.
 """
 
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from numpy import ndarray
 
-from smallset.config import Resize
 from smallset.data.listing import ImageSet
-from smallset.data.pictures import Unreadable, decode, resize
+from smallset.data.pictures import Unreadable
+from smallset.data.preprocessing import Square
 from smallset.errors import DataError
 from smallset.files import build_folder, cache_dir
 
 FORMAT = "1"  # part of every key: a change in how pixels are made must change it
+SETTLED_SECONDS = 2.0
+_hashes: dict[tuple[Any, ...], str] = {}
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """The decoded images of a set, row for row."""
+    """The decoded images of a set, row for row; another process gets them by their place."""
 
+    folder: Path
+    """In the cache."""
     array: UInt8[ndarray, "n size size 3"]
     """Memory-mapped, read-only; rows of unreadable files are black."""
     ids: tuple[str, ...]
     """sha256 of each image's decoded full-size pixels; "" where unreadable."""
     errors: dict[int, str]
     """Row and reason of each unreadable file."""
-    key: str
-    """Names content, size and policy."""
 
     @property
     def readable(self) -> Bool[ndarray, " n"]:
         """True where the file could be decoded."""
         return np.array([row not in self.errors for row in range(len(self.ids))])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open, (self.folder,)
+
 
 def load_pixels(
-    images: ImageSet,
-    *,
-    size: int,
-    policy: Resize,
-    max_megapixels: float = 80.0,
-    progress: Callable[[int, int], None] | None = None,
+    images: ImageSet, square: Square, *, progress: Callable[[int, int], object] | None = None
 ) -> Pixels:
     """Return the decoded images of a set, from the cache or decoded now.
 
     Args:
         images: The listing.
-        size: Side of the square images, px.
-        policy: How a picture becomes square.
-        max_megapixels: Larger pictures count as unreadable.
+        square: How a picture becomes one; what it refuses counts as unreadable.
         progress: Told the number of images done and of all, while decoding.
 
     Raises:
@@ -67,19 +67,22 @@ def load_pixels(
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         contents = list(pool.map(lambda path: _file_hash(images.root / path), images.paths))
-    spec = f"{FORMAT}/{size}/{policy}/{max_megapixels}/" + "/".join(contents)
+    spec = f"{FORMAT}/{square.size}/{square.resize}/{square.max_megapixels}/" + "/".join(contents)
     key = hashlib.sha256(spec.encode()).hexdigest()[:24]
 
     def fill(folder: Path) -> None:
-        _decode_all(images, contents, folder, size, policy, max_megapixels, progress)
+        _decode_all(images, contents, folder, square, progress)
 
-    folder = build_folder(cache_dir() / "decoded" / key, fill)
+    return _open(build_folder(cache_dir() / "decoded" / key, fill))
+
+
+def _open(folder: Path) -> Pixels:
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     return Pixels(
+        folder,
         array=np.load(folder / "pixels.npy", mmap_mode="r"),
         ids=tuple(index["ids"]),
         errors={int(row): why for row, why in index["errors"].items()},
-        key=key,
     )
 
 
@@ -91,20 +94,33 @@ def _read(path: Path) -> bytes:
 
 
 def _file_hash(path: Path) -> str:
-    return hashlib.sha256(_read(path)).hexdigest()
+    """Return the sha256 of a file, which this process reads once as long as it does not change."""
+    try:
+        seen = path.stat()
+    except OSError as error:
+        raise DataError(f"cannot open {path}: {error.strerror}") from None
+    key = (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+    if key not in _hashes:
+        digest = hashlib.sha256(_read(path)).hexdigest()
+        # A file written this very moment may change again within one tick of the clock.
+        if time.time() - max(seen.st_mtime, seen.st_ctime) < SETTLED_SECONDS:
+            return digest
+        _hashes[key] = digest
+    return _hashes[key]
 
 
 def _decode_all(
     images: ImageSet,
     contents: list[str],
     folder: Path,
-    size: int,
-    policy: Resize,
-    max_megapixels: float,
-    progress: Callable[[int, int], None] | None,
+    square: Square,
+    progress: Callable[[int, int], object] | None,
 ) -> None:
     array = np.lib.format.open_memmap(
-        folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(images), size, size, 3)
+        folder / "pixels.npy",
+        mode="w+",
+        dtype=np.uint8,
+        shape=(len(images), square.size, square.size, 3),
     )
 
     def one(row: int) -> tuple[str, str | None]:
@@ -112,11 +128,10 @@ def _decode_all(
         if hashlib.sha256(content).hexdigest() != contents[row]:
             raise DataError(f"{images.root / images.paths[row]} changed while it was read")
         try:
-            picture = decode(content, max_megapixels=max_megapixels)
+            array[row], name = square.read(content)
         except Unreadable as error:
             return "", str(error)
-        array[row] = resize(picture.image, size, policy)
-        return picture.id, None
+        return name, None
 
     ids: list[str] = []
     errors: dict[int, str] = {}

@@ -1,6 +1,7 @@
 """Where batches come from: decoded pixels, or features that a frozen part gave once."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,6 +11,34 @@ from torch import Tensor
 
 from smallset.data.augment import Augmenter
 from smallset.data.batches import Rows
+from smallset.data.preprocessing import Preprocessing
+
+
+class Batch(NamedTuple):
+    """Some images, ready for the network, on its device."""
+
+    images: Tensor
+    """Normalised images (batch, 3, size, size), or what a frozen feature part gave for them."""
+    labels: Int[Tensor, "*lanes batch"]
+    """Class index of each."""
+    rows: Rows
+    """Which images of the feed they are."""
+
+
+@runtime_checkable
+class Feed(Protocol):
+    """Images or their features, with their labels, batch by batch."""
+
+    labels: Tensor
+
+    def load(self, batches: Iterable[Rows], epoch: int | None) -> Iterator[Batch]:
+        """Yield batches.
+
+        Args:
+            batches: The rows of each.
+            epoch: Which epoch's augmentation to apply; None for none.
+        """
+        ...
 
 
 class Selection:
@@ -32,14 +61,40 @@ class Selection:
         return self.array[self.rows[at]]
 
 
-class PixelSource:
+class Normalise:
+    """(pixel / 255 - mean) / std, as one product and one sum; the only place that does it.
+
+    Args:
+        preprocessing: Holds mean and std.
+        device: Where the images are.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, device: str = "cpu") -> None:
+        mean, std = (
+            torch.tensor(each, device=device) for each in (preprocessing.mean, preprocessing.std)
+        )
+        scale = 1 / (255 * std)
+        self.scale = scale.view(1, 3, 1, 1)
+        self.shift = -mean.mul(255).mul(scale).view(1, 3, 1, 1)
+
+    def __call__(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Return normalised images.
+
+        Args:
+            images: Values in [0, 255].
+        """
+        return torch.addcmul(self.shift, images, self.scale)
+
+
+class PixelFeed:
     """Normalised images from a uint8 array; on a GPU the whole array moves there where it fits.
 
     Args:
         array: Decoded images, channels last; may be memory-mapped.
         labels: Class index of each.
-        mean: Mean colour to normalise with, in [0, 1].
-        std: Spread to normalise with.
+        preprocessing: How they are normalised.
         device: Where batches are wanted.
         augmenter: Gives the changes of one epoch; None for none.
     """
@@ -48,36 +103,23 @@ class PixelSource:
         self,
         array: UInt8[ndarray, "n size size 3"] | Selection,
         labels: Int[ndarray, " n"],
+        preprocessing: Preprocessing,
         *,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
         device: str,
         augmenter: Callable[[int], Augmenter] | None = None,
     ) -> None:
         self.array = array
         self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
+        self.preprocessing = preprocessing
+        self.normalise = Normalise(preprocessing, device)
         self.device = device
         self.augmenter = augmenter
-        # (pixel / 255 - mean) / std as one product and one sum.
-        scale = 1 / (255 * torch.tensor(std, device=device))
-        self.scale = scale.view(1, 3, 1, 1)
-        self.shift = -torch.tensor(mean, device=device).mul(255).mul(scale).view(1, 3, 1, 1)
         self.on_device: Tensor | None = None
         if device == "cuda" and array.nbytes < torch.cuda.mem_get_info()[0] / 2:
             self.on_device = torch.from_numpy(array[np.arange(len(array))]).to(device)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def load(
-        self, batches: Iterable[Rows], epoch: int | None
-    ) -> Iterator[tuple[Float[Tensor, "batch 3 size size"], Int[Tensor, " batch"]]]:
-        """Yield normalised images (channels-last in memory) and labels.
-
-        Args:
-            batches: Rows.
-            epoch: Which epoch's augmentation to apply; None for none.
-        """
+    def load(self, batches: Iterable[Rows], epoch: int | None) -> Iterator[Batch]:
+        """Yield batches of images, channels-last in memory; see `Feed`."""
         augment = self.augmenter(epoch) if self.augmenter and epoch is not None else None
         for rows in batches:
             images = self._bytes(rows)
@@ -87,7 +129,7 @@ class PixelSource:
             images = images.permute(0, 3, 1, 2).float()
             if augment is not None:
                 images = augment.change(images)
-            yield torch.addcmul(self.shift, images, self.scale), self.labels[rows]
+            yield Batch(self.normalise(images), self.labels[rows], rows)
 
     def _bytes(self, rows: Int[ndarray, " batch"]) -> UInt8[Tensor, "batch size size 3"]:
         if self.on_device is not None:
@@ -95,8 +137,8 @@ class PixelSource:
         return torch.from_numpy(self.array[rows]).to(self.device)
 
 
-class FeatureSource:
-    """What a frozen feature part gave for each image, once.
+class FeatureFeed:
+    """What a frozen feature part gave for each image, once; never augmented.
 
     Args:
         array: One feature map or vector per image, float32; may be memory-mapped.
@@ -105,35 +147,19 @@ class FeatureSource:
     """
 
     def __init__(
-        self,
-        array: Float[ndarray, "n ..."],
-        labels: Int[ndarray, " n"],
-        *,
-        device: str,
+        self, array: Float[ndarray, "n ..."], labels: Int[ndarray, " n"], *, device: str
     ) -> None:
         self.array = array
         self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
         self.device = device
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     @property
     def is_flat(self) -> bool:
         """Whether there is one vector per image."""
         return self.array.ndim == 2
 
-    def load(
-        self,
-        batches: Iterable[Rows],
-        epoch: int | None,  # noqa: ARG002  features are never augmented
-    ) -> Iterator[tuple[Float[Tensor, "..."], Int[Tensor, "..."]]]:
-        """Yield features and labels.
-
-        Args:
-            batches: Rows, (batch,); or (lanes, batch), and what is yielded has lanes too.
-            epoch: Not used.
-        """
+    def load(self, batches: Iterable[Rows], epoch: int | None) -> Iterator[Batch]:  # noqa: ARG002
+        """Yield batches; see `Feed`. Rows (lanes, batch) give features and labels with lanes."""
         for rows in batches:
             at = torch.from_numpy(rows).to(self.device)
-            yield torch.from_numpy(self.array[rows]).to(self.device), self.labels[at]
+            yield Batch(torch.from_numpy(self.array[rows]).to(self.device), self.labels[at], rows)

@@ -48,6 +48,17 @@ class ImageSet:
             groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
         )
 
+    def with_classes(self, chosen: Sequence[int]) -> "ImageSet":
+        """Return the images with a class list of some classes; no image of another may be left.
+
+        Args:
+            chosen: Positions in the class list, in order.
+        """
+        new_label = np.full(len(self.classes), -1)
+        new_label[np.asarray(chosen)] = np.arange(len(chosen))
+        classes = tuple(self.classes[label] for label in chosen)
+        return replace(self, classes=classes, labels=new_label[self.labels])
+
     def counts(self, split: str) -> Int[ndarray, " classes"]:
         """Return the number of images per class in one split.
 
@@ -90,22 +101,3 @@ def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
             raise ConfigError(f"no class named {part!r}; {suggest(part, classes)}")
         chosen += [position for position in positions if position not in chosen]
     return chosen
-
-
-def select_classes(images: ImageSet, text: str) -> ImageSet:
-    """Keep only some classes; the class list shrinks with them.
-
-    Args:
-        images: The whole set.
-        text: As in `parse_classes`.
-
-    Raises:
-        ConfigError: As in `parse_classes`.
-    """
-    chosen = sorted(parse_classes(text, images.classes))
-    new_label = np.full(len(images.classes), -1)
-    new_label[chosen] = np.arange(len(chosen))
-    kept = images.where(np.isin(images.labels, chosen))
-    return replace(
-        kept, classes=tuple(images.classes[i] for i in chosen), labels=new_label[kept.labels]
-    )

@@ -3,9 +3,12 @@
 import hashlib
 import io
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from smallset.config import Resize
@@ -85,26 +88,25 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def resize(image: Image.Image, size: int, policy: Resize) -> np.ndarray:
-    """Make a picture square, by area-weighted bilinear interpolation.
+ToShape = Callable[[Image.Image, tuple[int, int]], Image.Image]
+BILINEAR = Image.Resampling.BILINEAR
+RESIZES: dict[Resize, ToShape] = {
+    "squash": lambda image, shape: image.resize(shape, BILINEAR),
+    "crop": lambda image, shape: ImageOps.fit(image, shape, BILINEAR),
+    "zoom": lambda image, shape: ImageOps.fit(image, shape, BILINEAR, bleed=1 / 16),
+    "pad": lambda image, shape: ImageOps.pad(image, shape, BILINEAR, color="black"),
+}
+"""How a picture becomes square: squash both sides; crop the centre of the longer one; zoom, 7/8 of
+what crop shows (a short side of 256, then 224 of it, is how ImageNet networks are tested); or pad
+the shorter one with black."""
+
+
+def resize(image: Image.Image, size: int, policy: Resize) -> UInt8[ndarray, "size size 3"]:
+    """Make an RGB picture square, by area-weighted bilinear interpolation.
 
     Args:
-        image: An RGB picture.
+        image: The picture.
         size: Side of the result, px.
-        policy: squash (both sides to `size`), crop (the short side, then the centre), zoom (7/8 of
-            what crop shows: a short side of 256, then 224 of it, is how ImageNet networks are
-            tested) or pad (the long side, then black around it).
-
-    Returns:
-        uint8, shape (size, size, 3).
+        policy: A key of `RESIZES`.
     """
-    shape, bilinear = (size, size), Image.Resampling.BILINEAR
-    if policy == "squash":
-        square = image.resize(shape, bilinear)
-    elif policy == "crop":
-        square = ImageOps.fit(image, shape, bilinear)
-    elif policy == "zoom":
-        square = ImageOps.fit(image, shape, bilinear, bleed=1 / 16)
-    else:
-        square = ImageOps.pad(image, shape, bilinear, color="black")
-    return np.asarray(square)
+    return np.asarray(RESIZES[policy](image, (size, size)))

@@ -3,24 +3,39 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from smallset.config import DataConfig, RunConfig
+from smallset.config import DataConfig, RunConfig, Split
 from smallset.data.cache import Pixels, load_pixels
 from smallset.data.check import Problem, find_problems
-from smallset.data.listing import ImageSet, select_classes
+from smallset.data.listing import ImageSet, parse_classes
 from smallset.data.noise import flip_labels
+from smallset.data.preprocessing import square_of
 from smallset.data.read import read_data
 from smallset.data.split import choose_fraction
 from smallset.errors import DataError
 from smallset.progress import Reporter
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A data set, decoded and looked through."""
+
+    images: ImageSet
+    pixels: Pixels
+    problems: Sequence[Problem]
+    notes: tuple[str, ...]
+    """What a user should know of it, as sentences."""
 
 
 @dataclass(frozen=True)
@@ -34,21 +49,15 @@ class Prepared:
     given_labels: Int[ndarray, " n"]
     pixels: Pixels
     problems: Sequence[Problem]
+    notes: tuple[str, ...]
+    """As of `Opened`."""
 
     def of(self, split: str) -> Int[ndarray, " m"]:
-        """Return the positions of the images of a split.
-
-        Args:
-            split: Its name.
-        """
+        """Return the positions of the images of a split."""
         return np.flatnonzero(self.images.splits == split)
 
     def ids(self, split: str) -> list[str]:
-        """Return the content hashes of the images of a split.
-
-        Args:
-            split: Its name.
-        """
+        """Return the content hashes of the images of a split."""
         return [self.pixels.ids[row] for row in self.rows[self.of(split)]]
 
     def fingerprint(self) -> str:
@@ -59,13 +68,64 @@ class Prepared:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A data set, decoded and looked through."""
+class DataSource:
+    """One data set for many runs: what they share is opened once.
 
-    images: ImageSet
-    pixels: Pixels
-    problems: Sequence[Problem]
+    Args:
+        data: As `smallset.data.read.read_data` takes it.
+        reporter: Told of everything a user should know.
+        judged_splits: Where labels are judged and nothing is scored: the splits whose images all
+            count as training images, and no others as anything. Empty for the splits as they are.
+    """
+
+    def __init__(
+        self,
+        data: str | Path,
+        reporter: Reporter | None = None,
+        *,
+        judged_splits: Sequence[Split] = (),
+    ) -> None:
+        self.data = data
+        self.reporter = reporter or Reporter()
+        self.judged_splits = judged_splits
+        self._known: dict[str, Any] = {}
+
+    def prepared(self, config: RunConfig) -> Prepared:
+        """Return the images of a run, with its label noise.
+
+        Args:
+            config: Settings of the run, its image size resolved.
+
+        Raises:
+            DataError: If a file is unreadable (unless such files are to be skipped), or a split or
+                class needed has no image.
+        """
+        return prepare(self._opened(config), config, needs_test=not self.judged_splits)
+
+    def once(self, what: str, key: Sequence[Any], make: Callable[[], T]) -> T:
+        """Return what `make` gives, made once for each key.
+
+        Args:
+            what: The kind of thing.
+            key: Which of them; anything JSON holds.
+            make: Makes it.
+        """
+        name = f"{what} {json.dumps(key)}"
+        if name not in self._known:
+            self._known[name] = make()
+        return self._known[name]
+
+    def _opened(self, config: RunConfig) -> Opened:
+        shape = config.data.model_dump(include={"resize", "skip_unreadable", "max_megapixels"})
+        split = config.data.model_dump(include={"val_fraction", "test_fraction", "split_seed"})
+        return self.once("images", [config.image_size, shape, split], lambda: self._open(config))
+
+    def _open(self, config: RunConfig) -> Opened:
+        opened = open_images(self.data, config, self.reporter)
+        if not self.judged_splits:
+            return opened
+        splits = np.where(np.isin(opened.images.splits, self.judged_splits), "train", "not judged")
+        return replace(opened, images=replace(opened.images, splits=splits))
 
 
 def open_images(data: str | Path, config: RunConfig, reporter: Reporter) -> Opened:
@@ -73,26 +133,20 @@ def open_images(data: str | Path, config: RunConfig, reporter: Reporter) -> Open
 
     Args:
         data: As `smallset.data.read.read_data` takes it.
-        config: Resolved settings.
-        reporter: Told of everything a user should know.
+        config: Settings of the run, its image size resolved.
+        reporter: Told of progress, and of everything a user should know.
 
     Raises:
         DataError: If a file is unreadable (unless such files are to be skipped).
     """
-    assert config.image_size is not None
     images = read_data(data, config.data)
-    pixels = load_pixels(
-        images,
-        size=config.image_size,
-        policy=config.data.resize,
-        max_megapixels=config.data.max_megapixels,
-        progress=partial(reporter.counted, "decoding"),
-    )
-    for note in images.notes:
-        reporter.note(note)
+    pixels = load_pixels(images, square_of(config), progress=partial(reporter.counted, "decoding"))
     problems = find_problems(images, pixels.ids, pixels.errors)
-    _report_problems(problems, config, reporter)
-    return Opened(images, pixels, problems)
+    _refuse_unreadable(problems, config)
+    notes = (*images.notes, *_summed_up(problems))
+    for note in notes:
+        reporter.note(note)
+    return Opened(images, pixels, problems, notes)
 
 
 def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Prepared:
@@ -100,30 +154,28 @@ def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Pr
 
     Args:
         opened: The whole data set.
-        config: Resolved settings.
+        config: Settings of the run.
         needs_test: Whether to refuse data without a test image.
 
     Raises:
         DataError: If a split or class needed has no image.
     """
     images, pixels = opened.images, opened.pixels
-    # Every step below keeps track of where an image is among the decoded ones.
-    numbered = replace(images, paths=tuple(map(str, range(len(images)))))
-    chosen = select_classes(numbered.where(pixels.readable), config.data.classes)
+    classes = sorted(parse_classes(config.data.classes, images.classes))
+    chosen = pixels.readable & np.isin(images.labels, classes)
     train_on = config.data.train_on.split("+")
     for split in (*train_on, "test") if needs_test else train_on:
-        if not (chosen.splits == split).any():
+        if not (images.splits[chosen] == split).any():
             raise DataError(
                 f"{images.root} has no {split} images"
                 + (f" of {config.data.classes!r}" if config.data.classes else "")
                 + "; a run needs train and test, and what data.train_on names"
             )
-    splits = np.where(np.isin(chosen.splits, train_on), "train", chosen.splits)
-    used = np.isin(splits, ["train", "val", "test"])
-    kept = replace(chosen, splits=splits).where(used)
-    kept = _keep_fraction(kept, pixels, config.data)
-    rows = np.array([int(path) for path in kept.paths])
-    kept = replace(kept, paths=tuple(images.paths[row] for row in rows))
+    splits = np.where(np.isin(images.splits, train_on), "train", images.splits)
+    chosen &= np.isin(splits, ["train", "val", "test"])
+    chosen &= _fraction(pixels.ids, images.labels, chosen & (splits == "train"), config.data)
+    rows = np.flatnonzero(chosen)
+    kept = replace(images, splits=splits).where(chosen).with_classes(classes)
     _require_trainable(kept)
 
     given = kept.labels.copy()
@@ -136,22 +188,26 @@ def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Pr
             num_classes=len(kept.classes),
             seed=config.data.noise_seed,
         )
-    return Prepared(kept, rows, given, pixels, opened.problems)
+    return Prepared(kept, rows, given, pixels, opened.problems, opened.notes)
 
 
-def _keep_fraction(numbered: ImageSet, pixels: Pixels, config: DataConfig) -> ImageSet:
-    if config.train_fraction == 1:
-        return numbered
-    is_train = numbered.splits == "train"
-    ids = [pixels.ids[int(numbered.paths[row])] for row in np.flatnonzero(is_train)]
-    keep = ~is_train
-    keep[is_train] = choose_fraction(
-        ids, numbered.labels[is_train], config.train_fraction, seed=config.subset_seed
-    )
-    return numbered.where(keep)
+def _fraction(
+    ids: Sequence[str], labels: ndarray, is_train: ndarray, config: DataConfig
+) -> ndarray:
+    """Return True for all images but the training images that a fraction leaves out."""
+    keep = np.ones(len(labels), dtype=bool)
+    if config.train_fraction < 1:
+        train = np.flatnonzero(is_train)
+        keep[train] = choose_fraction(
+            [ids[row] for row in train.tolist()],
+            labels[train],
+            config.train_fraction,
+            seed=config.subset_seed,
+        )
+    return keep
 
 
-def _report_problems(problems: Sequence[Problem], config: RunConfig, reporter: Reporter) -> None:
+def _refuse_unreadable(problems: Sequence[Problem], config: RunConfig) -> None:
     unreadable = [problem for problem in problems if problem.kind == "unreadable"]
     if unreadable and not config.data.skip_unreadable:
         shown = "\n  ".join(problem.message for problem in unreadable[:20])
@@ -160,10 +216,15 @@ def _report_problems(problems: Sequence[Problem], config: RunConfig, reporter: R
             f"{len(unreadable)} unreadable file(s):\n  {shown}{more}\n"
             "repair or remove them, or leave them out with --skip-unreadable"
         )
+
+
+def _summed_up(problems: Sequence[Problem]) -> list[str]:
+    notes: list[str] = []
     for kind, count in Counter(problem.kind for problem in problems).items():
         first = next(problem.message for problem in problems if problem.kind == kind)
         others = f" (and {count - 1} more; see smallset check)" if count > 1 else ""
-        reporter.note(f"{kind}: {first}{others}")
+        notes.append(f"{kind}: {first}{others}")
+    return notes
 
 
 def _require_trainable(images: ImageSet) -> None:

@@ -12,8 +12,6 @@ from scipy.stats import t as student
 from smallset.findings.facts import Facts, Finding
 from smallset.words import text
 
-MARGIN_LOSSES = ("triplet-cosine", "triplet-euclidean")
-
 
 def not_learning(facts: Facts) -> Finding | None:
     """A net that does not even learn its training images, and whether the gradient is why.
@@ -119,13 +117,10 @@ def collapse(facts: Facts) -> Finding | None:
         facts: Of the run.
     """
     for stage in facts.stages():
-        name = stage[0]["objective"]
-        if name not in MARGIN_LOSSES:
+        name, at_point = stage[0]["objective"], stage[0]["collapsed_loss"]
+        if at_point is None:
             continue
-        args = facts.settings["loss_args"]
-        at_point = float(np.log(2)) if args["soft_margin"] else args["margin"]
-        loss = stage[-1]["train_loss"]
-        spread = _spread(facts.embeddings["train"], unit=name == "triplet-cosine")
+        loss, spread = stage[-1]["train_loss"], _spread(facts.embeddings["train"])
         values = {"loss": loss, "margin": at_point, "spread": spread, "name": name}
         if spread < 0.05 and abs(loss - at_point) <= 0.02 * max(at_point, 1e-12):
             return Finding(
@@ -152,14 +147,20 @@ def collapse(facts: Facts) -> Finding | None:
     return None
 
 
-def _spread(embeddings: Float[ndarray, "n dim"], *, unit: bool) -> float:
-    """Return the root mean square distance to the mean, over that to the origin."""
+def _spread(embeddings: Float[ndarray, "n dim"]) -> float:
+    """Return the root mean square distance to the mean, over that to the origin.
+
+    Of the vectors, or of these scaled to length 1, whichever is smaller: a loss of angles leaves
+    lengths alone.
+    """
     vectors = embeddings.astype(np.float64)
-    if unit:
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    length = np.sqrt((vectors**2).sum(axis=1).mean())
-    around = np.sqrt(((vectors - vectors.mean(axis=0)) ** 2).sum(axis=1).mean())
-    return float(around / max(length, 1e-12))
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    spreads: list[float] = []
+    for each in (vectors, unit):
+        length = np.sqrt((each**2).sum(axis=1).mean())
+        around = np.sqrt(((each - each.mean(axis=0)) ** 2).sum(axis=1).mean())
+        spreads.append(float(around / max(length, 1e-12)))
+    return min(spreads)
 
 
 def still_improving(facts: Facts) -> Finding | None:

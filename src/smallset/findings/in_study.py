@@ -102,22 +102,22 @@ def _failed(summary: Summary) -> StudyFinding | None:
 
 def _cannot_tell(summary: Summary) -> StudyFinding | None:
     """Differences that these images and seeds cannot tell from luck, and what would."""
-    open_ones = [each for each in summary.comparisons if each[3].verdict == "cannot tell"]
+    open_ones = [each for each in summary.comparisons if each.result.verdict == "cannot tell"]
     if not open_ones:
         return None
     lines: list[tuple[str, Text]] = []
-    for a, b, seeds, c in open_ones:
+    for arm, against, seeds, found in open_ones:
         seen = text(
             "{seen:+.1f} points seen; {images:,} test images and {seeds} seeds show {can:.1f} or "
-            "more.", seen=100 * c.difference.value, images=summary.num_images, seeds=seeds,
-            can=100 * c.detectable,
+            "more.", seen=100 * found.difference.value, images=summary.num_images, seeds=seeds,
+            can=100 * found.detectable,
         )  # fmt: skip
-        if c.needed_images is not None:
+        if found.needed_images is not None:
             seen = text("{seen} {images:,} test images would settle it.", seen=seen,
-                        images=c.needed_images)  # fmt: skip
-        lines.append((f"{a} / {b}", seen))
-    needed = [c.needed_seeds for *_, c in open_ones if c.needed_seeds is not None]
-    wanted = min([n for n in needed if n <= MOST_SEEDS], default=None)
+                        images=found.needed_images)  # fmt: skip
+        lines.append((f"{arm} / {against}", seen))
+    needed = [each.result.needed_seeds for each in open_ones]
+    wanted = min([n for n in needed if n is not None and n <= MOST_SEEDS], default=None)
     command = None
     if wanted is not None:
         command = summary.command(seeds=wanted, out=str(summary.folder))

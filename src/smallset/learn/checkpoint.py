@@ -20,7 +20,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer | None,
     progress: dict[str, Any],
     *,
-    best: Mapping[str, Tensor],
+    kept: Mapping[str, Tensor],
 ) -> None:
     """Write weights, optimizer state and progress as one file, whole or not at all.
 
@@ -29,13 +29,13 @@ def save_checkpoint(
         model: Its parameters and buffers are saved.
         optimizer: Its state is saved; None between two stages.
         progress: Anything JSON holds.
-        best: Weights of an earlier epoch that may be the ones to keep; may be empty.
+        kept: Weights that may be the ones to keep, where they are not the last ones; may be empty.
 
     Raises:
         RunError: If it cannot be written; the checkpoint that was there stays.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"best.{name}": value for name, value in best.items()}
+    tensors |= {f"kept.{name}": value for name, value in kept.items()}
     if optimizer is not None:
         for index, state in optimizer.state_dict()["state"].items():
             for name, value in state.items():
@@ -67,13 +67,13 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from None
 
 
-def best_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of the best epoch so far; empty where they are not kept.
+def kept_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights that are to stay, where they are not the last ones; else empty.
 
     Args:
         tensors: As `load_checkpoint` returns them.
     """
-    return _below(tensors, "best.")
+    return _below(tensors, "kept.")
 
 
 def restore_model(model: nn.Module, tensors: dict[str, Tensor]) -> None:

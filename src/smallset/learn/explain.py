@@ -1,7 +1,6 @@
 """Where a trained network looked, and what it was shown: for the report of a run."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,15 +8,62 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from smallset.config import AugmentConfig, RunConfig
 from smallset.data.augment import Augmenter
-from smallset.errors import DataError
+from smallset.data.feed import Normalise
+from smallset.data.preprocessing import Preprocessing
+from smallset.errors import SmallsetError
 from smallset.models.parts import Classifier
-from smallset.models.registry import build_model
+from smallset.models.restore import restore
+from smallset.record.explained import Explained
+from smallset.record.measures import least_sure, worst_mistakes
 from smallset.record.record import Record
+from smallset.words import Text, text
+
+
+def explain(
+    record: Record,
+    images_of: Callable[[Sequence[int]], UInt8[ndarray, "n size size 3"]],
+    wanted: Sequence[int],
+) -> tuple[Explained | None, list[Text]]:
+    """Ask the network of a run where it looked, and say why it could not be asked.
+
+    Args:
+        record: A finished run.
+        images_of: Gives the images of rows of predictions.csv.
+        wanted: Rows to explain, beside the worst mistakes and the least sure images.
+    """
+    try:
+        model, preprocessing, _ = restore(record)
+    except SmallsetError as error:
+        return None, [text("Grad-CAM is left out: {why}", why=str(error))]
+    predictions = record.predictions
+    rows = [*wanted, *worst_mistakes(predictions, 8)]
+    rows += [row for row in least_sure(predictions, 4) if row not in rows]
+    images = images_of(rows)
+    predicted = grad_cam(model, preprocessing, images, predictions.predicted[rows])
+    true = grad_cam(model, preprocessing, images, predictions.labels[rows])
+    notes: list[Text] = []
+    if predicted is None:
+        notes.append(text("Grad-CAM is left out: this network has no feature maps."))
+    config = RunConfig.model_validate(record.config["config"])
+    train = np.flatnonzero(predictions.splits == "train")
+    views = train[:: max(1, len(train) // 6)][:6].tolist()
+    shown = None
+    if config.augment.is_on:
+        shown = augmented(
+            images_of(views), config.augment, seed=config.seed, mean=preprocessing.mean, views=7
+        )
+    return Explained(
+        tuple(rows),
+        None if predicted is None else predicted.maps,
+        None if true is None else true.maps,
+        predicted.side if predicted else 0,
+        tuple(views),
+        shown,
+    ), notes
 
 
 class Looks(NamedTuple):
@@ -29,34 +75,11 @@ class Looks(NamedTuple):
     """Side of the feature maps that they were made from, px; the maps are no finer than that."""
 
 
-def load_run(record: Record) -> Classifier:
-    """Build the network of a finished run with its trained weights, in eval mode.
-
-    Args:
-        record: The run.
-
-    Raises:
-        ConfigError: If its model is not to be had, such as a function that cannot be imported.
-        DataError: If the weights are missing or do not fit.
-    """
-    config = RunConfig.model_validate(record.config["config"])
-    assert config.image_size is not None
-    model = build_model(
-        config.model, len(record.config["data"]["classes"]), image_size=config.image_size,
-        weights="none", seed=0,
-    )  # fmt: skip
-    path = record.folder / "model.safetensors"
-    try:
-        model.load_state_dict(load_file(path))
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"cannot load the weights {path}: {error}") from None
-    spec = json.loads((record.folder / "model.json").read_text(encoding="utf-8"))["preprocessing"]
-    model.mean, model.std = tuple(spec["mean"]), tuple(spec["std"])
-    return model.eval()
-
-
 def grad_cam(
-    model: Classifier, images: UInt8[ndarray, "n size size 3"], classes: Int[ndarray, " n"]
+    model: Classifier,
+    preprocessing: Preprocessing,
+    images: UInt8[ndarray, "n size size 3"],
+    classes: Int[ndarray, " n"],
 ) -> Looks | None:
     """Return which parts of each image spoke for a class; None for a network without feature maps.
 
@@ -65,6 +88,7 @@ def grad_cam(
 
     Args:
         model: In eval mode, on the CPU.
+        preprocessing: How images become its inputs.
         images: As decoded, channels last.
         classes: Which class to ask about, per image.
 
@@ -72,9 +96,10 @@ def grad_cam(
         Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2.
     """
     size, side, parts = images.shape[1], 0, []
+    normalise = Normalise(preprocessing)
     for start in range(0, len(images), 32):
-        batch = torch.from_numpy(images[start : start + 32].copy())
-        maps, logits = _last_maps(model, _normalised(model, batch))
+        batch = torch.from_numpy(images[start : start + 32].copy()).permute(0, 3, 1, 2)
+        maps, logits = _last_maps(model, normalise(batch.float()))
         if maps is None:
             return None
         at = torch.from_numpy(np.asarray(classes[start : start + 32], dtype=np.int64))
@@ -105,11 +130,6 @@ def _last_maps(model: Classifier, images: Tensor) -> tuple[Tensor | None, Tensor
         for hook in hooks:
             hook.remove()
     return (seen[0] if seen else None), logits
-
-
-def _normalised(model: Classifier, batch: UInt8[Tensor, "n size size 3"]) -> Tensor:
-    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (model.mean, model.std))
-    return (batch.permute(0, 3, 1, 2).float() / 255 - mean) / std
 
 
 def augmented(

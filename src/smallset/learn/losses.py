@@ -11,6 +11,26 @@ Labels = Int[Tensor, " batch"]
 Scalar = Float[Tensor, ""]
 
 
+def cross_entropy_loss(logits: Logits, labels: Labels, *, label_smoothing: float = 0.0) -> Scalar:
+    """Cross-entropy, mean over the batch: mean of -sum_k t_k log p_k.
+
+    The target t is 1 - s + s / K for the label and s / K for the other classes.
+
+    Args:
+        logits: Raw outputs; the softmax is taken here.
+        labels: Class index of each image.
+        label_smoothing: s, in [0, 1).
+
+    Example:
+        >>> round(cross_entropy_loss(torch.zeros(2, 4), torch.tensor([0, 3])).item(), 4)  # ln 4
+        1.3863
+
+    Source:
+        Szegedy et al. 2016, section 7, https://arxiv.org/abs/1512.00567 (the smoothing).
+    """
+    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
 def triplet_cosine_loss(
     embeddings: Embeddings, labels: Labels, *, margin: float = 0.25, soft_margin: bool = False
 ) -> Scalar:
@@ -30,8 +50,7 @@ def triplet_cosine_loss(
         soft_margin: Use log(1 + exp(x)) in place of max(0, margin + x); `margin` is not used.
 
     Source:
-        The report behind this project (REPORT_FACTS, loss 2); mining as in Hermans et al. 2017,
-        section 2, https://arxiv.org/abs/1703.07737.
+        Mining as in Hermans et al. 2017, section 2, https://arxiv.org/abs/1703.07737.
     """
     unit = F.normalize(embeddings, dim=1)
     return _batch_hard(-unit @ unit.T, labels, margin=margin, soft_margin=soft_margin)
@@ -84,9 +103,6 @@ def squared_loss(logits: Logits, labels: Labels) -> Scalar:
     Args:
         logits: Raw outputs; the softmax is taken here.
         labels: Class index of each image.
-
-    Source:
-        REPORT_FACTS, loss 4, `squared`.
     """
     return (logits.softmax(dim=1) - _one_hot(logits, labels)).square().sum()
 
@@ -95,31 +111,28 @@ def mse_loss(logits: Logits, labels: Labels) -> Scalar:
     """Squared error between softmax outputs and one-hot labels, mean over all elements.
 
     With 35 classes its gradient is several hundred times smaller than cross entropy's, so at the
-    same rate it hardly learns (EVIDENCE, section 3).
+    same rate it hardly learns.
 
     Args:
         logits: Raw outputs; the softmax is taken here.
         labels: Class index of each image.
-
-    Source:
-        REPORT_FACTS, loss 4, `mse`.
     """
     return (logits.softmax(dim=1) - _one_hot(logits, labels)).square().mean()
 
 
-def gce_loss(logits: Logits, labels: Labels, *, q: float = 0.7) -> Scalar:
+def gce_loss(logits: Logits, labels: Labels, *, gce_q: float = 0.7) -> Scalar:
     """Generalised cross entropy, which heeds wrong labels less: mean of (1 - p_label^q) / q.
 
     Args:
         logits: Raw outputs; the softmax is taken here.
         labels: Class index of each image.
-        q: In (0, 1]; towards 0 it is cross entropy, at 1 the mean absolute error.
+        gce_q: q, in (0, 1]; towards 0 it is cross-entropy, at 1 the mean absolute error.
 
     Source:
         Zhang & Sabuncu 2018, section 3.1, https://arxiv.org/abs/1805.07836.
     """
     log_probs = logits.log_softmax(dim=1).gather(1, labels[:, None])
-    return ((1 - (q * log_probs).exp()) / q).mean()
+    return ((1 - (gce_q * log_probs).exp()) / gce_q).mean()
 
 
 def _one_hot(logits: Logits, labels: Labels) -> Logits:

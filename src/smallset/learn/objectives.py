@@ -1,14 +1,18 @@
-"""Losses by name: each is a list of stages, a stage an objective and the part it trains."""
+"""What a training minimises: objectives, and the losses that the command line knows by name."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from smallset.config import LossConfig, Parts
+from smallset.data.feed import Batch
 from smallset.errors import ConfigError, suggest
 from smallset.learn.losses import (
+    cross_entropy_loss,
     gce_loss,
     mse_loss,
     squared_loss,
@@ -17,8 +21,33 @@ from smallset.learn.losses import (
 )
 from smallset.models.parts import Output
 
-Objective = Callable[[Output, Tensor], Tensor]
-"""From the model's output and the labels (batch,) to the scalar to minimise."""
+Forward = Callable[[Tensor], Output]
+"""The network as it is now: one pass, in the precision of the run."""
+
+
+class Outcome(NamedTuple):
+    """What an objective made of a batch."""
+
+    loss: Tensor
+    """The scalar to minimise; one per lane where runs train side by side."""
+    output: Output
+    """The pass whose predictions count as those of the batch."""
+
+
+Objective = Callable[[Forward, Batch], Outcome]
+"""Passes a batch through the network, as often and as changed as it likes, and says the loss."""
+
+
+@dataclass(frozen=True)
+class OnePass:
+    """The objective of an ordinary loss: one pass, and a function of its output and the labels."""
+
+    loss: Callable[[Output, Tensor], Tensor]
+
+    def __call__(self, forward: Forward, batch: Batch) -> Outcome:
+        """Pass the batch through the network once."""
+        output = forward(batch.images)
+        return Outcome(self.loss(output, batch.labels), output)
 
 
 class Stage(NamedTuple):
@@ -27,65 +56,94 @@ class Stage(NamedTuple):
     name: str
     objective: Objective
     trains: Parts
-    wants_positives: bool = False
-    """Whether an anchor without a second image of its class in the batch is lost."""
+    collapsed_loss: float | None = None
+    """Where the loss stands when all embeddings are equal; None for a loss that does not compare
+    the images of a batch. Of one that does, anchors without a second image of their class are
+    lost."""
 
 
-def _cross_entropy(config: LossConfig) -> Objective:
-    smoothing = config.label_smoothing
-    return lambda output, labels: F.cross_entropy(output.logits, labels, label_smoothing=smoothing)
+class Loss(NamedTuple):
+    """A loss by name."""
+
+    function: Callable[..., Tensor]
+    """Of logits or embeddings, of labels, and of the numbers it reads, by their names."""
+    of: Literal["logits", "embeddings"]
+    """What it looks at. A loss of embeddings trains the feature part in a stage of its own, and
+    cross-entropy the classifier part in the next."""
+    reads: tuple[str, ...] = ()
+    """Names in `LossConfig`."""
 
 
-def _one(name: str, objective: Objective) -> list[Stage]:
-    return [Stage(name, objective, "all")]
-
-
-def _then_cross_entropy(name: str, objective: Objective, config: LossConfig) -> list[Stage]:
-    return [
-        Stage(name, objective, "features", wants_positives=True),
-        Stage("cross-entropy", _cross_entropy(config), "classifier"),
-    ]
-
-
-def _triplet_cosine(config: LossConfig) -> list[Stage]:
-    def objective(output: Output, labels: Tensor) -> Tensor:
-        return triplet_cosine_loss(
-            output.embeddings, labels, margin=config.margin, soft_margin=config.soft_margin
-        )
-
-    return _then_cross_entropy("triplet-cosine", objective, config)
-
-
-def _triplet_euclidean(config: LossConfig) -> list[Stage]:
-    def objective(output: Output, labels: Tensor) -> Tensor:
-        return triplet_euclidean_loss(
-            output.embeddings, labels, margin=config.margin, soft_margin=config.soft_margin
-        )
-
-    return _then_cross_entropy("triplet-euclidean", objective, config)
-
-
-LOSSES: dict[str, Callable[[LossConfig], list[Stage]]] = {
-    "cross-entropy": lambda config: _one("cross-entropy", _cross_entropy(config)),
-    "triplet-cosine": _triplet_cosine,
-    "triplet-euclidean": _triplet_euclidean,
-    "squared": lambda _: _one("squared", lambda output, y: squared_loss(output.logits, y)),
-    "mse": lambda _: _one("mse", lambda output, y: mse_loss(output.logits, y)),
-    "gce": lambda config: _one("gce", lambda output, y: gce_loss(output.logits, y, q=config.gce_q)),
+LOSSES: dict[str, Loss] = {
+    "cross-entropy": Loss(cross_entropy_loss, of="logits", reads=("label_smoothing",)),
+    "triplet-cosine": Loss(triplet_cosine_loss, of="embeddings", reads=("margin", "soft_margin")),
+    "triplet-euclidean": Loss(
+        triplet_euclidean_loss, of="embeddings", reads=("margin", "soft_margin")
+    ),
+    "squared": Loss(squared_loss, of="logits"),
+    "mse": Loss(mse_loss, of="logits"),
+    "gce": Loss(gce_loss, of="logits", reads=("gce_q",)),
 }
 """Every loss the command line knows. To add one: write the function, add it here."""
 
 
-def build_stages(loss: str, config: LossConfig) -> list[Stage]:
-    """Return the stages of the loss called `loss`.
+def build_stages(name: str, config: LossConfig) -> list[Stage]:
+    """Return the stages of the loss called `name`.
 
     Args:
-        loss: A key of `LOSSES`.
+        name: A key of `LOSSES`.
         config: Numbers inside the losses.
 
     Raises:
-        ConfigError: If there is no such loss.
+        ConfigError: If there is no such loss, or `config` has a number that it does not read.
     """
-    if loss not in LOSSES:
-        raise ConfigError(f"no loss named {loss!r}; {suggest(loss, LOSSES)}")
-    return LOSSES[loss](config)
+    if name not in LOSSES:
+        raise ConfigError(f"no loss named {name!r}; {suggest(name, LOSSES)}")
+    names = [name] if LOSSES[name].of == "logits" else [name, "cross-entropy"]
+    refuse_unread(name, config, {number for each in names for number in LOSSES[each].reads})
+    parts: Sequence[Parts] = ("all",) if len(names) == 1 else ("features", "classifier")
+    return [_stage(each, config, part) for each, part in zip(names, parts, strict=True)]
+
+
+def refuse_unread(name: str, config: LossConfig, read: set[str]) -> None:
+    """Refuse numbers that a loss does not read.
+
+    Args:
+        name: Of the loss.
+        config: The numbers.
+        read: Names of those that it reads.
+
+    Raises:
+        ConfigError: If another one has been changed.
+    """
+    for number, default in LossConfig().model_dump().items():
+        if number not in read and getattr(config, number) != default:
+            readers = [key for key, loss in LOSSES.items() if number in loss.reads]
+            raise ConfigError(
+                f"loss_args.{number} belongs to {', '.join(readers)}; the loss {name} does not "
+                "read it"
+            )
+
+
+def _stage(name: str, config: LossConfig, trains: Parts) -> Stage:
+    function, of, reads = LOSSES[name]
+    loss = partial(function, **{number: getattr(config, number) for number in reads})
+    objective = OnePass(lambda output, labels: loss(getattr(output, of), labels))
+    if of == "logits":
+        return Stage(name, objective, trains)
+    collapsed = loss(torch.ones(4, 2), torch.tensor([0, 0, 1, 1]))
+    return Stage(name, objective, trains, float(collapsed))
+
+
+def per_lane(objective: OnePass) -> OnePass:
+    """Return an objective that gives one loss per lane.
+
+    Args:
+        objective: Gives the loss of one lane.
+    """
+
+    def losses(output: Output, labels: Tensor) -> Tensor:
+        lanes = zip(*output, labels.expand(output.logits.shape[:2]), strict=True)
+        return torch.stack([objective.loss(Output(*given), own) for *given, own in lanes])
+
+    return OnePass(losses)

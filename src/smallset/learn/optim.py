@@ -1,7 +1,7 @@
-"""The optimizer, and the learning rate as a function of time."""
+"""The optimizer, its groups of parameters, and the learning rate as a function of time."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,42 +12,62 @@ from smallset.config import OptimConfig, ScheduleConfig
 Schedule = Callable[[float], float]
 """From the time in epochs (2.5: the middle of the third) to the factor on the learning rate."""
 
+Group = dict[str, Any]
+"""Parameters with a rate and a decay of their own: "params", "lr", "weight_decay"."""
 
-def build_optimizer(
-    parameters: Iterable[nn.Parameter], config: OptimConfig, lr: float
-) -> torch.optim.Optimizer:
+OPTIMIZERS: dict[str, Callable[[list[Group], OptimConfig], torch.optim.Optimizer]] = {
+    "sgd": lambda groups, config: torch.optim.SGD(
+        groups, momentum=config.momentum, nesterov=config.nesterov
+    ),
+    "adamw": lambda groups, _: torch.optim.AdamW(groups),
+}
+"""From groups of parameters and the settings to the optimizer."""
+
+SCHEDULES: dict[str, Callable[[ScheduleConfig, float, int], float]] = {
+    "multistep": lambda config, time, _: (
+        config.gamma ** sum(time >= at for at in config.milestones)
+    ),
+    "cosine": lambda _, time, epochs: 0.5 * (1 + math.cos(math.pi * time / epochs)),
+    "constant": lambda *_: 1.0,
+}
+"""From the settings, the time and the epochs in all to the factor, warm-up aside."""
+
+
+def parameter_groups(part: nn.Module, config: OptimConfig, lr: float) -> list[Group]:
+    """Return the parameters that a stage trains, each group with its peak rate and its decay.
+
+    Args:
+        part: What the stage trains.
+        config: Says the decay.
+        lr: Peak learning rate of the run.
+    """
+    return [{"params": list(part.parameters()), "lr": lr, "weight_decay": config.weight_decay}]
+
+
+def build_optimizer(groups: list[Group], config: OptimConfig) -> torch.optim.Optimizer:
     """Build the optimizer of one stage.
 
     Args:
-        parameters: What the stage trains.
+        groups: As `parameter_groups` gives them.
         config: Which optimizer, and its numbers.
-        lr: Peak learning rate.
     """
-    if config.name == "adamw":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(
-        parameters,
-        lr=lr,
-        momentum=config.momentum,
-        nesterov=config.nesterov,
-        weight_decay=config.weight_decay,
-    )
+    return OPTIMIZERS[config.name](groups, config)
 
 
 def side_by_side(optimizers: Sequence[torch.optim.Optimizer]) -> torch.optim.Optimizer:
-    """Return one optimizer with the parameters of several, each with its own numbers as a group.
+    """Return one optimizer with the groups of several, in order: one step is cheaper than many.
 
     The state of a parameter is one object in both, so each of `optimizers` can still be saved.
 
     Args:
-        optimizers: Of one kind, with one group of parameters each.
+        optimizers: Of one kind.
     """
     if len(optimizers) == 1:
         return optimizers[0]
     kind: Any = type(optimizers[0])
     together = kind([group for each in optimizers for group in each.param_groups])
     for each in optimizers:
-        for parameter in each.param_groups[0]["params"]:
+        for parameter in (p for group in each.param_groups for p in group["params"]):
             each.state[parameter] = together.state[parameter] = each.state[parameter]
     return together
 
@@ -59,13 +79,10 @@ def build_schedule(config: ScheduleConfig, epochs: int) -> Schedule:
         config: Which schedule, and its numbers.
         epochs: Length of the stage.
     """
+    schedule = SCHEDULES[config.name]
 
     def factor(time: float) -> float:
         warmup = min(1.0, time / config.warmup_epochs) if config.warmup_epochs else 1.0
-        if config.name == "multistep":
-            return warmup * config.gamma ** sum(time >= at for at in config.milestones)
-        if config.name == "cosine":
-            return warmup * 0.5 * (1 + math.cos(math.pi * time / epochs))
-        return warmup
+        return warmup * schedule(config, time, epochs)
 
     return factor

@@ -1,29 +1,27 @@
 """What a run will be, known before it trains: its settings resolved, its images, its digest."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-
+from smallset.clean.training_labels import clean_prepared, describe_cleaning
 from smallset.compute import resolve
-from smallset.config import RunConfig, Split
+from smallset.config import RunConfig
 from smallset.data.batches import share_without_positive
-from smallset.data.prepare import Opened, Prepared, open_images, prepare
+from smallset.data.prepare import DataSource, Prepared
 from smallset.errors import ConfigError, DataError
-from smallset.learn.describe import describe
-from smallset.learn.objectives import Stage, build_stages
+from smallset.files import read_json
+from smallset.learn.describe import describe, describe_images
+from smallset.learn.objectives import OnePass, Stage, build_stages, refuse_unread
 from smallset.learn.stack import is_stackable
 from smallset.models.registry import Weights, default_image_size, outline, resolve_weights
 from smallset.models.weights import file_sha256
 from smallset.own_code import load_object
 from smallset.progress import Reporter
 from smallset.record.record import Record
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,7 @@ class Plan:
     config: RunConfig
     """Without any "auto" and none left in it that decides a number."""
     data: Prepared
+    """Before cleaning, where the run is to clean its labels first."""
     start: Path | None
     """Weight file of the run it starts from."""
     described: dict[str, Any]
@@ -48,42 +47,29 @@ class Planner:
     """Plans runs on one data set; images and weight files are looked at once for all of them.
 
     Args:
-        data: As `smallset.data.read.read_data` takes it.
-        reporter: Told of everything a user should know.
-        judged_splits: Where labels are judged and nothing is scored: the splits whose images all
-            count as training images, and no others as anything. Empty for the splits as they are.
+        source: The data.
     """
 
-    def __init__(
-        self, data: str | Path, reporter: Reporter, *, judged_splits: Sequence[Split] = ()
-    ) -> None:
-        self.data = data
-        self.reporter = reporter
-        self.judged_splits = judged_splits
-        self._known: dict[str, Any] = {}
+    def __init__(self, source: DataSource) -> None:
+        self.source = source
 
     def plan(self, config: RunConfig) -> Plan:
-        """Resolve the settings of a run and choose its images.
+        """Resolve the settings of a run and choose its images; nothing is computed from them.
 
         Args:
             config: Settings as the user gave them.
 
         Raises:
             ConfigError: If settings do not fit.
-            DataError: If the data is not fit for training, or weights cannot be had.
+            DataError: If the data is not fit for training, or weights are not at hand.
         """
         size = config.image_size or default_image_size(config.model)
         config = config.model_copy(update={"image_size": size, "compute": resolve(config.compute)})
         stages_of(config)  # an unknown loss should not wait for the data
         # What a run starts from has all the weights: others need not be there.
         weights = Weights(is_pretrained=False) if config.start_from else self.weights(config)
-        data = prepare(self._opened(config), config, needs_test=not self.judged_splits)
-        if config.data.clean:
-            data = self._once(
-                "cleaned",
-                [config.image_size, config.data.model_dump()],
-                partial(_clean, self, data, config),
-            )
+        cleaning = describe_cleaning(config)
+        data = self.source.prepared(config)
         start = _start_file(config, data.images.classes) if config.start_from else None
         if config.trains == "auto":
             trains = "classifier" if weights.is_pretrained else "all"
@@ -91,10 +77,13 @@ class Planner:
                 trains = Record(start.parent).config["config"]["trains"]
             config = config.model_copy(update={"trains": trains})
         described = describe(
-            self.data, config, data,
-            weights=self._once("sha256", [str(weights.file)], lambda: weights.sha256),
+            self.source.data,
+            config,
+            data,
+            weights=self.source.once("sha256", [str(weights.file)], lambda: weights.sha256),
             start=file_sha256(start) if start else None,
-        )  # fmt: skip
+            cleaning=cleaning,
+        )
         return Plan(config, data, start, described)
 
     def weights(self, config: RunConfig) -> Weights:
@@ -105,36 +94,29 @@ class Planner:
 
         Raises:
             ConfigError: If there is no such model.
-            DataError: If they cannot be had; the message says how to bring them.
+            DataError: If they are not at hand; the message says how to bring them.
         """
-        find = lambda: resolve_weights(config.model, config.weights)  # noqa: E731
-        return self._once("weights", [config.model, config.weights], find)
-
-    def _opened(self, config: RunConfig) -> Opened:
-        shape = config.data.model_dump(include={"resize", "skip_unreadable", "max_megapixels"})
-        split = config.data.model_dump(include={"val_fraction", "test_fraction", "split_seed"})
-        key = [config.image_size, shape, split]
-        return self._once("images", key, lambda: self._open(config))
-
-    def _open(self, config: RunConfig) -> Opened:
-        opened = open_images(self.data, config, self.reporter)
-        if not self.judged_splits:
-            return opened
-        splits = np.where(np.isin(opened.images.splits, self.judged_splits), "train", "not judged")
-        return replace(opened, images=replace(opened.images, splits=splits))
-
-    def _once(self, what: str, key: list[Any], make: Callable[[], T]) -> T:
-        name = f"{what} {json.dumps(key)}"
-        if name not in self._known:
-            self._known[name] = make()
-        return self._known[name]
+        key = [config.model, config.weights]
+        return self.source.once("weights", key, lambda: resolve_weights(*key))
 
 
-def _clean(planner: Planner, data: Prepared, config: RunConfig) -> Prepared:
-    # Cleaning plans runs itself, of the networks that judge.
-    from smallset.clean.training_labels import clean_prepared
+def clean_labels(plan: Plan, source: DataSource, reporter: Reporter) -> Plan:
+    """Return a plan with its training labels cleaned, where its settings ask for that.
 
-    return clean_prepared(planner, data, config)
+    Args:
+        plan: The run.
+        source: Its data; what judges the labels looks at the images in its own way.
+        reporter: Told what was done.
+    """
+    if not plan.config.data.clean:
+        return plan
+    key = [plan.config.image_size, plan.config.data.model_dump()]
+    data, note = source.once(
+        "cleaned", key, lambda: clean_prepared(source, plan.data, plan.config, reporter)
+    )
+    reporter.note(note)
+    described = {**plan.described["data"], **describe_images(data)}
+    return replace(plan, data=data, described={**plan.described, "data": described})
 
 
 def stages_of(config: RunConfig) -> list[Stage]:
@@ -144,10 +126,11 @@ def stages_of(config: RunConfig) -> list[Stage]:
         config: Settings; `trains` says which part may change at all.
 
     Raises:
-        ConfigError: If there is no such loss.
+        ConfigError: If there is no such loss, or it does not read a number that was set.
     """
     if ":" in config.loss:
-        stages = [Stage(config.loss, load_object(config.loss), "all")]
+        refuse_unread(config.loss, config.loss_args, set())
+        stages = [Stage(config.loss, OnePass(load_object(config.loss)), "all")]
     else:
         stages = build_stages(config.loss, config.loss_args)
     if config.trains != "classifier":
@@ -156,11 +139,7 @@ def stages_of(config: RunConfig) -> list[Stage]:
 
 
 def shares_features(plan: Plan) -> str | None:
-    """Return what runs have in common that use the same features; None where none are kept.
-
-    Args:
-        plan: A run.
-    """
+    """Return what runs have in common that use the same features; None where none are kept."""
     config, weights = plan.config, plan.described["weights"]
     if config.trains != "classifier" or config.augment.is_on or plan.start or weights is None:
         return None
@@ -182,7 +161,8 @@ def shares_backbone(plan: Plan) -> str | None:
     assert config.image_size is not None
     if features is None or config.batches.kind != "random":
         return None
-    if not _has_linear_head(config.model, config.image_size):
+    one_pass = all(isinstance(stage.objective, OnePass) for stage in stages_of(config))
+    if not one_pass or not _has_linear_head(config.model, config.image_size):
         return None
     # The fingerprint holds what the seeds of the data chose.
     of_data = {"noise_seed": True, "subset_seed": True}
@@ -197,11 +177,12 @@ def _has_linear_head(model: str, image_size: int) -> bool:
     return is_stackable(outline(model, 2, image_size).classifier)
 
 
-def check_batches(plan: Plan, reporter: Reporter) -> None:
+def check_batches(plan: Plan, stages: Sequence[Stage], reporter: Reporter) -> None:
     """See whether the batches of a run can be what its settings and its loss want.
 
     Args:
-        plan: The run.
+        plan: The run, its labels cleaned.
+        stages: Of the run.
         reporter: Told how many anchors will have no positive.
 
     Raises:
@@ -223,7 +204,7 @@ def check_batches(plan: Plan, reporter: Reporter) -> None:
             f"batches.classes_per_batch is {batches.classes_per_batch}, "
             f"the data has {len(data.images.classes)} classes; lower it"
         )
-    if any(stage.wants_positives for stage in stages_of(config)):
+    if any(stage.collapsed_loss is not None for stage in stages):
         if config.trains == "classifier":
             raise ConfigError(
                 f"{config.loss} trains the feature part first, which is frozen; "
@@ -243,11 +224,11 @@ def _start_file(config: RunConfig, classes: tuple[str, ...]) -> Path:
     file = folder / "model.safetensors"
     if not file.exists():
         raise DataError(f"start_from: {folder} is no record of a finished run: no {file.name}")
-    there = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    there = read_json(folder / "model.json")
     for what, old, new in (
         ("model", there["model"], config.model),
         ("classes", there["classes"], list(classes)),
-        ("image size", there["preprocessing"]["image_size"], config.image_size),
+        ("image size", there["preprocessing"]["size"], config.image_size),
     ):
         if old != new:
             raise ConfigError(f"start_from: the {what} of {folder} is {old}, this run's is {new}")

@@ -3,9 +3,9 @@
 import contextlib
 import copy
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,24 @@ from safetensors.torch import load_file, save
 
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig, differences
+from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, RunError
 from smallset.files import make_folder, write_atomic, write_json
-from smallset.learn.plan import Plan, Planner, check_batches
-from smallset.learn.stages import CHECKPOINT, Run, train_together
+from smallset.learn.inputs import Inputs
+from smallset.learn.plan import Plan, Planner, check_batches, clean_labels, stages_of
+from smallset.learn.score import predict
+from smallset.learn.stages import Run, train_together
+from smallset.learn.training import CHECKPOINT, Training
+from smallset.models.forward import placed
 from smallset.models.parts import Classifier
 from smallset.models.pretrained import draw_last_layer
-from smallset.models.registry import build_model
+from smallset.models.registry import build_model, preprocessing_for
 from smallset.progress import Reporter
 from smallset.record.predictions import Predictions, write_predictions
 from smallset.record.record import Record, write_embeddings
 from smallset.seeds import torch_seed
+
+SCRATCH = ".features"  # in the record, while it trains
 
 
 def train_run(
@@ -49,15 +56,20 @@ def train_run(
         DataError: If the data is not fit for training.
         RunError: If the run fails, or cannot be resumed.
     """
-    [outcome] = train_runs(data, [(config, folder)], resume=resume, reporter=reporter)
+    reporter = reporter or Reporter()
+    _refuse_overwriting(Record(folder), resume)
+    with contextlib.closing(reporter):
+        source = DataSource(data, reporter)
+        plan = Planner(source).plan(config)
+        [outcome] = train_runs(source, [(plan, folder)], resume=resume, reporter=reporter)
     if isinstance(outcome, RunError):
         raise outcome
     return outcome
 
 
 def train_runs(
-    data: str | Path,
-    jobs: Sequence[tuple[RunConfig, Path]],
+    source: DataSource,
+    jobs: Sequence[tuple[Plan, Path]],
     *,
     resume: bool | None = False,
     reporter: Reporter | None = None,
@@ -68,8 +80,8 @@ def train_runs(
     layer on frozen features (`shares_backbone` tells); each gets the numbers it would get alone.
 
     Args:
-        data: As `smallset.data.read.read_data` takes it.
-        jobs: Settings and folder of each run.
+        source: Their data.
+        jobs: Plan and folder of each run.
         resume: Continue those that were stopped; None begins those that are not there yet.
         reporter: Told of progress; None says nothing.
 
@@ -82,67 +94,77 @@ def train_runs(
         RunError: If a record cannot be written, or cannot be resumed.
     """
     began = time.perf_counter()
-    notes: list[str] = []
-    listening = _Noting(reporter or Reporter(), notes)
+    notes: dict[str, None] = {}
+    inner = reporter or Reporter()
+    reporter = replace(inner, note=lambda text: (notes.setdefault(text), inner.note(text)))
     records = [Record(folder) for _, folder in jobs]
     for record in records:
         _refuse_overwriting(record, resume)
-    threads = jobs[0][0].compute.threads
-    with contextlib.closing(listening), torch_as_it_was(threads), contextlib.ExitStack() as stack:
-        planner = Planner(data, listening)
-        plans = [planner.plan(config) for config, _ in jobs]
-        to_train: list[tuple[Plan, Record]] = []
-        for plan, record in zip(plans, records, strict=True):
+    runs: list[Run] = []
+    with torch_as_it_was(jobs[0][0].config.compute.threads), contextlib.ExitStack() as stack:
+        for plan, folder in jobs:
+            record = Record(folder)
             if resume is not False and record.has_begun and _is_finished(plan, record):
-                listening.note(f"{record.folder} is finished; nothing to resume")
-            else:
-                to_train.append((plan, record))
-        runs: list[Run] = []
-        for plan, record in to_train:
-            model = _other_head(runs[0].model, plan) if runs else _build(plan, listening)
-            folder = make_folder(record.folder)
-            write_json(folder / "config.json", plan.described)
-            scratch = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix=".features-", dir=folder)
-            )
-            features = runs[0].features if runs else {}
-            runs.append(Run(plan, model, folder, listening, Path(scratch), features))
+                inner.note(f"{folder} is finished; nothing to resume")
+                continue
+            plan = clean_labels(plan, source, reporter)
+            run = build_run(plan, folder, reporter, beside=runs[0] if runs else None)
+            write_json(make_folder(folder) / "config.json", plan.described)
+            stack.callback(shutil.rmtree, folder / SCRATCH, ignore_errors=True)
+            runs.append(run)
         for _ in train_together(runs, resume=resume is not False):
             pass
         for run in runs:
-            if run.error is None:
-                _write_record(run, notes, began)
-        errors = {run.folder: run.error for run in runs if run.error is not None}
+            if run.state.error is None:
+                _write_record(run, [*run.plan.data.notes, *notes], began)
+    errors = {run.state.folder: run.state.error for run in runs if run.state.error is not None}
     return [errors.get(record.folder, record) for record in records]
 
 
-def build_run(plan: Plan, folder: Path, reporter: Reporter, scratch: Path) -> Run:
+def build_run(plan: Plan, folder: Path, reporter: Reporter, *, beside: Run | None = None) -> Run:
     """Return a run that has not begun; nothing is written.
 
     Args:
         plan: What it will be.
         folder: Where its epochs and checkpoints go.
         reporter: Told of progress.
-        scratch: Folder for features of weights that only this run has.
+        beside: A run on the same frozen network, which this one shares with it.
 
     Raises:
         ConfigError: If the model cannot take the images, or the batches do not fit the loss.
     """
-    return Run(plan, _build(plan, reporter), folder, reporter, scratch, {})
+    config, stages = plan.config, stages_of(plan.config)
+    if beside is None:
+        model = _build(plan)
+        check_batches(plan, stages, reporter)
+    else:
+        model = _other_head(beside.inputs.model, plan)
+    state = Training(config, stages, placed(model, config.compute.device), folder)
+    inputs = Inputs(
+        config,
+        plan.data,
+        state.model,
+        preprocessing_for(model, config),
+        reporter=reporter,
+        scratch=None if state.has_fixed_features else folder / SCRATCH,
+        features=None if beside is None else beside.inputs.features,
+    )
+    return Run(plan, inputs, state)
 
 
-def _build(plan: Plan, reporter: Reporter) -> Classifier:
+def _build(plan: Plan) -> Classifier:
     config = plan.config
     assert config.image_size is not None
     model = build_model(
-        config.model, len(plan.data.images.classes), image_size=config.image_size,
+        config.model,
+        len(plan.data.images.classes),
+        image_size=config.image_size,
         weights="none" if plan.start else config.weights,
         seed=torch_seed(config.seed, "weights"),
-    )  # fmt: skip
+    )
     if plan.start is not None:
         model.load_state_dict(load_file(plan.start))
-    _try_model(model, plan)
-    check_batches(plan, reporter)
+    _try_model(model, config.image_size)
     return model
 
 
@@ -163,32 +185,17 @@ def _is_finished(plan: Plan, record: Record) -> bool:
 
 
 def _write_record(run: Run, notes: list[str], began: float) -> None:
-    run.keep_best()
-    predictions, embeddings = run.predict()
-    write_predictions(run.folder, predictions)
-    write_embeddings(run.folder, embeddings)
-    _write_model(run, run.data.images.classes)
-    write_json(run.folder / "result.json", _result(run, predictions, notes, began))
-    (run.folder / CHECKPOINT).unlink(missing_ok=True)
+    run.state.kept.finish()
+    folder = run.state.folder
+    predictions, embeddings = predict(run.inputs, cached=run.is_cached(-1))
+    write_predictions(folder, predictions)
+    write_embeddings(folder, embeddings)
+    _write_model(run)
+    write_json(folder / "result.json", _result(run, predictions, notes, began))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-class _Noting(Reporter):
-    """Passes everything on, and keeps the notes for the record."""
-
-    def __init__(self, inner: Reporter, notes: list[str]) -> None:
-        self.inner = inner
-        self.notes = notes
-        self.counted, self.start_stage = inner.counted, inner.start_stage
-        self.step, self.epoch, self.close = inner.step, inner.epoch, inner.close
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-        self.inner.note(text)
-
-
-def _try_model(model: Classifier, plan: Plan) -> None:
-    size = plan.config.image_size
-    assert size is not None
+def _try_model(model: Classifier, size: int) -> None:
     try:
         with torch.no_grad():
             model.eval()(torch.zeros(1, 3, size, size))
@@ -212,22 +219,22 @@ def _refuse_overwriting(record: Record, resume: bool | None) -> None:
 
 def _clear_leftovers(folder: Path) -> None:
     """Remove what a killed run could not clear away itself."""
-    for left in (*folder.glob(".features-*"), *folder.glob(".writing-*")):
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+    for left in folder.glob(".writing-*"):
+        left.unlink()
 
 
 def _refuse_other_run(record: Record, new: dict[str, Any]) -> None:
     old = record.config
     places = {"figures", "start_from"}
     changed = differences(
-        # Settings that came after it have their defaults in it.
-        RunConfig.model_validate(old["config"]).model_dump(mode="json", exclude=places),
+        {k: v for k, v in old["config"].items() if k not in places},
         {k: v for k, v in new["config"].items() if k not in places},
     )
     if old["data"]["fingerprint"] != new["data"]["fingerprint"]:
         changed += differences(old["data"], new["data"], "data.")
-    others = ("weights", "start", "training_rules")
-    changed += differences({k: old.get(k) for k in others}, {k: new[k] for k in others})
+    others = ("weights", "start", "cleaning", "training_rules")
+    changed += differences({k: old[k] for k in others}, {k: new[k] for k in others})
     if changed:
         raise RunError(
             f"{record.folder} was begun with other settings or data; resuming would mix them:\n  "
@@ -235,28 +242,27 @@ def _refuse_other_run(record: Record, new: dict[str, Any]) -> None:
         )
 
 
-def _result(
-    run: Run, predictions: Predictions, findings: list[str], began: float
-) -> dict[str, Any]:
+def _result(run: Run, predictions: Predictions, notes: list[str], began: float) -> dict[str, Any]:
     return {
         **{f"{split}_accuracy": predictions.accuracy(split) for split in ("train", "val", "test")},
         "recall": predictions.recall("test"),
-        "epoch": run.kept_epoch(len(run.stages) - 1),
+        "epoch": run.state.kept_line["epoch"],
         # Those of the earlier parts of a resumed run are in its history.
         "seconds": round(
-            max(time.perf_counter() - began, sum(e["seconds"] for e in run.history)), 1
+            max(time.perf_counter() - began, sum(e["seconds"] for e in run.state.history)), 1
         ),
-        "findings": findings,
+        "findings": notes,
     }
 
 
-def _write_model(run: Run, classes: Sequence[str]) -> None:
-    tensors = {k: v.cpu().contiguous() for k, v in run.model.state_dict().items()}
-    write_atomic(run.folder / "model.safetensors", save(tensors))
+def _write_model(run: Run) -> None:
+    folder, inputs = run.state.folder, run.inputs
+    tensors = {k: v.cpu().contiguous() for k, v in inputs.model.state_dict().items()}
+    write_atomic(folder / "model.safetensors", save(tensors))
     described = {
-        "model": run.config.model,
-        "classes": list(classes),
-        "preprocessing": run.preprocessing(),
-        "precision": run.config.compute.precision,
+        "model": run.plan.config.model,
+        "classes": list(run.plan.data.images.classes),
+        "preprocessing": inputs.preprocessing.to_json(),
+        "precision": run.plan.config.compute.precision,
     }
-    write_json(run.folder / "model.json", described)
+    write_json(folder / "model.json", described)

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smallset.learn.objectives import Objective
 from smallset.models.parts import Output
 
 
@@ -69,22 +68,6 @@ class StackedHead(nn.Module):
         bias = torch.stack([layer.bias for layer in self.linear])
         logits = torch.baddbmm(bias[:, None], inputs, weight.transpose(1, 2))
         return Output(logits, embeddings)
-
-
-def per_lane(objective: Objective) -> Objective:
-    """Return an objective that gives one loss per lane.
-
-    Args:
-        objective: Gives the loss of one lane.
-    """
-
-    def losses(output: Output, labels: Tensor) -> Tensor:
-        lanes = zip(
-            output.logits, output.embeddings, labels.expand(output.logits.shape[:2]), strict=True
-        )
-        return torch.stack([objective(Output(l, e), y) for l, e, y in lanes])  # noqa: E741
-
-    return losses
 
 
 def _layers(classifier: nn.Module) -> list[nn.Module]:

@@ -1,12 +1,14 @@
-"""The training loop: one step, one epoch, one evaluation.
+"""The training loop: one step, one epoch, one validation.
 
-Several classifiers on one frozen backbone can be trained at once, each in a lane of its own: then
-inputs and outputs have a leading axis of lanes, and there is one loss per lane.
+Runs whose classifiers share one frozen network can be trained at once, each in a lane of its own:
+then inputs and outputs have a leading axis of lanes, and there is one loss per lane.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,31 +16,41 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from smallset.data.batches import Rows, in_order
-from smallset.learn.objectives import Objective
-from smallset.learn.optim import Schedule
+from smallset.data.feed import Batch, Feed
+from smallset.learn.keep import KeptWeights
+from smallset.learn.objectives import Forward, Objective, Outcome
+from smallset.learn.optim import Group, Schedule
+from smallset.models.forward import forward, passes
 from smallset.models.parts import Output
 
 
-@runtime_checkable
-class Source(Protocol):
-    """Images or their features, ready for the model, with their labels."""
+@dataclass(frozen=True)
+class Lane:
+    """What one run changes."""
 
-    def __len__(self) -> int:
-        """Return the number of images."""
-        ...
-
-    def load(self, batches: Iterable[Rows], epoch: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield inputs and labels of each batch, on the model's device.
-
-        Args:
-            batches: Rows.
-            epoch: Which epoch's augmentation to apply; None for none.
-        """
-        ...
+    part: nn.Module
+    """What is put into train mode; all else stays in eval mode."""
+    groups: Sequence[Group]
+    """Its groups in the optimizer, each at its peak rate; lanes share no parameter."""
+    kept: KeptWeights
+    """Which weights stay."""
 
 
-Plan = Callable[[int], Sequence[Rows]]
-"""From the epoch, from 0, to the rows of each of its batches; the same each time it is asked."""
+class Setup(NamedTuple):
+    """What a stage trains on, and how."""
+
+    name: str
+    model: Callable[[Tensor], Output]
+    """Maps what the feeds load to an `Output`."""
+    objective: Objective
+    """What to minimise: a scalar, or one value per lane."""
+    train: Feed
+    val: Feed | None
+    """Images to score after each epoch."""
+    batches: Callable[[int], Sequence[Rows]]
+    """From the epoch to the rows of each of its batches; the same each time it is asked."""
+    seed_epoch: Callable[[int], object]
+    """Seeds dropout; called with the epoch before it begins."""
 
 
 class StepStats(NamedTuple):
@@ -65,7 +77,7 @@ class EpochResult:
 
     epoch: int
     lr: float
-    """Rate at the start of the epoch."""
+    """Rate at the start of the epoch, the highest of the groups."""
     train: Scores
     """Running mean while the weights moved."""
     val: Scores | None
@@ -74,142 +86,108 @@ class EpochResult:
 
 
 def train_step(
-    model: Callable[[Tensor], Output],
+    forward: Forward,
     objective: Objective,
     optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    labels: Int[Tensor, "*lanes batch"],
+    lanes: Sequence[Lane],
+    batch: Batch,
     *,
     grad_clip: float | None = None,
-    bfloat16: bool = False,
 ) -> StepStats:
-    """Update `model` once on one batch.
+    """Update the lanes once on one batch.
 
-    Expects train mode to be set and inputs already on the model's device. The learning rate is
-    whatever the optimizer holds; schedules are applied by the caller.
+    Expects train mode to be set and the batch to be on the network's device. The learning rates
+    are whatever the optimizer holds; schedules are applied by the caller.
 
     Args:
-        model: Maps inputs to an `Output`.
+        forward: One pass through the network.
         objective: What to minimise.
-        optimizer: Holds the parameters to change, one group per lane.
-        images: Normalised images, or features where `model` starts from them.
-        labels: Class indices in [0, classes).
+        optimizer: Holds the parameters to change.
+        lanes: Whose they are.
+        batch: The images.
         grad_clip: Largest allowed L2 norm of a lane's whole gradient; None for no limit.
-        bfloat16: Run the forward pass in bfloat16; weights, loss and optimizer stay in float32.
 
     Returns:
         The batch's loss times its size, number of correct predictions and number of images.
     """
-    output = forward(model, images, bfloat16=bfloat16)
-    loss = objective(output, labels)
+    outcome = objective(forward, batch)
 
     optimizer.zero_grad(set_to_none=True)
-    loss.sum().backward()  # lanes share no parameter, so the sum gives each its own gradient
+    outcome.loss.sum().backward()  # lanes share no parameter, so each gets its own gradient
     if grad_clip is not None:
-        for lane in optimizer.param_groups:
-            nn.utils.clip_grad_norm_(lane["params"], grad_clip)
+        for lane in lanes:
+            own = [parameter for group in lane.groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(own, grad_clip)
     optimizer.step()
-    return _stats(output, loss.detach(), labels)
-
-
-def forward(model: Callable[[Tensor], Output], images: Tensor, *, bfloat16: bool) -> Output:
-    """Return the model's output in float32.
-
-    Args:
-        model: Maps inputs to an `Output`.
-        images: Its inputs.
-        bfloat16: Compute in bfloat16 inside.
-    """
-    # bfloat16 has float32's exponent range, so no GradScaler, so one path for both precisions.
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-        logits, embeddings = model(images)
-    return Output(logits.float(), embeddings.float())
+    for lane in lanes:
+        lane.kept.after_step()
+    return _stats(outcome, batch)
 
 
 def fit(
-    model: Callable[[Tensor], Output],
-    trained: Sequence[nn.Module],
-    source: Source,
-    plan: Plan,
-    objective: Objective,
+    setup: Setup,
+    lanes: Sequence[Lane],
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
     *,
     epochs: range,
-    val: Source | None = None,
     grad_clip: float | None = None,
     bfloat16: bool = False,
-    seed_epoch: Callable[[int], object] | None = None,
-    on_step: Callable[[int, int, int], object] | None = None,
+    on_step: Callable[[int, int, int], object] = lambda *_: None,
 ) -> Iterator[list[EpochResult]]:
-    """Train epoch by epoch; the results of all lanes are yielded with the model as it then is.
+    """Train epoch by epoch; the results of all lanes are yielded with the network as it then is.
 
     Args:
-        model: Maps what `source` loads to an `Output`.
-        trained: The part of each lane that changes: it alone is put into train mode, all else
-            stays in eval.
-        source: Training images.
-        plan: Which of them form a batch.
-        objective: What to minimise: a scalar, or one value per lane.
-        optimizer: Holds the parameters of `trained`, one group per lane, at its peak learning rate.
-        schedule: Factor on that rate over time.
+        setup: The network, its images and the objective.
+        lanes: What changes.
+        optimizer: Holds the parameters of the lanes, each group at its peak rate.
+        schedule: Factor on the rates over time.
         epochs: Which epochs to run; starts above 0 where a run is resumed.
-        val: Images to score after each epoch; None for none.
-        grad_clip: Largest L2 norm of the gradient; None for no limit.
-        bfloat16: Compute the forward pass in bfloat16.
-        seed_epoch: Called with the epoch before it starts, to seed dropout.
-        on_step: Called with the steps done, the steps of the epoch, and the images of the batch.
+        grad_clip: Largest L2 norm of a lane's gradient; None for no limit.
+        bfloat16: Compute forward passes in bfloat16.
+        on_step: Told the steps done, the steps of the epoch, and the images of the batch.
     """
-    peaks = [lane["lr"] for lane in optimizer.param_groups]
+    one_pass = partial(forward, setup.model, bfloat16=bfloat16)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    highest = [max(group["lr"] for group in lane.groups) for lane in lanes]
     for epoch in epochs:
-        if seed_epoch is not None:
-            seed_epoch(epoch)
-        for part in trained:
-            part.train()
-        batches = plan(epoch)
+        setup.seed_epoch(epoch)
+        for lane in lanes:
+            lane.part.train()
+        batches = setup.batches(epoch)
         stats: list[StepStats] = []
         factors: list[float] = []
-        for step, (images, labels) in enumerate(source.load(batches, epoch)):
+        for step, batch in enumerate(setup.train.load(batches, epoch)):
             # The middle of the step: a warm-up's first step moves, a milestone falls between two.
             factors.append(schedule(epoch + (step + 0.5) / len(batches)))
-            for lane, peak in zip(optimizer.param_groups, peaks, strict=True):
-                lane["lr"] = peak * factors[-1]
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * factors[-1]
             stats.append(
-                train_step(
-                    model, objective, optimizer, images, labels,
-                    grad_clip=grad_clip, bfloat16=bfloat16,
-                )
-            )  # fmt: skip
-            if on_step is not None:
-                on_step(step + 1, len(batches), labels.shape[-1])
-        for part in trained:
-            part.eval()
-        scores: Sequence[Scores | None] = [None] * len(trained)
-        if val is not None:
-            size = batches[0].shape[-1]
-            scores = evaluate(model, val, objective, bfloat16=bfloat16, batch_size=size)
-        first_bad = _first_not_finite(stats, trained)
-        yield [
-            EpochResult(
-                epoch, peak * factors[0], train, val_scores,
-                None if bad is None else _diverged(epoch, bad, peak * factors[bad]),
+                train_step(one_pass, setup.objective, optimizer, lanes, batch, grad_clip=grad_clip)
             )
-            for peak, train, val_scores, bad in zip(
-                peaks, _mean(stats), scores, first_bad, strict=True
-            )
-        ]  # fmt: skip
-    for lane, peak in zip(optimizer.param_groups, peaks, strict=True):
-        lane["lr"] = peak
+            on_step(step + 1, len(batches), stats[-1].num_images)
+        for lane in lanes:
+            lane.part.eval()
+        val: Sequence[Scores | None] = [None] * len(lanes)
+        if setup.val is not None:
+            with contextlib.ExitStack() as stack:
+                for lane in lanes:
+                    stack.enter_context(lane.kept.shown())
+                size = batches[0].shape[-1]
+                val = evaluate(one_pass, setup.objective, setup.val, batch_size=size)
+        train = _means(stats)
+        bad = _first_not_finite(stats, [lane.part for lane in lanes])
+        results: list[EpochResult] = []
+        for number, (lr, at) in enumerate(zip(highest, bad, strict=True)):
+            broken = None if at is None else _diverged(epoch, at, lr * factors[at])
+            results.append(EpochResult(epoch, lr * factors[0], train[number], val[number], broken))
+        yield results
+    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+        group["lr"] = peak
 
 
-@torch.inference_mode()
 def evaluate(
-    model: Callable[[Tensor], Output],
-    source: Source,
-    objective: Objective,
-    *,
-    bfloat16: bool = False,
-    batch_size: int = 128,
+    forward: Forward, objective: Objective, feed: Feed, *, batch_size: int = 128
 ) -> list[Scores]:
     """Score images in eval mode; one result per lane.
 
@@ -217,29 +195,24 @@ def evaluate(
     say little about batches of one class.
 
     Args:
-        model: Maps what `source` loads to an `Output`; already in eval mode.
-        source: The images.
+        forward: One pass through the network, which is in eval mode already.
         objective: The loss to report.
-        bfloat16: Compute in bfloat16.
+        feed: The images.
         batch_size: Images at a time; a loss that sums over a batch grows with it.
     """
-    mixed = np.random.default_rng(0).permutation(len(source))
-    batches = [mixed[rows] for rows in in_order(len(source), batch_size)]
-    stats: list[StepStats] = []
-    for images, labels in source.load(batches, None):
-        output = forward(model, images, bfloat16=bfloat16)
-        stats.append(_stats(output, objective(output, labels), labels))
-    return _mean(stats)
+    mixed = np.random.default_rng(0).permutation(len(feed.labels))
+    batches = [mixed[rows] for rows in in_order(len(mixed), batch_size)]
+    score = lambda batch: _stats(objective(forward, batch), batch)  # noqa: E731
+    return _means(list(passes(score, feed, batches)))
 
 
-def _stats(output: Output, loss: Tensor, labels: Tensor) -> StepStats:
-    num_images = labels.shape[-1]
-    return StepStats(
-        loss * num_images, (output.logits.argmax(dim=-1) == labels).sum(dim=-1), num_images
-    )
+def _stats(outcome: Outcome, batch: Batch) -> StepStats:
+    num_images = batch.labels.shape[-1]
+    correct = (outcome.output.logits.argmax(dim=-1) == batch.labels).sum(dim=-1)
+    return StepStats(outcome.loss.detach() * num_images, correct, num_images)
 
 
-def _mean(stats: Sequence[StepStats]) -> list[Scores]:
+def _means(stats: Sequence[StepStats]) -> list[Scores]:
     num_images = sum(s.num_images for s in stats)
     losses = torch.stack([s.loss_sum for s in stats]).double().sum(dim=0) / num_images
     correct = torch.stack([s.num_correct for s in stats]).sum(dim=0)
@@ -247,11 +220,11 @@ def _mean(stats: Sequence[StepStats]) -> list[Scores]:
     return [Scores(loss, count / num_images) for loss, count in lanes]
 
 
-def _first_not_finite(stats: Sequence[StepStats], trained: Sequence[nn.Module]) -> list[int | None]:
+def _first_not_finite(stats: Sequence[StepStats], parts: Sequence[nn.Module]) -> list[int | None]:
     """Return, per lane, the first step of the epoch that went wrong, or None."""
     finite = torch.stack([s.loss_sum for s in stats]).isfinite().reshape(len(stats), -1)
     steps: list[int | None] = []
-    for part, lane in zip(trained, finite.T.tolist(), strict=True):
+    for part, lane in zip(parts, finite.T.tolist(), strict=True):
         # The last step of an epoch can break the weights without showing in any loss yet.
         sound = all(bool(p.isfinite().all()) for p in part.parameters())
         steps.append(lane.index(False) if not all(lane) else None if sound else len(lane) - 1)

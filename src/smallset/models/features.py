@@ -1,6 +1,7 @@
 """Frozen parts run once: features of fixed images, kept on disk under everything they depend on."""
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,17 +10,14 @@ import torch
 from torch import nn
 
 from smallset.data.batches import in_order
-from smallset.data.feed import PixelSource
+from smallset.data.feed import PixelFeed
 from smallset.files import build_folder, cache_dir
+from smallset.models.forward import BATCH_SIZE, forward, passes
 from smallset.models.parts import Classifier
 
 
 def weights_hash(part: nn.Module) -> str:
-    """Return the sha256 of a module's parameters and buffers.
-
-    Args:
-        part: The module.
-    """
+    """Return the sha256 of a module's parameters and buffers."""
     digest = hashlib.sha256()
     for name, value in part.state_dict().items():
         digest.update(f"{name}{tuple(value.shape)}".encode())
@@ -29,21 +27,19 @@ def weights_hash(part: nn.Module) -> str:
 
 def compute_features(
     model: Classifier,
-    source: PixelSource,
+    feed: PixelFeed,
     *,
     ids: Sequence[str],
-    spec: str,
     bfloat16: bool,
     folder: Path | None = None,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], object],
 ) -> np.ndarray:
     """Return the output of the feature part for every image, from disk or computed now.
 
     Args:
         model: The network, in eval mode.
-        source: The images.
+        feed: The images.
         ids: Content hash of each image.
-        spec: How images became inputs (size, resize policy, normalisation).
         bfloat16: Compute in bfloat16; the result is float32 all the same.
         folder: Keep the file here rather than in the cache, where features of weights that only
             this run has would stay for ever.
@@ -52,35 +48,36 @@ def compute_features(
     Returns:
         float32, memory-mapped, one feature map or vector per image.
     """
-    parts = (weights_hash(model.features), spec, bfloat16, source.device, torch.__version__, *ids)
+    spec = json.dumps(feed.preprocessing.to_json())
+    parts = (weights_hash(model.features), spec, bfloat16, feed.device, torch.__version__, *ids)
     key = hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:24]
 
     def fill(aside: Path) -> None:
-        _write(model, source, aside / "features.npy", bfloat16, progress)
+        _write(model, feed, aside / "features.npy", bfloat16, progress)
 
     made = build_folder((folder or cache_dir() / "features") / key, fill)
     return np.load(made / "features.npy", mmap_mode="r")
 
 
-@torch.inference_mode()
 def _write(
     model: Classifier,
-    source: PixelSource,
+    feed: PixelFeed,
     path: Path,
     bfloat16: bool,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], object],
 ) -> None:
-    array = None
-    done = 0
-    for images, _ in source.load(in_order(len(source), 64), None):
-        with torch.autocast(source.device, dtype=torch.bfloat16, enabled=bfloat16):
-            maps = model.features(images)
-        block = maps.float().cpu().numpy()
+    array, done = None, 0
+    for maps in passes(
+        lambda batch: forward(model.features, batch.images, bfloat16=bfloat16),
+        feed,
+        in_order(len(feed.labels), BATCH_SIZE),
+        progress=progress,
+    ):
+        block = maps.cpu().numpy()
         if array is None:
-            shape = (len(source), *block.shape[1:])
+            shape = (len(feed.labels), *block.shape[1:])
             array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
         array[done : done + len(block)] = block
         done += len(block)
-        progress(done, len(source))
     assert array is not None
     array.flush()

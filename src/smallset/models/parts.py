@@ -6,8 +6,7 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from smallset.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Output(NamedTuple):

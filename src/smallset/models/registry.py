@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from smallset.config import RunConfig
+from smallset.data.preprocessing import Preprocessing, square_of
 from smallset.errors import ConfigError, DataError, suggest
 from smallset.models.parts import Classifier
 from smallset.models.plain import plain
@@ -109,6 +111,16 @@ def build_model(
         # From the seed alone, so that another seed can have its last layer on the same backbone.
         draw_last_layer(model.classifier, seed)
         return model
+
+
+def preprocessing_for(model: Classifier, config: RunConfig) -> Preprocessing:
+    """Return how pictures become inputs of a network.
+
+    Args:
+        model: The network, which says how colours are normalised.
+        config: Settings of the run, its image size resolved.
+    """
+    return Preprocessing(**vars(square_of(config)), mean=model.mean, std=model.std)
 
 
 def outline(name: str, num_classes: int, image_size: int) -> Classifier:

@@ -8,6 +8,7 @@ from numpy import ndarray
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
+from smallset.record.predictions import Predictions
 from smallset.stats import Interval
 
 
@@ -122,3 +123,27 @@ def share_interval(count: int, total: int, *, level: float = 0.95) -> Interval:
     middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z * np.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / (1 + z**2 / total)
     return Interval(share, max(float(middle - half), 0.0), min(float(middle + half), 1.0))
+
+
+def worst_mistakes(predictions: Predictions, count: int) -> list[int]:
+    """Return wrong test images, those it was most sure about first.
+
+    Args:
+        predictions: Of the run.
+        count: At most so many.
+    """
+    wrong = (predictions.splits == "test") & (predictions.predicted != predictions.labels)
+    rows = np.flatnonzero(wrong)
+    return rows[np.argsort(-predictions.probs[rows].max(axis=1), kind="stable")][:count].tolist()
+
+
+def least_sure(predictions: Predictions, count: int) -> list[int]:
+    """Return test images, those with the smallest gap between the two best classes first.
+
+    Args:
+        predictions: Of the run.
+        count: At most so many.
+    """
+    rows = np.flatnonzero(predictions.splits == "test")
+    best = np.sort(predictions.probs[rows], axis=1)
+    return rows[np.argsort(best[:, -1] - best[:, -2], kind="stable")][:count].tolist()

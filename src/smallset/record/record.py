@@ -38,6 +38,11 @@ class Record:
         return self._json("result.json")
 
     @cached_property
+    def model(self) -> dict[str, Any]:
+        """Content of model.json."""
+        return self._json("model.json")
+
+    @cached_property
     def history(self) -> list[dict[str, Any]]:
         """Lines of epochs.jsonl."""
         return [json.loads(line) for line in self._text("epochs.jsonl").splitlines()]

@@ -51,8 +51,7 @@ def draw_study(summary: Summary, *, lang: Lang = "en") -> list[str]:
         seeds = {a.name: (a.accuracy, a.correct.mean(axis=1).tolist()) for a in summary.arms}
         figures["arms"] = arms_chart(seeds, title=title, num_images=summary.num_images, lang=lang)
         if summary.comparisons:
-            pairs = [(a, b, c) for a, b, _, c in summary.comparisons]
-            figures["forest"] = forest_plot(pairs, title=title, lang=lang)
+            figures["forest"] = forest_plot(summary.comparisons, title=title, lang=lang)
         histories = {a.name: _even([r.history for r in a.records]) for a in summary.arms}
         figures["curves"] = arm_curves(histories, title=title, lang=lang)
         for chart in summary.spec.charts:

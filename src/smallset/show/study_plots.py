@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
+from smallset.compare.summary import Comparison
 from smallset.show.run_plots import CLASS_COLOURS
-from smallset.stats import Comparison, Interval
+from smallset.stats import Interval
 from smallset.words import Lang, text, translate
 
 VERDICT_COLOURS = {"better": "#0072B2", "worse": "#D55E00", "cannot tell": "#7F7F7F"}
@@ -69,32 +70,31 @@ def arms_chart(
     return figure
 
 
-def forest_plot(
-    comparisons: Sequence[tuple[str, str, Comparison]], *, title: str, lang: Lang = "en"
-) -> Figure:
+def forest_plot(comparisons: Sequence[Comparison], *, title: str, lang: Lang = "en") -> Figure:
     """Draw paired differences with their intervals; right of 0 the first of the two is better.
 
     Args:
-        comparisons: Arm, what it is compared with, and what came out.
+        comparisons: Of the study.
         title: Above the figure.
         lang: Of the words in it.
     """
     say = partial(translate, lang=lang)
     figure, [axis] = _axes(9.4, 1.7 + 0.36 * len(comparisons))
     axis.axvline(0, color="0.4", linewidth=1)
-    for row, (_, _, c) in enumerate(comparisons):
-        points = Interval(*(100 * value for value in c.difference))
-        colour = VERDICT_COLOURS[c.verdict]
-        shown = 100 * c.detectable
+    for row, result in enumerate(each.result for each in comparisons):
+        points = Interval(*(100 * value for value in result.difference))
+        colour = VERDICT_COLOURS[result.verdict]
+        shown = 100 * result.detectable
         axis.barh(row, 2 * shown, left=-shown, height=0.62, color="0.93", zorder=0)
         axis.plot([points.low, points.high], [row, row], color=colour, linewidth=2.2)
         axis.plot(points.value, row, "o", color=colour, markersize=7)
         axis.text(
-            1.02, row, f"{points.value:+.1f}  {say(c.verdict)}", color=colour, va="center",
+            1.02, row, f"{points.value:+.1f}  {say(result.verdict)}", color=colour, va="center",
             fontsize=9, transform=axis.get_yaxis_transform(),
         )  # fmt: skip
     axis.set_yticks(
-        range(len(comparisons)), [f"{a}  {say('against')}  {b}" for a, b, _ in comparisons]
+        range(len(comparisons)),
+        [f"{each.arm}  {say('against')}  {each.against}" for each in comparisons],
     )
     axis.set_ylim(len(comparisons) - 0.4, -0.6)
     axis.margins(x=0.06)

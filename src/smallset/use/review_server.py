@@ -312,7 +312,7 @@ def serve_review(
     by: str | None,
     lang: Lang,
     open_browser: bool,
-    told: Callable[[str], object],
+    on_line: Callable[[str], object],
 ) -> None:
     """Serve the review page of a cleaned set until it is interrupted.
 
@@ -323,7 +323,7 @@ def serve_review(
         by: Whose decisions these are; None takes the user's name.
         lang: The language the page opens in.
         open_browser: Open the page too.
-        told: Told the address, and at the end what was decided.
+        on_line: Told the address, and at the end what was decided.
 
     Raises:
         DataError: If the folder is no cleaned set, or its images are gone.
@@ -343,8 +343,8 @@ def serve_review(
         key = secrets.token_urlsafe(24)
         app = build_app(review, album, key=key, cookie=f"smallset-{port}", lang=lang)
         address = f"http://127.0.0.1:{port}/?key={key}"
-        told(f"review:   {address}")
-        told(f"          of {folder}, decisions by {review.by}; Ctrl-C ends it, all is on disk")
+        on_line(f"review:   {address}")
+        on_line(f"          of {folder}, decisions by {review.by}; Ctrl-C ends it, all is on disk")
         if open_browser:
             threading.Timer(0.5, lambda: webbrowser.open(address)).start()
         config = uvicorn.Config(
@@ -356,7 +356,7 @@ def serve_review(
         seen = Counter(row.decision for row in rows if row.by != TOOL)
         left = sum(row.is_suspect and row.by == TOOL for row in rows)
         listed = ", ".join(f"{name} {seen[name]}" for name in ("keep", "relabel", "drop"))
-        told(f"reviewed: {seen.total()} images ({listed}); {left} suspects are left")
+        on_line(f"reviewed: {seen.total()} images ({listed}); {left} suspects are left")
 
 
 def _user() -> str:

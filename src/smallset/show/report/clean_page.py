@@ -10,6 +10,7 @@ import numpy as np
 
 from smallset.clean.review import TOOL, Row, find_images, read_rows
 from smallset.data.cache import load_pixels
+from smallset.data.preprocessing import Square
 from smallset.files import read_json, write_atomic
 from smallset.show.report.render import render
 from smallset.show.report.thumbnails import SIZES, Pictures, fit_thumbnails
@@ -23,7 +24,7 @@ def write_clean_page(
     lang: Lang,
     budget_mb: float,
     without_images: bool,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], object],
 ) -> Path:
     """Write report.html of a folder that `smallset clean` left.
 
@@ -79,13 +80,11 @@ def write_clean_page(
 
 
 def _pictures(
-    folder: Path, data: str | None, suspects: list[Row], progress: Callable[[int, int], None]
+    folder: Path, data: str | None, suspects: list[Row], progress: Callable[[int, int], object]
 ) -> Pictures:
     images = find_images(folder, suspects, data)
     chosen = images.where(np.isin(images.paths, [row.path for row in suspects]))
-    pixels = load_pixels(
-        chosen, size=max(SIZES), policy="pad", progress=progress,
-    )  # fmt: skip
+    pixels = load_pixels(chosen, Square(size=max(SIZES), resize="pad"), progress=progress)
     at = {path: row for row, path in enumerate(chosen.paths)}
     return Pictures(pixels.array, np.array([at[row.path] for row in suspects], dtype=np.int64))
 

@@ -1,7 +1,6 @@
 """The page of one run: every number down to the images behind it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,17 @@ from scipy.spatial.distance import squareform
 
 from smallset.config import FigureConfig, RunConfig, flat
 from smallset.files import write_atomic
-from smallset.findings.facts import Facts, read_facts
+from smallset.findings.facts import Facts, Finding, read_facts
 from smallset.findings.finders import FINDERS, find
 from smallset.findings.mistakes import memorised_classes
-from smallset.record.measures import calibration, class_scores, share_interval
+from smallset.record.explained import Explained
+from smallset.record.measures import (
+    calibration,
+    class_scores,
+    least_sure,
+    share_interval,
+    worst_mistakes,
+)
 from smallset.record.predictions import Predictions
 from smallset.record.record import Record
 from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
@@ -33,29 +39,12 @@ NUM_SHOWN = 24  # images in a gallery of the worst
 TOP = 5  # probabilities kept per image
 
 
-@dataclass(frozen=True)
-class Explained:
-    """What only the network itself can tell; made by `smallset.learn.explain`."""
-
-    rows: tuple[int, ...]
-    """Of predictions.csv: whose Grad-CAM there is."""
-    predicted: Float[ndarray, "n size size"] | None
-    """What spoke for the class that was predicted; None for networks without feature maps."""
-    true: Float[ndarray, "n size size"] | None
-    """What spoke for the true class."""
-    side: int
-    """Side of the feature maps behind them, px."""
-    view_rows: tuple[int, ...]
-    """Whose augmentation there is."""
-    views: UInt8[ndarray, "epochs shown size size 3"] | None
-    """What training saw of them; None where nothing is changed at random."""
-
-
 def write_run_page(
     record: Record,
     pictures: Pictures | None,
     explained: Explained | None,
     *,
+    findings: Sequence[Finding] | None = None,
     lang: Lang,
     budget_mb: float = 15.0,
     notes: Sequence[Text] = (),
@@ -66,6 +55,7 @@ def write_run_page(
         record: A finished run.
         pictures: Its images; None makes a page without them.
         explained: What its network says; None leaves those panels out.
+        findings: Of the run, where they are known; None looks for them.
         lang: The language the page opens in.
         budget_mb: The file stays under this, in 10^6 bytes; thumbnails become smaller for it.
         notes: What else a reader should know, such as why something was left out.
@@ -76,7 +66,8 @@ def write_run_page(
         RunError: If the page cannot be written.
     """
     facts = read_facts(record)
-    predictions, findings = facts.predictions, find(facts)
+    predictions = facts.predictions
+    findings = find(facts) if findings is None else findings
     order = _most_wanted(facts)
     data: dict[str, Any] = {
         "classes": predictions.classes,
@@ -111,30 +102,6 @@ def write_run_page(
     path = record.folder / "report.html"
     write_atomic(path, page)
     return path
-
-
-def worst_mistakes(predictions: Predictions, count: int) -> list[int]:
-    """Return wrong test images, those it was most sure about first.
-
-    Args:
-        predictions: Of the run.
-        count: At most so many.
-    """
-    wrong = (predictions.splits == "test") & (predictions.predicted != predictions.labels)
-    rows = np.flatnonzero(wrong)
-    return rows[np.argsort(-predictions.probs[rows].max(axis=1), kind="stable")][:count].tolist()
-
-
-def least_sure(predictions: Predictions, count: int) -> list[int]:
-    """Return test images, those with the smallest gap between the two best classes first.
-
-    Args:
-        predictions: Of the run.
-        count: At most so many.
-    """
-    rows = np.flatnonzero(predictions.splits == "test")
-    best = np.sort(predictions.probs[rows], axis=1)
-    return rows[np.argsort(best[:, -1] - best[:, -2], kind="stable")][:count].tolist()
 
 
 def _most_wanted(facts: Facts) -> list[int]:

@@ -35,9 +35,14 @@ def write_study_page(
         "arms": [_arm(arm) for arm in summary.arms],
         "images": _images(summary),
         "comparisons": [
-            {"a": a, "b": b, "points": [100 * v for v in c.difference], "verdict": c.verdict,
-             "detectable": 100 * c.detectable}
-            for a, b, _, c in summary.comparisons
+            {
+                "a": each.arm,
+                "b": each.against,
+                "points": [100 * v for v in each.result.difference],
+                "verdict": each.result.verdict,
+                "detectable": 100 * each.result.detectable,
+            }
+            for each in summary.comparisons
         ],
         "charts": _charts(summary),
     }  # fmt: skip
@@ -124,9 +129,9 @@ def _charts(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _context(summary: Summary) -> dict[str, Any]:
-    verdicts = [c.verdict for *_, c in summary.comparisons]
+    verdicts = [each.result.verdict for each in summary.comparisons]
     # Of several comparisons of an arm the first, which is the one with its baseline.
-    against = {a: (b, c) for a, b, _, c in reversed(summary.comparisons)}
+    against = {each.arm: (each.against, each.result) for each in reversed(summary.comparisons)}
     lowest = min((arm.accuracy.low for arm in summary.arms), default=0.0)
     highest = max((arm.accuracy.high for arm in summary.arms), default=1.0)
     return {
@@ -153,8 +158,12 @@ def _headline(summary: Summary) -> Text:
     if not summary.arms:
         return text("No run of this study is finished yet.")
     best = max(summary.arms, key=lambda arm: arm.accuracy.value)
-    beaten = [b for a, b, _, c in summary.comparisons if a == best.name and c.verdict == "better"]
-    beaten += [a for a, b, _, c in summary.comparisons if b == best.name and c.verdict == "worse"]
+    beaten = [
+        against if arm == best.name else arm
+        for arm, against, _, found in summary.comparisons
+        if (arm == best.name and found.verdict == "better")
+        or (against == best.name and found.verdict == "worse")
+    ]
     seen = {"best": best.name, "accuracy": best.accuracy.value}
     if beaten:
         return text("{best} has the highest test accuracy, {accuracy:.1%}, and is better than "

@@ -14,6 +14,7 @@ from PIL import Image
 
 from smallset.config import DataConfig
 from smallset.data.cache import load_pixels
+from smallset.data.preprocessing import Preprocessing
 from smallset.data.read import read_data
 from smallset.errors import DataError
 from smallset.record.record import Record
@@ -47,7 +48,7 @@ def find_pictures(
     record: Record,
     data: str | None = None,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Pictures:
     """Find the images of a record in its data, and make sure that they are the same.
 
@@ -66,10 +67,8 @@ def find_pictures(
         images = read_data(source, DataConfig.model_validate(config["data"]))
     except DataError as error:
         raise DataError(f"the images of {record.folder} cannot be shown: {error}; {hint}") from None
-    pixels = load_pixels(
-        images, size=config["image_size"], policy=config["data"]["resize"],
-        max_megapixels=config["data"]["max_megapixels"], progress=progress,
-    )  # fmt: skip
+    preprocessing = Preprocessing.from_json(record.model["preprocessing"])
+    pixels = load_pixels(images, preprocessing, progress=progress)
     place = {path: row for row, path in enumerate(images.paths)}
     wanted = record.predictions
     at = np.array([place.get(path, -1) for path in wanted.paths], dtype=np.int64)

@@ -1,0 +1,110 @@
+"""What the stages of a run are fed with: images or features of a split, and batches."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from smallset.config import BatchConfig, RunConfig
+from smallset.data.augment import Augmenter
+from smallset.data.batches import Rows, pk_batches, random_batches
+from smallset.data.feed import FeatureFeed, PixelFeed, Selection
+from smallset.data.prepare import Prepared
+from smallset.data.preprocessing import Preprocessing
+from smallset.models.features import compute_features
+from smallset.models.parts import Classifier
+from smallset.progress import Reporter
+from smallset.seeds import stream
+
+BATCHES: dict[str, Callable[[np.ndarray, BatchConfig, np.random.Generator], list[Rows]]] = {
+    "random": lambda labels, config, rng: random_batches(len(labels), config.size, rng),
+    "pk": lambda labels, config, rng: pk_batches(
+        labels, classes=config.classes_per_batch, per_class=config.images_per_class, rng=rng
+    ),
+}
+"""From the labels, the settings and a random stream to the batches of an epoch."""
+
+
+class Inputs:
+    """Images of a run, ready for its network.
+
+    Args:
+        config: Settings.
+        data: The images.
+        model: The network, in eval mode, on its device.
+        preprocessing: How pictures become its inputs.
+        reporter: Told how far features are.
+        scratch: Folder for features of weights that only this run has; None where the frozen part
+            is as it was loaded, so that its features go to the cache.
+        features: What the frozen part gave, by split; runs on one frozen network share it.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        data: Prepared,
+        model: Classifier,
+        preprocessing: Preprocessing,
+        *,
+        reporter: Reporter,
+        scratch: Path | None,
+        features: dict[str, FeatureFeed] | None = None,
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.model = model
+        self.preprocessing = preprocessing
+        self.reporter = reporter
+        self.scratch = scratch
+        self.features = {} if features is None else features
+        self.device = config.compute.device
+        self.bfloat16 = config.compute.precision == "bfloat16"
+
+    def feed(self, split: str, *, cached: bool, stage: int = 0) -> PixelFeed | FeatureFeed:
+        """Return the images of a split, or what the frozen feature part gives for them.
+
+        Args:
+            split: "train", "val" or "test".
+            cached: Give features, computed once.
+            stage: Number of the stage, for the stream of augmentation.
+        """
+        if cached and split in self.features:
+            return self.features[split]
+        at = self.data.of(split)
+        labels = self.data.given_labels[at]
+        changes = self.config.augment.is_on and split == "train" and not cached
+        pixels = PixelFeed(
+            Selection(self.data.pixels.array, self.data.rows[at]),
+            labels,
+            self.preprocessing,
+            device=self.device,
+            augmenter=partial(self._augmenter, stage) if changes else None,
+        )
+        if not cached:
+            return pixels
+        features = compute_features(
+            self.model,
+            pixels,
+            ids=self.data.ids(split),
+            bfloat16=self.bfloat16,
+            folder=self.scratch,
+            progress=partial(self.reporter.counted, f"features of {split}"),
+        )
+        self.features[split] = FeatureFeed(features, labels, device=self.device)
+        return self.features[split]
+
+    def batches(self, stage: int, epoch: int) -> Sequence[Rows]:
+        """Return the batches of an epoch of a stage."""
+        labels = self.data.given_labels[self.data.of("train")]
+        rng = stream(self.config.seed, "order", stage, epoch)
+        return BATCHES[self.config.batches.kind](labels, self.config.batches, rng)
+
+    def _augmenter(self, stage: int, epoch: int) -> Augmenter:
+        return Augmenter(
+            self.config.augment,
+            seed=self.config.seed,
+            stage=stage,
+            epoch=epoch,
+            mean=self.preprocessing.mean,
+        )

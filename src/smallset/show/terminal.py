@@ -1,0 +1,94 @@
+"""Tables on a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from smallset.compare.spec import StudySpec
+from smallset.compare.summary import Summary
+from smallset.config import SPLITS
+from smallset.data.listing import ImageSet
+
+
+def data_table(images: ImageSet, title: str) -> Table:
+    """Return the number of images of each class in each split."""
+    present = [split for split in SPLITS if (images.splits == split).any()]
+    counts = [images.counts(split) for split in present]
+    table = Table("#", "class", *present, title=title)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for number, name in enumerate(images.classes):
+        table.add_row(str(number + 1), Text(name), *(str(count[number]) for count in counts))
+    table.add_section()
+    table.add_row("", "all", *(str(count.sum()) for count in counts))
+    return table
+
+
+def studies_table(studies: Mapping[str, StudySpec]) -> Table:
+    """Return the built-in studies."""
+    columns = ("study", "arms x seeds", "what it shows", "course report", "takes")
+    table = Table(*columns, show_lines=True)
+    for name, spec in studies.items():
+        size = f"{len(spec.arms)} x {spec.seeds}"
+        table.add_row(name, size, Text(spec.about), spec.report, Text(spec.takes))
+    return table
+
+
+def arms_table(summary: Summary) -> Table:
+    """Return the accuracies of the arms of a study."""
+    title = f"{summary.num_images:,} test images"
+    table = Table("arm", "seeds", "train", "val", "test", "95 % interval", title=title)
+    for arm in summary.arms:
+        shares = [arm.mean("train"), arm.mean("val"), arm.accuracy.value]
+        cells = ["" if share is None else f"{share:.1%}" for share in shares]
+        interval = f"{arm.accuracy.low:.1%} to {arm.accuracy.high:.1%}"
+        table.add_row(Text(arm.name), str(len(arm.seeds)), *cells, interval)
+    return table
+
+
+def comparisons_table(summary: Summary) -> Table:
+    """Return the paired differences of a study."""
+    columns = ("arm", "points, 95 % interval", "p (Holm)", "verdict")
+    title = "paired on the same images and seeds"
+    table = Table(*columns, "can be found; would settle it", title=title, show_lines=True)
+    for arm, against, _, found in summary.comparisons:
+        value, low, high = (100 * each for each in found.difference)
+        counts = ((found.needed_seeds, "seeds"), (found.needed_images, "images"))
+        needed = " or ".join(f"{count:,} {what}" for count, what in counts if count is not None)
+        settles = f"{100 * found.detectable:.1f} points or more\n{needed}".rstrip()
+        table.add_row(
+            Text(f"{arm}\nagainst {against}"),
+            f"{value:+.1f}\n({low:+.1f} to {high:+.1f})",
+            f"{found.p_holm:.2g}",
+            found.verdict,
+            settles if found.discordant else "right about the same images",
+        )
+    return table
+
+
+def layers_table(
+    layers: Sequence[Any], *, title: str, classes: int, total: int, head: int
+) -> Table:
+    """Return the layers of a network.
+
+    Args:
+        layers: As `smallset.models.layers.layer_table` returns them.
+        title: Above the table.
+        classes: Number of classes.
+        total: Parameters in all.
+        head: Parameters of the classifier part.
+    """
+    table = Table("layer", "kind", "output shape", "parameters", title=title)
+    table.columns[3].justify = "right"
+    for layer in layers:
+        shape = " x ".join(map(str, layer.output_shape))
+        table.add_row(layer.name, layer.kind, shape, f"{layer.num_parameters:,}")
+    table.add_section()
+    other = total - sum(layer.num_parameters for layer in layers)
+    if other:
+        table.add_row("(outside layers)", "", "", f"{other:,}")
+    table.add_row("all", "", f"{classes} classes", f"{total:,}")
+    table.add_row("of these, classifier part", "", "", f"{head:,}")
+    return table

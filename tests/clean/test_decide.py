@@ -1,0 +1,109 @@
+"""Decisions from posteriors, and the gate that asks held-out labels whether they help."""
+
+import numpy as np
+from support import K, clouds, flip
+
+from smallset.clean import decide
+from smallset.clean.decide import (
+    Candidate,
+    Cleaning,
+    Judged,
+    by_posterior,
+    choose,
+    judge,
+)
+from smallset.clean.find import _blind, find_wrong_labels
+from smallset.clean.outoffold import (
+    fold_of,
+    reduce_features,
+)
+from smallset.clean.posterior import Posterior
+from smallset.stats import Interval
+
+
+def posterior(probs, rate=0.2):
+    probs = np.asarray(probs, dtype=float)
+    return Posterior(
+        scale=np.ones(2), flips=np.eye(probs.shape[1]), looks=probs, probs=probs,
+        rate=Interval(rate, rate, rate), likelihood=-1.0, noise="even",
+    )  # fmt: skip
+
+
+def test_suspects_are_relabelled_where_another_class_is_clear_and_dropped_elsewhere(monkeypatch):
+    monkeypatch.setattr(decide, "MIN_IMAGES_PER_CLASS", 0)
+    labels = np.zeros(4, dtype=int)
+    probs = [[0.9, 0.1, 0.0], [0.05, 0.9, 0.05], [0.4, 0.5, 0.1], [0.1, 0.1, 0.8001]]
+    cleaning = by_posterior(posterior(probs), labels)
+    assert cleaning.decisions.tolist() == ["keep", "relabel", "drop", "relabel"]
+    assert cleaning.labels.tolist() == [0, 1, 0, 2]
+    assert cleaning.kept.tolist() == [True, True, False, True]
+
+
+def test_a_class_keeps_ten_images_the_most_probable_ones():
+    labels = np.array([0] * 12 + [1] * 30)
+    probs = np.tile([0.5, 0.5], (42, 1))
+    probs[:12] = [[0.01 * n, 1 - 0.01 * n] for n in range(12)]
+    cleaning = by_posterior(posterior(probs), labels)
+    stays = np.flatnonzero((cleaning.labels == 0) & cleaning.kept)
+    assert stays.tolist() == list(range(2, 12))
+
+
+def test_a_class_of_fewer_than_ten_images_is_left_alone():
+    labels = np.array([0] * 4 + [1] * 30)
+    probs = np.tile([0.1, 0.9], (34, 1))
+    assert (by_posterior(posterior(probs), labels).labels[:4] == 0).all()
+
+
+def test_held_out_labels_like_the_truth_better_than_noise():
+    features, labels = clouds(apart=3.5)
+    given = flip(labels, 0.4)
+    keep = np.full(len(labels), "keep", dtype=object)
+    oracle = Cleaning("oracle", keep, labels)
+    rng = np.random.default_rng(9)
+    worse = Cleaning("worse", keep, flip(given, 0.6, seed=5))
+    half = Cleaning("half", np.where(rng.random(len(labels)) < 0.85, "drop", "keep"), given)
+    reduced = reduce_features([features])
+    fold = fold_of(given, rng)
+
+    def without_fold(cleaning):
+        rows = [np.flatnonzero(fold != number) for number in range(5)]
+        parts = [Cleaning("", cleaning.decisions[r], cleaning.labels[r]) for r in rows]
+        return Candidate(cleaning, parts)
+
+    candidates = [without_fold(each) for each in (oracle, worse, half)]
+    judged = judge(reduced, given, fold, candidates, num_classes=K, penalty=1e-3)
+    assert judged[0].over_first == Interval(0, 0, 0)
+    assert judged[1].over_first.high < 0
+    assert judged[0].gain.low > 0
+    assert judged[1].gain.high < 0
+    assert judged[2].gain.value < judged[0].gain.value
+
+
+def test_the_gate_takes_what_is_proven_and_else_what_does_no_harm():
+    def judged(name, value, over, wide=0.01):
+        nothing = Cleaning(name, np.array([], dtype=object), np.array([], dtype=int))
+        gain = Interval(value, value - wide, value + wide)
+        return Judged(nothing, gain, Interval(over, over, over))
+
+    first, better = judged("posterior", 0.001, 0), judged("pruning", 0.02, 0.01)
+    assert choose([first, better]) is better
+    assert choose([first, judged("pruning", 0.02, -0.01)]) is first
+    assert choose([judged("posterior", -0.001, 0, wide=0.05)]) is None
+    assert choose([harmless := judged("posterior", -0.004, 0, wide=0.015)]) is harmless
+    assert choose([judged("posterior", -0.004, 0, wide=0.017)]) is None
+    assert choose([]) is None
+    assert choose([judged("posterior", -0.02, 0), judged("pruning", -0.01, 0.01)]) is None
+
+
+def test_the_gate_is_blind_to_the_labels_it_scores():
+    # What a held-out label says must not be known to the images that are trained on: here the
+    # labels of a fold are all changed, and what the models of that fold are taught stays the same.
+    features, labels = clouds()
+    given, fold = flip(labels, 0.3), fold_of(labels, np.random.default_rng(0))
+    other = np.where(fold == 2, (given + 1) % K, given)
+    reduced = reduce_features([features])
+    best = find_wrong_labels([features], given, num_classes=K).posterior
+    before, after = (_blind(reduced, known, fold, best, penalty=1e-3) for known in (given, other))
+    np.testing.assert_allclose(before[2].probs, after[2].probs, atol=0.03)  # as far as L-BFGS goes
+    assert np.abs(before[1].looks - after[1].looks).max() > 0.1
+    assert before[2].probs.shape == ((fold != 2).sum(), K)

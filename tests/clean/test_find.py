@@ -1,0 +1,61 @@
+"""Wrong labels found from features, in rounds, and refused where features say too little."""
+
+import numpy as np
+import pytest
+from support import K, clouds, flip
+
+from smallset.clean.find import find_wrong_labels
+
+
+def test_the_penalty_is_the_one_that_tells_labels_best(monkeypatch):
+    rng = np.random.default_rng(0)
+    features, labels = clouds(apart=3.5)
+    # Large directions that say nothing of the class: only large weights see past them.
+    hidden = np.hstack([features, rng.normal(size=(len(labels), 8)) * 30])
+    monkeypatch.setattr("smallset.clean.find.PENALTIES", (1e-5, 1e-1))
+    assert find_wrong_labels([features], labels, num_classes=K).penalty == 1e-1
+    assert find_wrong_labels([hidden], labels, num_classes=K).penalty == 1e-5
+
+
+@pytest.mark.parametrize("num_classes", [4, 35])
+@pytest.mark.parametrize("rate", [0, 0.2])
+def test_features_that_say_nothing_of_the_classes_decide_nothing(num_classes, rate):
+    rng = np.random.default_rng(1)
+    labels = np.arange(60 * num_classes) % num_classes
+    given = np.where(
+        rng.random(len(labels)) < rate, rng.integers(num_classes, size=len(labels)), labels
+    )
+    found = find_wrong_labels([rng.normal(size=(len(labels), 64))], given, num_classes=num_classes)
+    assert found.is_weak
+    assert found.accuracy == pytest.approx(1 / num_classes, abs=0.1)
+    assert found.chosen is None
+    assert found.judged == ()
+    assert found.rounds == 0
+
+
+def test_the_gate_is_not_fooled_by_images_relabelled_by_their_neighbours(monkeypatch):
+    # Features that say nothing, every label "wrong", and every image relabelled: a gate whose
+    # cleanings knew the labels that score them takes this for a gain of 20 points.
+    monkeypatch.setattr("smallset.clean.find.MIN_SKILL", -np.inf)
+    monkeypatch.setattr("smallset.clean.posterior.MAX_RATE_WITHOUT_PROOF", 1.0)
+    rng = np.random.default_rng(0)
+    given = rng.permutation(np.arange(1050) % 35)
+    found = find_wrong_labels([rng.normal(size=(1050, 64))], given, num_classes=35)
+    [judged] = found.judged
+    assert (judged.cleaning.decisions != "keep").mean() > 0.5
+    assert judged.gain.value < 0.03
+
+
+def test_a_judge_of_some_use_decides():
+    features, labels = clouds()
+    found = find_wrong_labels([features], flip(labels, 0.3), num_classes=K)
+    assert not found.is_weak
+    assert 0.5 < found.accuracy < 0.75
+
+
+def test_a_clean_set_is_hardly_touched():
+    features, labels = clouds(apart=3.5)
+    found = find_wrong_labels([features], labels, num_classes=K)
+    assert found.posterior.rate.high < 0.03
+    changed = 0 if found.chosen is None else (found.chosen.cleaning.decisions != "keep").sum()
+    assert changed < 0.02 * len(labels)

@@ -1,0 +1,223 @@
+"""`smallset clean`: the folder it leaves, as data and as a page."""
+
+import csv
+import json
+import shutil
+import sys
+
+import pytest
+
+from smallset import api
+from smallset.cli import main
+from smallset.data.read import read_data
+from smallset.errors import DataError
+
+
+@pytest.fixture
+def cleaned(split_folders, tmp_path, monkeypatch, capsys, squeeze_file):
+    """Call `smallset clean`; returns its folder, what it said and its status."""
+
+    def run(*arguments, out="clean", data=split_folders):
+        command = ["smallset", "clean", data, "--out", tmp_path / out, "--quiet",
+                   "--with", f"squeezenet1_1={squeeze_file}", *arguments]  # fmt: skip
+        monkeypatch.setattr(sys, "argv", list(map(str, command)))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return tmp_path / out, capsys.readouterr(), ended.value.code
+
+    return run
+
+
+def rows_of(folder):
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_clean_leaves_a_row_per_image_judged_and_touches_no_file(cleaned, split_folders):
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in split_folders.rglob("*.png")}
+    folder, said, status = cleaned("--noise", "0.2")
+    assert status in (0, 1)
+    assert "wrong labels:" in said.out
+    rows = rows_of(folder)
+    judged = {path for path in read_data(split_folders).paths if not path.startswith("test/")}
+    assert any(path.startswith("val/") for path in judged)
+    assert len(rows) == len(judged)
+    assert {row["path"] for row in rows} == judged
+    probabilities = [float(row["probability"]) for row in rows]
+    assert probabilities == sorted(probabilities)
+    about = json.loads((folder / "clean.json").read_text())
+    assert about["suspects"] == sum(p < 0.5 for p in probabilities)
+    after = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in split_folders.rglob("*.png")}
+    assert after == before
+
+
+def test_the_labels_of_chosen_splits_are_judged(cleaned):
+    folder, said, _ = cleaned("--splits", "train")
+    assert {row["path"].split("/")[0] for row in rows_of(folder)} == {"train"}
+    assert "32 labels of train\n" in said.out
+
+
+def test_test_labels_are_judged_where_asked_and_that_is_said(cleaned, split_folders, tmp_path):
+    folder, said, _ = cleaned("--splits", "train+test")
+    assert {row["path"].split("/")[0] for row in rows_of(folder)} == {"train", "test"}
+    assert "TEST labels are judged too" in said.out
+    assert "Test labels were judged too" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "test accuracy is against labels as cleaned" in read_data(folder).notes[-1]
+
+
+def test_data_without_a_test_split_can_be_cleaned(cleaned, split_folders, tmp_path):
+    for split in ("train", "val"):
+        shutil.copytree(split_folders / split, tmp_path / "data" / split)
+    folder, _, status = cleaned(data=tmp_path / "data")
+    assert status in (0, 1)
+    assert {row["path"].split("/")[0] for row in rows_of(folder)} == {"train", "val"}
+
+
+def test_splits_that_the_data_has_not_are_said(cleaned, split_folders, tmp_path):
+    shutil.copytree(split_folders / "test", tmp_path / "data/test")
+    _, said, status = cleaned("--splits", "test+val", data=tmp_path / "data")
+    assert status == 2
+    assert "has no val images; it has test" in " ".join(said.err.split())
+    _, said, status = cleaned(data=tmp_path / "data")
+    assert status == 2
+    assert "judge them with --splits test" in " ".join(said.err.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--splits", "train+tset"], "no split named 'tset'; did you mean 'test'?"),
+        (["--set", "data.train_on=train+val"], "say whose labels it judges with --splits"),
+    ],
+)
+def test_splits_that_cannot_be_judged_are_refused(cleaned, arguments, message):
+    folder, said, status = cleaned(*arguments)
+    assert status == 2
+    assert message in " ".join(said.err.split())
+    assert not folder.exists()
+
+
+def test_a_cleaned_folder_is_data_with_its_decisions(cleaned, split_folders):
+    folder, _, _ = cleaned()
+    rows = rows_of(folder)
+    for number, row in enumerate(rows):
+        row["decision"] = {0: "drop", 1: "relabel"}.get(number, "keep")
+    rows[1]["suggested"] = "dog" if rows[1]["given"] != "dog" else "ant"
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    images, origin = read_data(folder), read_data(split_folders)
+    assert set(origin.paths) - set(images.paths) == {rows[0]["path"]}
+    assert images.root == origin.root
+    label = dict(zip(images.paths, images.labels, strict=True))
+    assert images.classes[label[rows[1]["path"]]] == rows[1]["suggested"]
+    same = {path: origin.labels[origin.paths.index(path)] for path in images.paths}
+    assert {path for path in label if label[path] != same[path]} == {rows[1]["path"]}
+    assert "relabels 1 images" in images.notes[-1]
+
+
+def test_labels_that_no_longer_fit_the_data_are_refused(cleaned, split_folders, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(split_folders, copy)
+    folder, _, _ = cleaned()
+    about = json.loads((folder / "clean.json").read_text())
+    (folder / "clean.json").write_text(json.dumps(about | {"data": str(copy)}))
+    read_data(folder)
+    shutil.rmtree(copy / "train/cat")
+    (copy / "train/cat").mkdir()
+    with pytest.raises(DataError, match=r"train/cat/.* is missing in .*run smallset clean again"):
+        read_data(folder)
+
+
+def test_a_cleaned_set_can_be_trained_on(cleaned, tmp_path, tiny):
+    from smallset.learn.run import train_run
+
+    folder, _, _ = cleaned("--noise", "0.3")
+    record = train_run(folder, tiny(), tmp_path / "run")
+    dropped = sum(
+        row["decision"] == "drop" and row["path"].startswith("train/") for row in rows_of(folder)
+    )
+    assert record.config["data"]["images"]["train"] == 32 - dropped
+
+
+def test_a_network_without_pretrained_weights_cannot_judge(cleaned):
+    _, said, status = cleaned("--with", "plain")
+    assert status == 2
+    assert "'plain' has no pretrained weights" in said.err
+
+
+def test_a_folder_with_files_is_not_written_over(cleaned):
+    cleaned()
+    _, said, status = cleaned()
+    assert status == 2
+    assert "holds files already" in said.err
+
+
+def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):
+    folder, said, _ = cleaned("--noise", "0.2", "--lang", "en")
+    suspects = [row for row in rows_of(folder) if float(row["probability"]) < 0.5]
+    assert f"page:     {folder / 'report.html'}" in said.out
+    page = browser.new_page()
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((folder / "report.html").as_uri())
+    page.wait_for_selector("html[data-ready=yes]")
+    about = json.loads((folder / "clean.json").read_text())
+    assert page.inner_text(".big") == f"{about['rate']['value']:.1%}"
+    tiles = page.locator("#gallery .tile")
+    assert tiles.count() == len(suspects)
+    for n, row in enumerate(suspects):
+        assert row["given"] in tiles.nth(n).inner_text()
+        assert tiles.nth(n).locator("img").get_attribute("src").startswith("data:image/webp")
+    assert "20% of the labels were made wrong" in page.inner_text("#headline")
+    given = [int(cell) for cell in page.locator("#class-table td:nth-child(2)").all_inner_texts()]
+    assert sum(given) == 32 + 12 + 8
+    page.close()
+    assert complaints == []
+
+
+def test_a_weak_judge_says_so_and_guesses_no_rate(cleaned, browser):
+    folder, said, _ = cleaned("--noise", "0.9", "--lang", "en")
+    assert json.loads((folder / "clean.json").read_text())["is_weak"]
+    assert "wrong labels: cannot tell" in said.out
+    assert "judge:    too weak to decide" in said.out
+    assert "decided:  change nothing" in said.out
+    assert {row["decision"] for row in rows_of(folder)} == {"keep"}
+    page = browser.new_page()
+    page.goto((folder / "report.html").as_uri())
+    assert page.inner_text(".big") == "?"
+    assert "too weak to decide" in page.inner_text("#decided")
+
+
+def test_a_cleaning_of_an_older_version_still_has_its_page(cleaned):
+    folder, _, _ = cleaned()
+    about = json.loads((folder / "clean.json").read_text())
+    for later in ("splits", "is_weak", "accuracy"):
+        del about[later]
+    (folder / "clean.json").write_text(json.dumps(about))
+    [page] = api.report(folder)
+    assert "<b>train</b>" in page.read_text(encoding="utf-8")
+
+
+def test_the_page_tells_what_was_decided_by_hand(cleaned, browser):
+    folder, _, _ = cleaned("--noise", "0.2")
+    rows = rows_of(folder)
+    rows[0] |= {"decision": "relabel", "suggested": "dog", "by": "ann"}
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    [path] = api.report(folder, lang="zh", without_images=True)
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    assert "改标 (ann)" in page.locator("#gallery .tile").first.inner_text()
+    assert page.locator("#gallery img").count() == 0
+    page.close()
+
+
+def test_a_page_of_data_that_is_gone_says_so(cleaned, split_folders, tmp_path):
+    folder, _, _ = cleaned("--noise", "0.2")
+    with pytest.raises(DataError, match="--data PLACE says where the images are now"):
+        api.report(folder, data=str(tmp_path / "gone"))

@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 import smallset
-from smallset.compare.execute import execute
+from smallset.compare.execute import Resources, find_execution
 from smallset.errors import ConfigError
 
 STUDY = """
@@ -84,4 +84,4 @@ def test_a_study_on_ray_outlives_a_node_and_gives_the_same_summary(
 def test_no_cluster_is_an_error_that_says_how_to_begin_one(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(ConfigError, match=r"no Ray cluster .*ray start --head"):
-        list(execute([], "ray"))
+        list(find_execution("ray")([], Resources()))

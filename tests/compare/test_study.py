@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import smallset
 from smallset.cli import app
 from smallset.compare import execute as execute_module
-from smallset.compare.execute import Resources, Task, Todo, execute, run_task
+from smallset.compare.execute import Resources, Task, Todo, find_execution, run_task
 from smallset.compare.spec import built_in_studies, read_study
 from smallset.compare.study import Accountant, plan_study
 from smallset.compare.summary import summarise
@@ -215,7 +215,8 @@ def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(
         Task(str(split_folders), ((Todo(tiny(epochs=1, seed=s), tmp_path / f"{s}/run", None),),))
         for s in (0, 1)
     ]
-    outcomes = [o for ended in execute(tasks, "processes", Resources(workers=2)) for o in ended]
+    run_tasks = find_execution("processes")
+    outcomes = [o for ended in run_tasks(tasks, Resources(workers=2)) for o in ended]
     assert len(outcomes) == 2
     for outcome in outcomes:
         assert (error is None) == (outcome.error is None)

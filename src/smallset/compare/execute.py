@@ -103,24 +103,6 @@ class Resources(NamedTuple):
 Execution = Callable[[Sequence[Task], Resources], Iterator[list[Outcome]]]
 
 
-def execute(
-    tasks: Sequence[Task],
-    way: str,
-    resources: Resources = Resources(),  # noqa: B008  it cannot be changed
-) -> Iterator[list[Outcome]]:
-    """Run tasks and yield how the runs of each ended, in the order in which they end.
-
-    Args:
-        tasks: The tasks; the first begin first.
-        way: A key of `EXECUTIONS`.
-        resources: What they may use.
-
-    Raises:
-        ConfigError: If there is no such way, Ray is not installed or there is no cluster.
-    """
-    return find_execution(way)(tasks, resources)
-
-
 def find_execution(way: str) -> Execution:
     """Return a way of execution by its name.
 

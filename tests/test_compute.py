@@ -6,7 +6,9 @@ import torch
 
 from smallset.compute import resolve
 from smallset.config import ComputeConfig
+from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError
+from smallset.learn.plan import Planner
 
 
 def test_auto_becomes_what_this_machine_has():
@@ -31,3 +33,12 @@ def test_memory_is_kept_unless_switched_off(switch, expected):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == expected
+
+
+def test_threads_are_part_of_what_a_run_is(split_folders, tiny):
+    assert resolve(ComputeConfig(threads=4)).threads == 4
+    planner = Planner(DataSource(split_folders))
+    digests = {
+        planner.plan(tiny(**{"compute.threads": threads})).digest for threads in ("none", 1, 4)
+    }
+    assert len(digests) == 3

@@ -1,6 +1,15 @@
 import pytest
 
-from smallset.config import RunConfig, build_config, differences, override, read_config
+from smallset.config import (
+    READ_WHERE,
+    RunConfig,
+    build_config,
+    change,
+    differences,
+    flat,
+    override,
+    read_config,
+)
 from smallset.errors import ConfigError
 
 
@@ -34,8 +43,11 @@ def test_figures_are_not_part_of_the_digest():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"optim.momentun": 1}, "no setting named 'optim.momentun'; did you mean 'momentum'"),
-        ({"opt.lr": 1}, "no group of settings named 'opt'; did you mean 'optim'"),
+        ({"optim.momentun": 1}, "no setting named 'optim.momentun'; did you mean 'optim.momentum'"),
+        ({"optim.lr": 1}, "no setting named 'optim.lr'; did you mean 'lr'"),
+        ({"opt.momentum": 1}, "no setting named 'opt.momentum'; did you mean 'optim.momentum'"),
+        ({"lr.size": 1}, "no setting named 'lr.size'; did you mean 'batches.size'"),
+        ({"optim.zzz": 1}, "known here: optim.grad_clip, optim.momentum, .*optim.weight_decay"),
         ({"image_size": 16}, "image_size: input should be greater than or equal to 32, got 16"),
         ({"data.noise_rate": 20}, "noise_rate: .* less than or equal to 1, got 20"),
         ({"lr": "fast"}, "lr: .* valid number.*, got 'fast'"),
@@ -44,8 +56,15 @@ def test_figures_are_not_part_of_the_digest():
         ({"data.train_on": "train+test"}, "test split is for the final score only"),
         ({"data.train_on": "train+train"}, "names a split twice"),
         ({"optim.nesterov": True}, "nesterov needs a momentum"),
-        ({"optim.name": "adamw", "optim.momentum": 0.9}, "belong to sgd"),
         ({"optim.name": "adam"}, "optim.name"),
+        ({"optim.name": "adamw", "optim.momentum": 0.9}, "optim.momentum is read where optim.name"),
+        ({"schedule.name": "cosine", "schedule.milestones": [3]}, "is multistep, got .* = cosine"),
+        ({"schedule.name": "constant", "schedule.gamma": 0.5}, "gamma is read where schedule.name"),
+        ({"batches.kind": "pk", "batches.size": 8}, "size is read where batches.kind is random"),
+        ({"batches.images_per_class": 2}, "images_per_class is read where batches.kind is pk"),
+        ({"loss_args.soft_margin": True, "loss_args.margin": 1}, "margin is read where .* False"),
+        ({"data.noise_in_val": True}, "noise_in_val belongs to a noise_rate above 0"),
+        ({"start_from": "x", "weights": "y.pth"}, "weights is not read where start_from"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_named(settings, message):
@@ -59,7 +78,9 @@ def test_a_toml_file_is_read_and_its_typos_are_found(tmp_path):
     bad.write_text("[schedule]\nmilestone = [3]\n")
     broken.write_text("model = \n")
     assert read_config(good).optim.momentum == 0.9
-    with pytest.raises(ConfigError, match=r"'schedule\.milestone'; did you mean 'milestones'"):
+    with pytest.raises(
+        ConfigError, match=r"'schedule\.milestone'; did you mean 'schedule\.milestones'"
+    ):
         read_config(bad)
     with pytest.raises(ConfigError, match="not a TOML file"):
         read_config(broken)
@@ -75,3 +96,23 @@ def test_a_dumped_config_builds_the_same_config():
 def test_differences_are_listed_by_path():
     old, new = {"a": {"b": 1, "c": 2}, "d": 0}, {"a": {"b": 3, "c": 2}, "d": 0}
     assert differences(old, new) == ["a.b: 1 -> 3"]
+
+
+@pytest.mark.parametrize("name", READ_WHERE)
+def test_every_setting_that_another_switches_off_is_refused_there(name):
+    """Whatever the table holds: set where it is read, it is taken; elsewhere it is an error."""
+    switch, value = READ_WHERE[name]
+    other = {
+        "schedule.name": "cosine", "batches.kind": {"pk": "random", "random": "pk"}.get(value),
+        "optim.name": "adamw", "loss_args.soft_margin": True,
+    }[switch]  # fmt: skip
+    set_to = {
+        "schedule.milestones": [3], "schedule.gamma": 0.5, "optim.momentum": 0.9,
+        "optim.nesterov": True, "loss_args.margin": 1.0,
+    }.get(name, 5)  # fmt: skip
+    also = {"optim.momentum": 0.9} if name == "optim.nesterov" else {}
+    read = override(RunConfig(), {switch: value, name: set_to, **also})
+    with pytest.raises(ConfigError, match=f"{name} is read where"):
+        override(RunConfig(), {switch: other, name: set_to, **also})
+    changed = change(read, {switch: other})
+    assert flat(changed.model_dump(mode="json"))[switch] == other

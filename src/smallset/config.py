@@ -3,6 +3,7 @@
 Every group is a pydantic model that refuses unknown keys. A field's docstring is its help text.
 """
 
+import difflib
 import hashlib
 import json
 import math
@@ -13,15 +14,12 @@ from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from smallset.errors import ConfigError, suggest
+from smallset.errors import ConfigError
 
 Split = Literal["train", "val", "test", "extra"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Resize = Literal["squash", "crop", "zoom", "pad"]
 Parts = Literal["all", "features", "classifier"]
-# Settings that came later: at these values they are no part of a digest, so that records made
-# before them stay what they were.
-LATER = {"data.clean": "", "data.noise_in_val": False, "keep": "last"}
 
 
 class Settings(BaseModel):
@@ -84,6 +82,8 @@ class DataConfig(Settings):
             raise ValueError(f"train_on names a split twice: {self.train_on!r}")
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError("val_fraction + test_fraction must stay under 1 to leave a train part")
+        if self.noise_in_val and not self.noise_rate:
+            raise ValueError("noise_in_val belongs to a noise_rate above 0")
         return self
 
 
@@ -116,8 +116,6 @@ class OptimConfig(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> "OptimConfig":
-        if self.name == "adamw" and (self.momentum or self.nesterov):
-            raise ValueError("momentum and nesterov belong to sgd, got optim.name 'adamw'")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
         return self
@@ -237,6 +235,18 @@ class RunConfig(Settings):
     figures: FigureConfig = FigureConfig()
     """Pictures of the record."""
 
+    @model_validator(mode="after")
+    def _check(self) -> "RunConfig":
+        if self.start_from and self.weights not in ("auto", "none"):
+            raise ValueError("weights is not read where start_from brings them")
+        values = flat(self.model_dump(mode="json"))
+        for name, (switch, value) in READ_WHERE.items():
+            if values[switch] != value and values[name] != _default(name):
+                raise ValueError(
+                    f"{name} is read where {switch} is {value}, got {switch} = {values[switch]}"
+                )
+        return self
+
     def digest(self) -> str:
         """Twelve hex digits that name what decides the numbers.
 
@@ -244,13 +254,50 @@ class RunConfig(Settings):
         """
         exclude = {"figures", "start_from"}
         content = self.model_dump(mode="json", exclude=exclude)
-        for path, default in LATER.items():
-            *groups, name = path.split(".")
-            group: dict[str, Any] = content[groups[0]] if groups else content
-            if group[name] == default:
-                del group[name]
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+READ_WHERE: dict[str, tuple[str, Any]] = {
+    "schedule.milestones": ("schedule.name", "multistep"),
+    "schedule.gamma": ("schedule.name", "multistep"),
+    "batches.size": ("batches.kind", "random"),
+    "batches.classes_per_batch": ("batches.kind", "pk"),
+    "batches.images_per_class": ("batches.kind", "pk"),
+    "optim.nesterov": ("optim.name", "sgd"),
+    "optim.momentum": ("optim.name", "sgd"),
+    "loss_args.margin": ("loss_args.soft_margin", False),
+}
+"""Settings that are read for one value of another setting only; elsewhere they must stay at their
+default, so that nothing a user sets is silently ignored. What losses read, they say themselves."""
+
+
+def _default(name: str) -> Any:
+    group, _, last = name.rpartition(".")
+    fields: Any = RunConfig.model_fields[group].annotation if group else RunConfig
+    default: Any = fields.model_fields[last].default
+    return list(default) if type(default) is tuple else default
+
+
+def change(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """Return `config` with dotted settings replaced, and what they make unread at its default.
+
+    Args:
+        config: Where the other values come from.
+        changes: As in `override`.
+
+    Example:
+        >>> stepwise = override(RunConfig(), {"schedule.milestones": [3]})
+        >>> change(stepwise, {"schedule.name": "cosine"}).schedule.milestones
+        (15,)
+    """
+    values = {**flat(config.model_dump(mode="json")), **changes}
+    unread = {
+        name: _default(name)
+        for name, (switch, value) in READ_WHERE.items()
+        if values[switch] != value and name not in changes
+    }
+    return override(config, {**unread, **changes})
 
 
 def build_config(settings: Mapping[str, Any]) -> RunConfig:
@@ -284,10 +331,10 @@ def override(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
         inner: Any = nested
         for group in groups:
             if not isinstance(inner.get(group), dict):
-                raise ConfigError(f"no group of settings named {group!r}; {suggest(group, inner)}")
+                raise ConfigError(unknown_setting(path, RunConfig))
             inner = inner[group]
         if name not in inner:
-            raise ConfigError(f"no setting named {path!r}; {suggest(name, inner)}")
+            raise ConfigError(unknown_setting(path, RunConfig))
         # A setting that is text stays as it was written: classes "1", weights "none".
         is_text = isinstance(inner[name], str)
         inner[name] = parse_value(value) if isinstance(value, str) and not is_text else value
@@ -350,6 +397,38 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     return lines
 
 
+def unknown_setting(path: str, model: type[Settings]) -> str:
+    """Say that there is no such setting, and which one was probably meant.
+
+    Args:
+        path: Dotted name, as a user wrote it.
+        model: The settings among which it was looked for.
+    """
+    names = _names(model)
+    group, _, last = path.rpartition(".")
+    ends = {name.rpartition(".")[2] for name in names}
+    # The end of the name says most: 'optim.lr' is meant to be 'lr'.
+    close = last if last in ends else next(iter(difflib.get_close_matches(last, ends, n=1)), None)
+    meant = [name for name in names if name.rpartition(".")[2] == close]
+    if meant:
+        best = difflib.get_close_matches(path, meant, n=1, cutoff=0)[0]
+        return f"no setting named {path!r}; did you mean {best!r}?"
+    beside = [name for name in names if name.rpartition(".")[0] == group] or names
+    return f"no setting named {path!r}; known here: {', '.join(sorted(beside))}"
+
+
+def _names(model: type[Settings], prefix: str = "") -> list[str]:
+    """Return the dotted names of all settings."""
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        inner: Any = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            names += _names(inner, f"{prefix}{name}.")
+        else:
+            names.append(f"{prefix}{name}")
+    return names
+
+
 def explain(error: Any, model: type[Settings]) -> str:
     """Say what is wrong with one setting, in one sentence.
 
@@ -360,13 +439,7 @@ def explain(error: Any, model: type[Settings]) -> str:
     parts: list[str] = [str(part) for part in error["loc"]]
     path = ".".join(parts)
     if error["type"] == "extra_forbidden":
-        group: Any = model
-        for part in parts[:-1]:
-            inner = group.model_fields.get(part) if hasattr(group, "model_fields") else None
-            group = inner.annotation if inner else None
-        known = [str(name) for name in getattr(group, "model_fields", ())]
-        hint = f"; {suggest(parts[-1], known)}" if known else ""
-        return f"no setting named {path!r}{hint}"
+        return unknown_setting(path, model)
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     shown = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"

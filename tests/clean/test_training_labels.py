@@ -153,3 +153,18 @@ def test_noise_may_reach_val_too(split_folders, tmp_path, tiny):
         assert wrong[val].sum() == expected
         assert wrong[predictions.splits == "train"].sum() == 8
         assert wrong[predictions.splits == "test"].sum() == 0
+
+
+def test_planning_a_run_cleans_nothing(split_folders, tiny, monkeypatch):
+    monkeypatch.setattr(training_labels, "find_wrong_labels", None)
+    monkeypatch.setattr(training_labels, "features_of", None)
+    planner = Planner(DataSource(split_folders))
+    plain, self, oracle = (
+        planner.plan(tiny(**{"data.noise_rate": 0.25, "data.clean": clean}))
+        for clean in ("", "self", "oracle")
+    )
+    assert len({plain.digest, self.digest, oracle.digest}) == 3
+    assert self.described["cleaning"] == {"rules": training_labels.RULES, "judges": {"self": None}}
+    monkeypatch.setattr(training_labels, "RULES", "other")
+    again = Planner(DataSource(split_folders)).plan(self.config)
+    assert again.digest != self.digest

@@ -27,7 +27,10 @@ from smallset.compare.spec import built_in_studies, read_study
 from smallset.compare.study import Accountant, plan_study
 from smallset.compare.summary import summarise
 from smallset.compare.watch import Watch
+from smallset.compute import commit
+from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
+from smallset.learn.plan import Planner
 from smallset.progress import Reporter, console_reporter
 from smallset.record.record import Record
 
@@ -492,3 +495,22 @@ def test_the_live_table_shows_what_is_on_disk(split_folders, tmp_path, rates):
     assert "50.0%" in said
     assert "2 runs: 1 done, 0 begun, 1 to begin" in said
     assert watch.seconds_left() == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize("way", ["serial", "processes"])
+def test_a_study_plans_each_run_once(split_folders, tmp_path, rates, monkeypatch, way):
+    planned, commits = [], []
+    original, run = Planner.plan, subprocess.run
+    monkeypatch.setattr(
+        Planner, "plan", lambda self, config: planned.append(config) or original(self, config)
+    )
+    monkeypatch.setattr(
+        "smallset.compute.subprocess.run", lambda *a, **k: commits.append(a) or run(*a, **k)
+    )
+    commit.cache_clear()
+    smallset.study(rates, split_folders, out=tmp_path / "out", execute=way)
+    assert len(planned) == 4
+    assert len(commits) == 1
+    digests = {Record(p.parent).config["digest"] for p in tmp_path.rglob("result.json")}
+    monkeypatch.undo()
+    assert digests == {Planner(DataSource(split_folders)).plan(c).digest for c in planned}

@@ -221,3 +221,55 @@ def test_without_a_network_the_message_says_where_files_go(monkeypatch):
     monkeypatch.setattr(datasets, "SVHN", offline)
     with pytest.raises(DataError, match=r"SVHN could not be had: .*no network.*put its files into"):
         read_data("torchvision:SVHN")
+
+
+@pytest.mark.parametrize(
+    ("names", "renames"),
+    [
+        (["Train", "Test"], "Test -> test, Train -> train"),
+        (["training", "testing", "VALID"], "VALID -> val, testing -> test, training -> train"),
+        (["Validation", "trainset", "test_images"], "Validation -> val, test_images -> test"),
+        (["TRAIN", "dev", "eval"], "TRAIN -> train, dev -> val, eval -> test"),
+        (["images-train", "data_val2017"], "data_val2017 -> val, images-train -> train"),
+    ],
+)
+def test_class_lists_that_look_like_splits_are_refused_with_their_renames(tmp_path, names, renames):
+    make(tmp_path, *(f"{name}/{label}/0.png" for name in names for label in ("cat", "dog")))
+    with pytest.raises(DataError, match="look like splits, not classes") as error:
+        read_data(tmp_path)
+    assert renames in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["Train", "validation", "testing"])
+def test_a_split_of_another_name_beside_classes_is_refused_by_what_is_in_it(tmp_path, name):
+    make(tmp_path, f"{name}/cat/0.png", f"{name}/dog/0.png", "notes/0.png")
+    with pytest.raises(DataError, match=rf"look like splits.*rename \({name} -> "):
+        read_data(tmp_path)
+
+
+def test_a_split_of_another_name_beside_real_ones_is_named(tmp_path):
+    make(tmp_path, "train/cat/0.png", "train/dog/0.png", "Validation/cat/0.png", "old/cat/0.png")
+    with pytest.raises(
+        DataError, match=r"beside others \(Validation, old\).*\(Validation -> val\)"
+    ):
+        read_data(tmp_path)
+
+
+def test_labels_of_a_manifest_that_are_splits_are_refused(tmp_path):
+    make(tmp_path, "a/0.png", "b/0.png")
+    (tmp_path / "m.csv").write_text("path,label\na/0.png,Train\nb/0.png,Test\n")
+    with pytest.raises(DataError, match=r"the labels of .* look like splits"):
+        read_data(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize(
+    "names", [["valid", "invalid"], ["Trains", "Buses"], ["devon", "cornish"], ["Train", "Bus"]]
+)
+def test_classes_are_no_splits_because_their_names_are_near(tmp_path, names):
+    make(tmp_path, *(f"{name}/0.png" for name in names))
+    assert read_data(tmp_path).classes == tuple(sorted(names))
+
+
+def test_settings_of_a_split_that_the_data_has_already_are_refused(split_folders):
+    with pytest.raises(ConfigError, match=r"val_fraction is not read: .* has splits of its own"):
+        read_data(split_folders, DataConfig(val_fraction=0.2))

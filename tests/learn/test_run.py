@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +18,12 @@ from safetensors.torch import load_file
 from support import Listening, picture, same_numbers
 
 import smallset
+from smallset.data import cache
 from smallset.data.prepare import DataSource
 from smallset.data.preprocessing import Square
 from smallset.errors import ConfigError, DataError, RunError
+from smallset.findings import finders
+from smallset.findings.facts import Finding
 from smallset.learn import describe, inputs, stages, training
 from smallset.learn.checkpoint import load_checkpoint
 from smallset.learn.plan import Planner
@@ -27,6 +31,8 @@ from smallset.learn.run import train_run, train_runs
 from smallset.models.parts import Classifier
 from smallset.models.registry import build_model
 from smallset.progress import Reporter
+from smallset.use import pages
+from smallset.words import text
 
 
 def test_a_record_holds_exactly_the_files_of_the_design(split_folders, tmp_path, tiny):
@@ -519,6 +525,13 @@ def test_unreadable_files_stop_the_run_or_are_counted(split_folders, tmp_path, t
     [
         ({"data.classes": "1"}, DataError, "two classes or more"),
         ({"loss": "triplet"}, ConfigError, "no loss named 'triplet'"),
+        ({"loss_args.margin": 0.5}, ConfigError, "loss_args.margin belongs to triplet-cosine, tri"),
+        ({"loss": "squared", "loss_args.gce_q": 0.5}, ConfigError, "gce_q belongs to gce; the los"),
+        (
+            {"loss": f"{__name__}:own_loss", "loss_args.label_smoothing": 0.1},
+            ConfigError,
+            "label_smoothing belongs to cross-entropy",
+        ),
         ({"model": "plane"}, ConfigError, "did you mean 'plain'"),
         ({"batches.kind": "pk"}, ConfigError, "classes_per_batch is 8, the data has 4"),
         (
@@ -555,3 +568,29 @@ def test_the_users_files_are_never_touched(split_folders, tmp_path, tiny):
     assert {
         p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (tmp_path / "set").rglob("*.*")
     } == before
+
+
+def test_findings_are_looked_for_once_and_no_file_is_read_twice(
+    split_folders, tmp_path, tiny, monkeypatch
+):
+    looked, read, told = [], [], []
+    one = Finding("leak", "hint", text("{why}", why="w"), text("{why}", why="w"), None)
+    monkeypatch.setattr(finders, "find", lambda facts: looked.append(facts) or [one])
+    monkeypatch.setattr("smallset.show.report.run_page.find", None)
+    shutil.copytree(split_folders, tmp_path / "set")
+    for path in (tmp_path / "set").rglob("*.png"):
+        os.utime(path, (1, 1))
+    monkeypatch.setattr(cache, "SETTLED_SECONDS", -1.0)
+    original = cache._read
+    monkeypatch.setattr(cache, "_read", lambda path: read.append(path) or original(path))
+    monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path / "cache"))
+    config = tiny(**{"figures.report": True})
+    with monkeypatch.context() as patch:
+        patch.setattr(pages, "write_run_page", lambda *a, **k: told.append(k["findings"]) or Path())
+        smallset.train(
+            tmp_path / "set", config, out=tmp_path / "run", reporter=Reporter(found=told.append)
+        )
+    assert len(looked) == 1
+    assert told == [[one], one]
+    # Once for its hash and once to decode it; the page needs neither.
+    assert {read.count(path) for path in read} == {2}

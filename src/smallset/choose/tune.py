@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from smallset.config import RunConfig, override, parse_value
+from smallset.config import RunConfig, flat, override, parse_value, unknown_setting
 from smallset.data.prepare import DataSource
-from smallset.errors import ConfigError, DataError, RunError, suggest
+from smallset.errors import ConfigError, DataError, RunError
 from smallset.files import csv_text, make_folder, write_atomic
 from smallset.progress import Reporter
 
@@ -257,16 +257,11 @@ def _read_trial(trial: Any) -> Trial:
 
 def _start(config: RunConfig, spaces: Mapping[str, Space]) -> dict[str, Any]:
     """Return the values that the searched settings have at the start."""
-    values: dict[str, Any] = {}
+    known = flat(config.model_dump(mode="json"))
     for name in spaces:
-        inner: Any = config.model_dump(mode="json")
-        for part in name.split("."):
-            if not isinstance(inner, dict) or part not in inner:
-                known = inner if isinstance(inner, dict) else ()
-                raise ConfigError(f"no setting named {name!r} to search; {suggest(part, known)}")
-            inner = inner[part]
-        values[name] = inner
-    return values
+        if name not in known:
+            raise ConfigError(unknown_setting(name, RunConfig))
+    return {name: known[name] for name in spaces}
 
 
 def _same_search(folder: Path, config: RunConfig, spaces: Mapping[str, Space], seeds: int) -> None:

@@ -1,7 +1,9 @@
 """Read a data set by name: split folders, class folders, a manifest, torchvision, a sample."""
 
 import os
+import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from smallset.data.manifest import read_manifest
 from smallset.data.samples import sample_folder
 from smallset.data.split import split_images
 from smallset.data.torchvision_sets import torchvision_folder
-from smallset.errors import DataError
+from smallset.errors import ConfigError, DataError
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -61,10 +63,42 @@ def read_data(data: str | Path, config: DataConfig | None = None) -> ImageSet:
             )
         if is_cleaned(path):
             return read_cleaned(path, lambda origin: read_data(origin, config))
-        images = _read_folder(path) if path.is_dir() else read_manifest(path)
+        if path.is_dir():
+            images = _read_folder(path)
+        else:
+            images = read_manifest(path)
+            _refuse_splits_as_classes(path, images.classes, kind="labels")
     if (images.splits == "").all():
         return split_images(images, config)
+    for name in ("val_fraction", "test_fraction", "split_seed"):
+        if getattr(config, name) != DataConfig.model_fields[name].default:
+            raise ConfigError(f"data.{name} is not read: {data} has splits of its own")
     return images
+
+
+_SPLIT_NAME = re.compile(
+    r"(?:images?|data)?[\W_]*"
+    r"(?:(?P<train>tr(?:ai)?n(?:ing)?)|(?P<val>val(?:id(?:ation)?)?|dev(?:elopment)?|hold[\W_]*out)"
+    r"|(?P<test>te?st(?:ing)?|eval(?:uation)?)|(?P<extra>extra))"
+    r"[\W_]*(?:sets?|images?|imgs?|data|splits?)?[\W_\d]*",
+    re.IGNORECASE,
+)
+
+
+def _split_meant(name: str) -> str | None:
+    """Return the split that a name looks like, such as "val" for "Validation_set"."""
+    found = _SPLIT_NAME.fullmatch(name)
+    return found and found.lastgroup
+
+
+def _refuse_splits_as_classes(root: Path, names: Iterable[str], *, kind: str) -> None:
+    renames = {name: _split_meant(name) for name in names}
+    if renames and all(renames.values()):
+        listed = ", ".join(f"{name} -> {split}" for name, split in renames.items())
+        raise DataError(
+            f"the {kind} of {root} look like splits, not classes: {', '.join(renames)}; the splits "
+            f"of smallset are {', '.join(SPLITS)}: rename ({listed})"
+        )
 
 
 def _read_folder(root: Path) -> ImageSet:
@@ -72,13 +106,20 @@ def _read_folder(root: Path) -> ImageSet:
     splits = [name for name in SPLITS if name in folders]
     if splits and len(splits) < len(folders):
         odd = sorted(set(folders) - set(splits))
+        renames = [f"{name} -> {split}" for name in odd if (split := _split_meant(name))]
         raise DataError(
             f"{root} holds split folders ({', '.join(splits)}) beside others ({', '.join(odd[:5])})"
             f"; the splits of smallset are {', '.join(SPLITS)}: rename or move the others"
+            + (f" ({', '.join(renames)})" if renames else "")
         )
     if not folders:
         raise DataError(f"{root} has no class folders; expected {root}/<class>/<image>")
 
+    if not splits:
+        # A class named Train holds pictures; a split named Train holds folders of them.
+        nested = [name for name in folders if _subfolders(root / name)]
+        of_splits = [name for name in folders if _split_meant(name) and name in nested]
+        _refuse_splits_as_classes(root, of_splits or folders, kind="folders")
     places = [(split, split) for split in splits] or [("", "")]
     class_folders = {place: _subfolders(root / place) for place, _ in places}
     classes = tuple(sorted({name for names in class_folders.values() for name in names}))

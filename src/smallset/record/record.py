@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from smallset.config import RunConfig, flat, override
+from smallset.config import RunConfig, change, flat
 from smallset.errors import DataError
 from smallset.files import write_atomic
 from smallset.record.command import FLAGS, set_option, setting_text
@@ -84,7 +84,7 @@ class Record:
             out: Folder of the new run.
             exact: Name the device, its arithmetic and threads too, which decide the last bits.
         """
-        config = override(RunConfig.model_validate(self.config["config"]), changes or {})
+        config = change(RunConfig.model_validate(self.config["config"]), changes or {})
         default = flat(RunConfig().model_dump(mode="json"))
         # What "auto" was resolved to need not be said again.
         default["trains"] = "classifier" if self.config["weights"] else "all"

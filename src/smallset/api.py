@@ -276,7 +276,6 @@ def review(
         port: Of 127.0.0.1; 0 takes a free one.
         by: Whose decisions these are; None takes the user's name.
         lang: "en" or "zh", the language the page opens in; "auto" takes that of the locale.
-        open_browser: Open the page too.
         on_line: Told the address, and at the end what was decided.
 
     Raises:
@@ -316,8 +315,6 @@ def tune(
             compare.toml (a study that compares the winner with the start).
         search: Where each setting is looked for: "low:high", "low:high:log" or "a,b,c" by dotted
             name; None takes learning rate x weight decay.
-        trials: How many to make.
-        seeds: Runs per trial.
         reporter: Told of progress; None says nothing.
 
     Raises:
@@ -358,12 +355,7 @@ def _short(value: Any) -> str:
 
 
 def draw_record(record: Record, config: FigureConfig) -> None:
-    """Draw the figures of a finished run, as its own process does in a study.
-
-    Args:
-        record: The run.
-        config: What to draw.
-    """
+    """Draw the figures of a finished run, as its own process does in a study."""
     from smallset.show.run_figures import draw_run
 
     draw_run(record, config)

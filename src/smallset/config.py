@@ -276,7 +276,7 @@ def _default(name: str) -> Any:
     group, _, last = name.rpartition(".")
     fields: Any = RunConfig.model_fields[group].annotation if group else RunConfig
     default: Any = fields.model_fields[last].default
-    return list(default) if type(default) is tuple else default
+    return list(cast(tuple[Any, ...], default)) if isinstance(default, tuple) else default
 
 
 def change(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
@@ -344,9 +344,6 @@ def override(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
 def read_config(path: Path) -> RunConfig:
     """Read a TOML file of settings.
 
-    Args:
-        path: The file.
-
     Raises:
         ConfigError: If it is missing, is not TOML, or holds an unknown or ill-fitting setting.
     """
@@ -382,8 +379,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     """List the settings in which two nested mappings differ, as "path: old -> new".
 
     Args:
-        old: The first mapping.
-        new: The second.
         prefix: Path of both inside larger ones.
     """
     lines: list[str] = []
@@ -447,12 +442,7 @@ def explain(error: Any, model: type[Settings]) -> str:
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by their dotted names.
-
-    Args:
-        settings: Such as config.json holds.
-        prefix: Of every name.
-    """
+    """Return nested settings by their dotted names."""
     named: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):

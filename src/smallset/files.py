@@ -61,9 +61,6 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 def make_folder(path: Path) -> Path:
     """Make a folder with its parents and return it.
 
-    Args:
-        path: The folder.
-
     Raises:
         RunError: If it cannot be made or written.
     """
@@ -93,7 +90,6 @@ def build_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
     Several processes may do so at a time; the first to finish wins, and all see a whole folder.
 
     Args:
-        folder: The final place.
         fill: Writes the content into the empty folder it is given.
 
     Raises:
@@ -119,19 +115,10 @@ def build_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file.
-
-    Args:
-        path: The file.
-    """
+    """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all.
-
-    Args:
-        path: Where to.
-        content: What.
-    """
+    """Write a JSON file, whole or not at all."""
     write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

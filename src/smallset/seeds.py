@@ -9,7 +9,6 @@ def stream(seed: int, purpose: str, *indices: int) -> np.random.Generator:
     """Return the random stream of one purpose of one run.
 
     Args:
-        seed: The run's seed.
         purpose: Such as "weights", "order" or "augment.flip".
         *indices: Stage and epoch, where each has draws of its own.
     """
@@ -21,7 +20,6 @@ def torch_seed(seed: int, purpose: str, *indices: int) -> int:
     """Return the seed that a torch generator takes for one purpose of one run.
 
     Args:
-        seed: The run's seed.
         purpose: As in `stream`.
         *indices: As in `stream`.
     """

@@ -71,7 +71,6 @@ def interval(value: float, draws: Float[ndarray, " draws"]) -> Interval:
     """Return an estimate with the middle 95 % of its bootstrap draws.
 
     Args:
-        value: The estimate.
         draws: What it would have been on resampled data.
     """
     low, high = np.quantile(draws, [0.025, 0.975])
@@ -202,7 +201,6 @@ def detectable_difference(
         max(z error, half-width) + 0.84 error sqrt(1 + z^2 / (2 freedom))
 
     Args:
-        standard_error: Of the difference.
         comparisons: Number of comparisons that share the level of 5 %.
         freedom: Degrees of freedom of that error; few where it comes from few seeds.
         half_width: Of the interval that must be clear of 0; wider than z errors where few seeds can

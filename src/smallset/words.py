@@ -21,11 +21,7 @@ class Text(NamedTuple):
     """What goes into the places; a `Text` among them is said in the same language."""
 
     def say(self, lang: Lang) -> str:
-        """Return the sentence.
-
-        Args:
-            lang: In which language.
-        """
+        """Return the sentence."""
         inner = {k: v.say(lang) if isinstance(v, Text) else v for k, v in self.values.items()}
         return translate(self.template, lang).format(**inner)
 
@@ -45,12 +41,7 @@ def text(template: str, **values: Any) -> Text:
 
 
 def translate(template: str, lang: Lang) -> str:
-    """Return a template in a language; English where nobody has translated it.
-
-    Args:
-        template: English.
-        lang: Which language.
-    """
+    """Return a template in a language; English where nobody has translated it."""
     return catalogue().get(template, template) if lang == "zh" else template
 
 

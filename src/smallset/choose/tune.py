@@ -34,22 +34,13 @@ class Space:
     choices: tuple[Any, ...] = ()
 
     def suggest(self, trial: Any, name: str) -> Any:
-        """Let Optuna propose a value.
-
-        Args:
-            trial: Optuna's trial.
-            name: The setting.
-        """
+        """Let Optuna propose a value."""
         if self.choices:
             return trial.suggest_categorical(name, self.choices)
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
     def nearest(self, value: Any) -> Any:
-        """Return the value, or where it lies outside the nearest inside; None if there is none.
-
-        Args:
-            value: Of the setting.
-        """
+        """Return the value, or where it lies outside the nearest inside; None if there is none."""
         if self.choices:
             return value if value in self.choices else None
         return min(max(value, self.low), self.high)
@@ -125,11 +116,8 @@ def tune(
 
     Args:
         data: As `smallset.data.read.read_data` takes it; needs a val split.
-        config: Where the search starts.
         folder: Where the journal, trials.csv, best.toml and compare.toml go.
         search: Space of each setting, as `parse_space` reads it; None takes rate x weight decay.
-        trials: How many in all.
-        seeds: Runs per trial.
         on_trial: Told of each trial that ended.
         reporter: Told what a user should know; None says nothing.
 

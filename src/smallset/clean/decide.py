@@ -57,12 +57,7 @@ class Judged:
 
 
 def by_posterior(posterior: Posterior, labels: Int[ndarray, " n"]) -> Cleaning:
-    """Relabel or drop images whose label is more probably wrong than right.
-
-    Args:
-        posterior: Of the images.
-        labels: As given.
-    """
+    """Relabel or drop images whose label is more probably wrong than right."""
     suspect = posterior.of_given(labels) < 0.5
     return _act("posterior", posterior, labels, suspect)
 
@@ -74,7 +69,6 @@ def by_pruning(posterior: Posterior, labels: Int[ndarray, " n"]) -> Cleaning:
 
     Args:
         posterior: Of the images; only what they look like is used.
-        labels: As given.
 
     Source:
         Northcutt et al. 2021, "Confident Learning", sections 3.1 and 3.2 (prune by class).
@@ -133,11 +127,7 @@ def judge(
 
     Args:
         features: As `reduce_features` gives them.
-        labels: As given.
         fold: Of each image, as `fold_of` gives it.
-        candidates: What might be done.
-        num_classes: Number of classes.
-        penalty: Of the probes.
     """
     outside = fold[None] != np.arange(FOLDS)[:, None]
     right_after = partial(

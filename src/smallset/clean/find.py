@@ -66,9 +66,6 @@ def find_wrong_labels(
 
     Args:
         blocks: Features of the images, one array per frozen network.
-        labels: As given.
-        num_classes: Number of classes.
-        seed: Of the folds.
         on_progress: Told of the steps done and of all.
 
     Raises:

@@ -39,7 +39,6 @@ def clean_folder(
         out: The folder to write; must not hold a cleaning yet.
         splits: Whose labels are judged; None for all but test.
         config: Its `data` group chooses classes, and may add noise to try cleaning out.
-        reporter: Told of progress.
 
     Raises:
         ConfigError: If a network is unknown, not pretrained, or named twice, or there is no such
@@ -77,11 +76,7 @@ def clean_folder(
 
 
 def tell(about: Mapping[str, Any]) -> list[str]:
-    """Return what clean.json says, in lines for a terminal.
-
-    Args:
-        about: Its content.
-    """
+    """Return what clean.json says, in lines for a terminal."""
     rate, lines = about["rate"], []
     if "test" in about["splits"]:
         lines.append(

@@ -103,8 +103,6 @@ def features_of(
 
     Args:
         judge: As `plan_judges` gives it.
-        source: The data.
-        reporter: Told of progress.
         split: Its name; "self" learns from the training images whichever it is.
     """
     data, config = source.prepared(judge.config), judge.config

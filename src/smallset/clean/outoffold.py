@@ -29,7 +29,6 @@ def reduce_features(
 
     Args:
         blocks: One array per network, rows in the same order.
-        num_axes: Components kept.
     """
     scaled = []
     for block in blocks:
@@ -46,13 +45,7 @@ def reduce_features(
 def fold_of(
     labels: Int[ndarray, " n"], rng: np.random.Generator, folds: int = FOLDS
 ) -> Int[ndarray, " n"]:
-    """Return a fold for each image, the images of every class spread over all folds.
-
-    Args:
-        labels: Class of each image.
-        rng: Source of randomness.
-        folds: How many.
-    """
+    """Return a fold for each image, the images of every class spread over all folds."""
     fold = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
@@ -77,7 +70,6 @@ def probe(
         features: As `reduce_features` gives them.
         labels: Class of each image, for all models or for each.
         used: True where model b is trained on row i.
-        num_classes: Number of classes.
         penalty: Weight of the squared norm, of all models or of each; the offsets are free.
 
     Returns:
@@ -113,7 +105,6 @@ def probe_probs(
     """Return the probabilities that trained probes give.
 
     Args:
-        features: Of the images.
         weights: As `probe` returns them.
     """
     width, models, classes = weights.shape
@@ -136,10 +127,8 @@ def out_of_fold(
     Args:
         features: As `reduce_features` gives them.
         labels: Given class of each image.
-        num_classes: Number of classes.
         penalties: Strengths to try, as in `probe`.
         repeats: How often the images are dealt into five folds.
-        seed: Of the dealing.
         keep: Images that may be trained on; all get probabilities.
 
     Returns:
@@ -170,7 +159,6 @@ def out_of_two_folds(
         features: As `reduce_features` gives them.
         labels: Given class of each image.
         fold: Of each image, as `fold_of` gives it.
-        num_classes: Number of classes.
         penalty: As in `probe`.
 
     Returns:
@@ -198,8 +186,6 @@ def neighbour_probs(
     Args:
         features: As `reduce_features` gives them.
         labels: Given class of each image.
-        num_classes: Number of classes.
-        neighbours: How many vote.
         keep: Images that may vote; all get votes.
     """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

@@ -44,7 +44,6 @@ def learn_filters(
 
     Args:
         images: Square, `SIDE` px or more.
-        filters: How many.
         seed: Chooses patches and first filters.
     """
     rng = np.random.default_rng(seed)
@@ -97,7 +96,6 @@ def patch_features(
 
     Args:
         images: Of the size that the filters were learnt at.
-        learnt: The filters.
         on_progress: Told of the images done and of all.
     """
     kernels = learnt.kernels - learnt.kernels.mean(dim=0)  # so that a patch's mean drops out

@@ -49,11 +49,7 @@ class Posterior:
     """Whether every wrong class is as probable as another."""
 
     def of_given(self, labels: Int[ndarray, " n"]) -> Float[ndarray, " n"]:
-        """Return the probability that each given label is right.
-
-        Args:
-            labels: As given.
-        """
+        """Return the probability that each given label is right."""
         return self.probs[np.arange(len(labels)), labels]
 
     def of_others(
@@ -62,24 +58,14 @@ class Posterior:
         neighbours: Float[ndarray, "m K"],
         labels: Int[ndarray, " m"],
     ) -> "Posterior":
-        """Return the posterior of other images, or of other probabilities, as fitted here.
-
-        Args:
-            probe: Probabilities of the probe.
-            neighbours: Those of the neighbours.
-            labels: As given.
-        """
+        """Return the posterior of other images, or of other probabilities, as fitted here."""
         looks = _looks(_logs(probe, neighbours), self.scale)
         return replace(self, looks=looks, probs=_weighed(looks, self.flips, labels))
 
     def best_other(
         self, labels: Int[ndarray, " n"]
     ) -> tuple[Int[ndarray, " n"], Float[ndarray, " n"]]:
-        """Return the most probable class beside each given label, and its probability.
-
-        Args:
-            labels: As given.
-        """
+        """Return the most probable class beside each given label, and its probability."""
         others = self.probs.copy()
         others[np.arange(len(labels)), labels] = -1
         return others.argmax(axis=1), others.max(axis=1)
@@ -92,8 +78,6 @@ def fit_posterior(
 
     Args:
         probe: Out-of-fold probabilities of the probe.
-        neighbours: Those of the neighbours.
-        labels: As given.
     """
     logs = _logs(probe, neighbours)
     even = fit_even(probe, neighbours, labels)
@@ -136,8 +120,6 @@ def fit_even(
 
     Args:
         probe: Out-of-fold probabilities of the probe.
-        neighbours: Those of the neighbours.
-        labels: As given.
     """
     logs = _logs(probe, neighbours)
     rows, others = np.arange(len(labels)), probe.shape[1] - 1
@@ -198,7 +180,6 @@ def confident_joint(
 
     Args:
         looks: Probability of each class by the image alone.
-        labels: As given.
 
     Source:
         Northcutt et al. 2021, "Confident Learning", equations 1 and 2.
@@ -269,7 +250,6 @@ def joint_rate(looks: Float[ndarray, "n K"], labels: Int[ndarray, " n"]) -> floa
 
     Args:
         looks: Probability of each class by the image alone.
-        labels: As given.
     """
     joint = confident_joint(looks, labels)
     return 1 - float(joint.trace() / joint.sum())

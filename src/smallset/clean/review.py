@@ -83,7 +83,6 @@ def find_images(folder: Path, rows: Sequence[Row], data: str | None) -> ImageSet
     """List the data that a cleaned set was made from, and see that all its images are there.
 
     Args:
-        folder: The cleaned set.
         rows: The images that are wanted.
         data: Where the data is now; None takes the place where it was.
 
@@ -120,7 +119,6 @@ class Review:
     The file is read again whenever it changed, so that what is edited beside it stays.
 
     Args:
-        folder: The folder.
         by: Whose decisions these will be.
 
     Raises:
@@ -163,7 +161,6 @@ class Review:
 
         Args:
             number: Of the image, from 0.
-            decision: What to do.
             label: The new class, for "relabel".
             seen: `Row.state` as the one who decides saw it.
 
@@ -259,9 +256,6 @@ class Review:
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Keep a second review of the same folder out; the lock ends with the process, however it ends.
-
-    Args:
-        folder: The folder.
 
     Raises:
         RunError: If another process reviews it, or it cannot be written.

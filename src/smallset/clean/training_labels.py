@@ -45,8 +45,6 @@ def clean_prepared(
     Args:
         source: The data, which each judge looks at in its own way.
         data: The images of the run, before cleaning.
-        config: Resolved settings.
-        reporter: Told of progress.
 
     Returns:
         The images with clean labels, and a sentence that says what was done.

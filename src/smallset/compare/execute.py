@@ -57,9 +57,6 @@ class Outcome(NamedTuple):
 def run_task(task: Task) -> list[Outcome]:
     """Train the runs of a task, going on where a worker before this one stopped.
 
-    Args:
-        task: The runs.
-
     Returns:
         How each ended; a run that fails does not stop the others.
     """
@@ -274,7 +271,6 @@ def default_workers(threads: int, gpus: int) -> int:
     One GPU trains one run; processors are shared out without a thread too many.
 
     Args:
-        threads: Of each run.
         gpus: Of this machine that the runs use.
     """
     if gpus:

@@ -81,7 +81,6 @@ class StudySpec(Settings):
 
         Args:
             arm: A name among `arms`.
-            seed: Its number.
             overrides: Dotted settings laid over those of every arm.
 
         Raises:
@@ -96,9 +95,6 @@ class StudySpec(Settings):
 
     def only(self, arms: Sequence[str]) -> "StudySpec":
         """Return the study with some of its arms; what the others are needed for goes with them.
-
-        Args:
-            arms: Names to keep.
 
         Raises:
             ConfigError: If there is no such arm.

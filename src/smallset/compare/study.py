@@ -67,11 +67,7 @@ class Study:
         return [*self.before, *self.jobs]
 
     def count(self, state: State) -> int:
-        """Return how many runs are in a state.
-
-        Args:
-            state: Which.
-        """
+        """Return how many runs are in a state."""
         return sum(job.state == state for job in self.all_jobs)
 
 
@@ -207,9 +203,6 @@ class Accountant:
     def look(self, jobs: Sequence[Job]) -> None:
         """Set the state of each run; copy those that a study beside this one has finished.
 
-        Args:
-            jobs: The runs.
-
         Raises:
             RunError: If a folder holds a run with other settings or data; says which.
         """
@@ -299,8 +292,6 @@ def run_study(
 
     Args:
         study: As planned, and looked at by the accountant.
-        accountant: Of this study.
-        execute: Runs tasks.
         draw: Draws the figures of a finished run; None draws none.
         on_outcome: Told of each run that ended.
 
@@ -337,11 +328,7 @@ def run_study(
 
 
 def write_study(study: Study) -> None:
-    """Write study.json: what the study is, and how far it is.
-
-    Args:
-        study: The study.
-    """
+    """Write study.json: what the study is, and how far it is."""
     content = {
         "study": study.name,
         "data": study.data,

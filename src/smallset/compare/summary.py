@@ -103,12 +103,7 @@ class Summary:
     """The command line that it was, but for the folder and the seeds."""
 
     def command(self, *, seeds: int, out: str) -> str:
-        """Return the command line that runs the study.
-
-        Args:
-            seeds: Runs per arm.
-            out: Folder of the study.
-        """
+        """Return the command line that runs the study."""
         return shlex.join([*self.called, "--out", out, "--seeds", str(seeds)])
 
     @property
@@ -137,7 +132,6 @@ def summarise(folder: Path, *, all_pairs: bool = False) -> Summary:
     """Read the records of a study, and write summary.csv and comparisons.csv.
 
     Args:
-        folder: Of the study.
         all_pairs: Compare every arm with every other, not only as the study says.
 
     Raises:
@@ -186,9 +180,6 @@ def summarise(folder: Path, *, all_pairs: bool = False) -> Summary:
 def read_study_json(folder: Path) -> dict[str, Any]:
     """Read study.json.
 
-    Args:
-        folder: Of the study.
-
     Raises:
         DataError: If it is not there, or an earlier smallset wrote it.
     """
@@ -205,11 +196,7 @@ def read_study_json(folder: Path) -> dict[str, Any]:
 
 
 def power_law_sentence(law: PowerLaw) -> str:
-    """Say what more images would be expected to give.
-
-    Args:
-        law: As fitted.
-    """
+    """Say what more images would be expected to give."""
     expected = ", ".join(
         f"{images:,} images {at.value:.1%} ({at.low:.1%} to {at.high:.1%})"
         for images, at in law.expected.items()

@@ -24,9 +24,6 @@ class Watch:
     """Shows how far a study is.
 
     Args:
-        study: The study.
-        console: Where to write.
-        workers: Runs at a time.
         stages: Stages of each run, by arm; a run's epochs are counted over all of them.
     """
 
@@ -60,11 +57,7 @@ class Watch:
             self.live.stop()
 
     def ended_run(self, job: Job) -> None:
-        """Tell that a run ended.
-
-        Args:
-            job: The run.
-        """
+        """Tell that a run ended."""
         self.ended += 1
         if self.live is not None and job.error is None:
             return
@@ -155,9 +148,6 @@ class Watch:
 
 def duration(seconds: float) -> str:
     """Return a time as a person says it.
-
-    Args:
-        seconds: How long.
 
     Example:
         >>> duration(42), duration(600), duration(9000)

@@ -20,8 +20,6 @@ class Augmenter:
 
     Args:
         config: Which changes, and how strong.
-        seed: The run's seed.
-        stage: Number of the stage.
         epoch: Number of the epoch; the same epoch always draws the same changes.
         mean: Mean colour, in [0, 1]; erased rectangles take it.
     """

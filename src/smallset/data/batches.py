@@ -16,11 +16,6 @@ def random_batches(num_images: int, size: int, rng: np.random.Generator) -> list
 
     Where less than half a batch would be left over, the last two batches share their images evenly,
     for BatchNorm takes little but noise from a few images, and cannot train on one.
-
-    Args:
-        num_images: Number of training images.
-        size: Images per batch.
-        rng: Source of the order.
     """
     order = rng.permutation(num_images)
     starts = list(range(0, num_images, size))
@@ -43,9 +38,6 @@ def pk_batches(
 
     Args:
         labels: Class of each training image.
-        classes: P.
-        per_class: K.
-        rng: Source of the order.
 
     Raises:
         ValueError: If fewer than P classes have images.
@@ -78,7 +70,6 @@ def share_without_positive(labels: Int[ndarray, " n"], size: int) -> float:
 
     Args:
         labels: Class of each training image.
-        size: Images per batch.
     """
     num_images = len(labels)
     counts = np.bincount(labels)
@@ -96,10 +87,5 @@ def _endless(rows: Rows, rng: np.random.Generator) -> Iterator[int]:
 
 
 def in_order(num_images: int, batch_size: int) -> list[Rows]:
-    """Return all rows in batches, in order.
-
-    Args:
-        num_images: Number of rows.
-        batch_size: Rows per batch.
-    """
+    """Return all rows in batches, in order."""
     return np.split(np.arange(num_images), range(batch_size, num_images, batch_size))

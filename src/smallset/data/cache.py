@@ -58,7 +58,6 @@ def load_pixels(
     """Return the decoded images of a set, from the cache or decoded now.
 
     Args:
-        images: The listing.
         square: How a picture becomes one; what it refuses counts as unreadable.
         progress: Told the number of images done and of all, while decoding.
 

@@ -31,7 +31,6 @@ def find_problems(images: ImageSet, ids: Sequence[str], errors: dict[int, str]) 
     """Return every problem found, worst kinds first.
 
     Args:
-        images: The listing.
         ids: sha256 of each image's decoded pixels, "" where unreadable.
         errors: Row and reason of each unreadable file.
     """
@@ -74,7 +73,6 @@ def nearly_same(
     """Return a problem for each pair of pictures that are nearly the same, worst kinds first.
 
     Args:
-        images: The listing.
         pairs: Rows of two pictures, and how alike they are in [-1, 1].
         ids: sha256 of each image's decoded pixels; pairs of equal ones were found before.
     """

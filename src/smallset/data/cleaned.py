@@ -23,11 +23,7 @@ DECISIONS: tuple[Decision, ...] = get_args(Decision)
 
 
 def is_cleaned(folder: Path) -> bool:
-    """Whether a folder is one that `smallset clean` left.
-
-    Args:
-        folder: Any folder.
-    """
+    """Whether a folder is one that `smallset clean` left."""
     return (folder / "clean.json").is_file() and (folder / "labels.csv").is_file()
 
 

@@ -35,7 +35,6 @@ class Feed(Protocol):
         """Yield batches.
 
         Args:
-            batches: The rows of each.
             epoch: Which epoch's augmentation to apply; None for none.
         """
         ...
@@ -45,7 +44,6 @@ class Selection:
     """Some rows of a memory-mapped array, in some order, not copied until they are asked for.
 
     Args:
-        array: The whole array.
         rows: Which rows; row i of this object is row ``rows[i]`` of `array`.
     """
 
@@ -62,12 +60,7 @@ class Selection:
 
 
 class Normalise:
-    """(pixel / 255 - mean) / std, as one product and one sum; the only place that does it.
-
-    Args:
-        preprocessing: Holds mean and std.
-        device: Where the images are.
-    """
+    """(pixel / 255 - mean) / std, as one product and one sum; the only place that does it."""
 
     def __init__(self, preprocessing: Preprocessing, device: str = "cpu") -> None:
         mean, std = (
@@ -93,9 +86,6 @@ class PixelFeed:
 
     Args:
         array: Decoded images, channels last; may be memory-mapped.
-        labels: Class index of each.
-        preprocessing: How they are normalised.
-        device: Where batches are wanted.
         augmenter: Gives the changes of one epoch; None for none.
     """
 
@@ -142,8 +132,6 @@ class FeatureFeed:
 
     Args:
         array: One feature map or vector per image, float32; may be memory-mapped.
-        labels: Class index of each.
-        device: Where batches are wanted.
     """
 
     def __init__(

@@ -60,11 +60,7 @@ class ImageSet:
         return replace(self, classes=classes, labels=new_label[self.labels])
 
     def counts(self, split: str) -> Int[ndarray, " classes"]:
-        """Return the number of images per class in one split.
-
-        Args:
-            split: Its name.
-        """
+        """Return the number of images per class in one split."""
         return np.bincount(self.labels[self.splits == split], minlength=len(self.classes))
 
 
@@ -75,7 +71,6 @@ def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
 
     Args:
         text: Parts joined by commas; empty for all classes.
-        classes: The class list.
 
     Raises:
         ConfigError: If a part is neither, is outside the list, or could be read both ways.

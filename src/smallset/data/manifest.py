@@ -64,7 +64,6 @@ def manifest_text(images: ImageSet, path: Path) -> str:
     """Return the text of a manifest of `images`, to be written at `path`.
 
     Args:
-        images: The listing.
         path: Where the text will be; a manifest's paths are relative to its folder.
 
     Raises:

@@ -27,7 +27,6 @@ def flip_labels(
         labels: True class of each image, in [0, num_classes).
         rate: Fraction of labels to change, in [0, 1].
         num_classes: Number of classes; at least 2 where a label is to change.
-        seed: Another seed, another draw.
 
     Returns:
         The given labels, a new array; ``given != labels`` is the mask of the changes.

@@ -39,7 +39,6 @@ def decode(content: bytes, *, max_megapixels: float) -> Picture:
     grey keeps its upper eight bits. Of an animation, the first frame is taken.
 
     Args:
-        content: The whole file.
         max_megapixels: A picture that claims more is refused before it is decoded, in millions.
 
     Raises:
@@ -105,7 +104,6 @@ def resize(image: Image.Image, size: int, policy: Resize) -> UInt8[ndarray, "siz
     """Make an RGB picture square, by area-weighted bilinear interpolation.
 
     Args:
-        image: The picture.
         size: Side of the result, px.
         policy: A key of `RESIZES`.
     """

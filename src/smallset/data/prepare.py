@@ -106,9 +106,7 @@ class DataSource:
         """Return what `make` gives, made once for each key.
 
         Args:
-            what: The kind of thing.
             key: Which of them; anything JSON holds.
-            make: Makes it.
         """
         name = f"{what} {json.dumps(key)}"
         if name not in self._known:
@@ -153,8 +151,6 @@ def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Pr
     """Choose the images of a run, and add its label noise.
 
     Args:
-        opened: The whole data set.
-        config: Settings of the run.
         needs_test: Whether to refuse data without a test image.
 
     Raises:

@@ -21,7 +21,6 @@ def split_images(images: ImageSet, config: DataConfig) -> ImageSet:
     largest first, each to the split that is furthest below its share of the group's classes.
 
     Args:
-        images: A listing without splits.
         config: `val_fraction`, `test_fraction` and `split_seed`.
     """
     rng = stream(config.split_seed, "split")
@@ -47,9 +46,7 @@ def choose_fraction(
 
     Args:
         ids: One name per image, of its content.
-        labels: Class of each image.
         fraction: In (0, 1].
-        seed: Another seed, another choice.
 
     Returns:
         True for the chosen images.

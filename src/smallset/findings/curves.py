@@ -14,11 +14,7 @@ from smallset.words import text
 
 
 def not_learning(facts: Facts) -> Finding | None:
-    """A net that does not even learn its training images, and whether the gradient is why.
-
-    Args:
-        facts: Of the run.
-    """
+    """A net that does not even learn its training images, and whether the gradient is why."""
     stage = facts.stages()[-1]
     first, last = stage[0], stage[-1]
     chance = 1 / facts.num_classes
@@ -65,10 +61,6 @@ def gradient_ratio(facts: Facts, loss: str) -> float | None:
     Both are taken with respect to the logits of the training images, at the run's predictions.
     With p the probabilities and y the one-hot labels, that of cross-entropy is (p - y) / B, that of
     ||p - y||^2 summed over a batch of B is 2 p * (p - y - <p, p - y>), and `mse` divides it by B K.
-
-    Args:
-        facts: Of the run.
-        loss: Name of the loss.
     """
     p, labels = facts.predictions.probs[facts.train], facts.predictions.given_labels[facts.train]
     size = facts.settings["batches"]["size"]
@@ -86,11 +78,7 @@ def gradient_ratio(facts: Facts, loss: str) -> float | None:
 
 
 def unstable(facts: Facts) -> Finding | None:
-    """A training loss that jumps up again and again: steps that are too large.
-
-    Args:
-        facts: Of the run.
-    """
+    """A training loss that jumps up again and again: steps that are too large."""
     for stage in facts.stages():
         losses = [line["train_loss"] for line in stage]
         rises = [b for a, b in itertools.pairwise(losses) if b > 1.2 * a]
@@ -112,9 +100,6 @@ def collapse(facts: Facts) -> Finding | None:
 
     Signature: the loss stands at the margin (softplus(0) = 0.693 with the soft margin), and the
     embeddings hardly differ (Hermans et al. 2017, section 3.2, on the same plateau).
-
-    Args:
-        facts: Of the run.
     """
     for stage in facts.stages():
         name, at_point = stage[0]["objective"], stage[0]["collapsed_loss"]
@@ -164,11 +149,7 @@ def _spread(embeddings: Float[ndarray, "n dim"]) -> float:
 
 
 def still_improving(facts: Facts) -> Finding | None:
-    """Accuracy on val that was still rising when training ended.
-
-    Args:
-        facts: Of the run.
-    """
+    """Accuracy on val that was still rising when training ended."""
     stage, num_val = facts.stages()[-1], len(facts.rows("val"))
     # What a fall of the rate brought is not what more epochs would bring.
     settled = stage[max(_falls(stage), default=0) :]
@@ -197,11 +178,7 @@ def still_improving(facts: Facts) -> Finding | None:
 
 
 def milestone_jump(facts: Facts) -> Finding | None:
-    """Accuracy that jumps when the rate falls: it was too high before.
-
-    Args:
-        facts: Of the run.
-    """
+    """Accuracy that jumps when the rate falls: it was too high before."""
     for stage in facts.stages():
         for at in _falls(stage):
             if at < 3:

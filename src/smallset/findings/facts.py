@@ -59,11 +59,7 @@ class Facts:
         return None if command == self.command({}) else command
 
     def rows(self, split: str) -> Int[ndarray, " m"]:
-        """Return the rows of a split.
-
-        Args:
-            split: Its name.
-        """
+        """Return the rows of a split."""
         return np.flatnonzero(self.predictions.splits == split)
 
     @cached_property
@@ -94,9 +90,6 @@ class Facts:
 
 def read_facts(record: Record) -> Facts:
     """Read what the findings need from a record.
-
-    Args:
-        record: A finished run.
 
     Raises:
         DataError: If a file of the record is missing.

@@ -41,10 +41,6 @@ FINDERS = {
 
 
 def find(facts: Facts) -> list[Finding]:
-    """Return what is to be said about a run, problems first.
-
-    Args:
-        facts: Of the run.
-    """
+    """Return what is to be said about a run, problems first."""
     found = [finding for finder in FINDERS.values() if (finding := finder(facts)) is not None]
     return sorted(found, key=lambda finding: finding.level == "hint")

@@ -55,7 +55,6 @@ def find_in_study(
     A finding of runs counts for an arm where at least half of its seeds have it.
 
     Args:
-        summary: What the study found.
         look: Finds in one run; None takes all of `smallset.findings.finders`.
     """
     look = look or (lambda record: find(read_facts(record)))

@@ -17,11 +17,7 @@ AGAINST_HEART = {"augment.flip": True, "augment.crop_fraction": 0.1, "optim.weig
 
 
 def swallowing(facts: Facts) -> Finding | None:
-    """One class that takes far more predictions than it has images.
-
-    Args:
-        facts: Of the run.
-    """
+    """One class that takes far more predictions than it has images."""
     said = np.bincount(facts.predictions.predicted[facts.test], minlength=facts.num_classes)
     there = np.bincount(facts.predictions.labels[facts.test], minlength=facts.num_classes)
     k = int(said.argmax())
@@ -40,11 +36,7 @@ def swallowing(facts: Facts) -> Finding | None:
 
 
 def overfitting(facts: Facts) -> Finding | None:
-    """Far better on the images trained on than on others.
-
-    Args:
-        facts: Of the run.
-    """
+    """Far better on the images trained on than on others."""
     predictions = facts.predictions
     as_told = (predictions.predicted == predictions.given_labels)[facts.train]
     known = share_interval(int(as_told.sum()), len(as_told))
@@ -70,11 +62,7 @@ def overfitting(facts: Facts) -> Finding | None:
 
 
 def memorised(facts: Facts) -> Finding | None:
-    """Classes learnt by heart: known on train, but on test worse than the net as a whole.
-
-    Args:
-        facts: Of the run.
-    """
+    """Classes learnt by heart: known on train, but on test worse than the net as a whole."""
     classes = memorised_classes(facts.predictions)
     if not classes:
         return None
@@ -105,9 +93,6 @@ def memorised_classes(predictions: Predictions) -> list[int]:
     """Return the classes known on train but beyond chance worse than the whole on test.
 
     Worst first. The intervals are widened for the number of classes looked at.
-
-    Args:
-        predictions: Of the run.
     """
     right = predictions.predicted == predictions.labels
     is_test, is_train = predictions.splits == "test", predictions.splits == "train"
@@ -124,11 +109,7 @@ def memorised_classes(predictions: Predictions) -> list[int]:
 
 
 def wrong_labels_learnt(facts: Facts) -> Finding | None:
-    """Added label noise that the net learnt by heart.
-
-    Args:
-        facts: Of the run.
-    """
+    """Added label noise that the net learnt by heart."""
     predictions = facts.predictions
     flipped = facts.train[predictions.given_labels[facts.train] != predictions.labels[facts.train]]
     if len(flipped) < 10:
@@ -151,11 +132,7 @@ def wrong_labels_learnt(facts: Facts) -> Finding | None:
 
 
 def confused(facts: Facts) -> Finding | None:
-    """Pairs of classes taken for each other more often than scattered errors would be.
-
-    Args:
-        facts: Of the run.
-    """
+    """Pairs of classes taken for each other more often than scattered errors would be."""
     counts, k = facts.predictions.confusion("test"), facts.num_classes
     pairs = confused_pairs(counts)
     # A net that guesses confuses everything, mostly with the class it likes best.
@@ -199,11 +176,7 @@ def confused_pairs(counts: Int[ndarray, "classes classes"]) -> list[tuple[int, i
 
 
 def overconfident(facts: Facts) -> Finding | None:
-    """Probabilities that promise more than is kept.
-
-    Args:
-        facts: Of the run.
-    """
+    """Probabilities that promise more than is kept."""
     probs = facts.predictions.probs[facts.test]
     seen = calibration(probs.max(axis=1), facts.right[facts.test])
     if len(facts.test) < 100 or abs(seen.gap) - 2 * np.sqrt(0.25 / len(facts.test)) < 0.05:

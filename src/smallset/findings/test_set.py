@@ -11,11 +11,7 @@ from smallset.words import text
 
 
 def leaks(facts: Facts) -> Finding | None:
-    """Test images that were trained on: the same pixels in both splits.
-
-    Args:
-        facts: Of the run.
-    """
+    """Test images that were trained on: the same pixels in both splits."""
     ids = facts.predictions.ids
     seen = {ids[row] for row in facts.train}
     both = tuple(int(row) for row in facts.test if ids[row] in seen)
@@ -32,11 +28,7 @@ def leaks(facts: Facts) -> Finding | None:
 
 
 def few_test_images(facts: Facts) -> Finding | None:
-    """A test set that cannot tell runs apart.
-
-    Args:
-        facts: Of the run.
-    """
+    """A test set that cannot tell runs apart."""
     count = len(facts.test)
     seen = share_interval(int(facts.right[facts.test].sum()), count)
     half = (seen.high - seen.low) / 2
@@ -53,11 +45,7 @@ def few_test_images(facts: Facts) -> Finding | None:
 
 
 def label_errors(facts: Facts) -> Finding | None:
-    """Images that a good net is sure show another class than their label says.
-
-    Args:
-        facts: Of the run.
-    """
+    """Images that a good net is sure show another class than their label says."""
     rows = label_suspects(facts.predictions)
     if not rows:
         return None
@@ -81,9 +69,6 @@ def label_suspects(predictions: Predictions) -> tuple[int, ...]:
 
     A net that is right in less than 90 % of the test images accuses nobody: its mistakes would
     outnumber the wrong labels. Which of the images are mislabelled only a look can tell.
-
-    Args:
-        predictions: Of the run.
     """
     test = predictions.splits == "test"
     if (predictions.predicted == predictions.labels)[test].mean() < 0.9:

@@ -25,10 +25,8 @@ def save_checkpoint(
     """Write weights, optimizer state and progress as one file, whole or not at all.
 
     Args:
-        path: Where to.
         model: Its parameters and buffers are saved.
         optimizer: Its state is saved; None between two stages.
-        progress: Anything JSON holds.
         kept: Weights that may be the ones to keep, where they are not the last ones; may be empty.
 
     Raises:
@@ -47,9 +45,6 @@ def save_checkpoint(
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_checkpoint` wrote.
-
-    Args:
-        path: The file.
 
     Returns:
         Tensors by their saved names, and the progress.
@@ -80,7 +75,6 @@ def restore_model(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Put saved weights into a model of the same architecture.
 
     Args:
-        model: The network.
         tensors: As `load_checkpoint` returns them.
     """
     model.load_state_dict(_below(tensors, "model."), strict=True)
@@ -90,7 +84,6 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     """Put saved state into an optimizer over the same parameters.
 
     Args:
-        optimizer: Fresh.
         tensors: As `load_checkpoint` returns them.
     """
     state: dict[int, dict[str, Tensor]] = {}

@@ -26,8 +26,6 @@ def describe(
 
     Args:
         data: What the user called it.
-        config: Resolved settings.
-        prepared: The images, before cleaning.
         weights: sha256 of the pretrained weights; None where there are none.
         start: sha256 of the weights of another run that this one starts from; None for none.
         cleaning: What cleans the training labels; None where nothing does.

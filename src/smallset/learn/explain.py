@@ -31,7 +31,6 @@ def explain(
     """Ask the network of a run where it looked, and say why it could not be asked.
 
     Args:
-        record: A finished run.
         images_of: Gives the images of rows of predictions.csv.
         wanted: Rows to explain, beside the worst mistakes and the least sure images.
     """
@@ -89,7 +88,6 @@ def grad_cam(
     Args:
         model: In eval mode, on the CPU.
         preprocessing: How images become its inputs.
-        images: As decoded, channels last.
         classes: Which class to ask about, per image.
 
     Source:
@@ -143,11 +141,7 @@ def augmented(
     """Return what training saw of images: other random changes in each of the first epochs.
 
     Args:
-        images: As decoded, channels last.
-        config: Which changes.
-        seed: The run's seed.
         mean: Mean colour, in [0, 1].
-        views: How many epochs.
     """
     shown = []
     for epoch in range(views):

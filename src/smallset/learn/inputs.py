@@ -30,8 +30,6 @@ class Inputs:
     """Images of a run, ready for its network.
 
     Args:
-        config: Settings.
-        data: The images.
         model: The network, in eval mode, on its device.
         preprocessing: How pictures become its inputs.
         reporter: Told how far features are.
@@ -66,7 +64,6 @@ class Inputs:
 
         Args:
             split: "train", "val" or "test".
-            cached: Give features, computed once.
             stage: Number of the stage, for the stream of augmentation.
         """
         if cached and split in self.features:

@@ -69,7 +69,6 @@ def triplet_euclidean_loss(
     and so is its gradient.
 
     Args:
-        embeddings: One vector per image.
         labels: Class index of each image.
         margin: Wanted gap, in units of d.
         soft_margin: Use log(1 + exp(x)) in place of max(0, margin + x); `margin` is not used.

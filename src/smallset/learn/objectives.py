@@ -92,7 +92,6 @@ def build_stages(name: str, config: LossConfig) -> list[Stage]:
 
     Args:
         name: A key of `LOSSES`.
-        config: Numbers inside the losses.
 
     Raises:
         ConfigError: If there is no such loss, or `config` has a number that it does not read.
@@ -109,8 +108,6 @@ def refuse_unread(name: str, config: LossConfig, read: set[str]) -> None:
     """Refuse numbers that a loss does not read.
 
     Args:
-        name: Of the loss.
-        config: The numbers.
         read: Names of those that it reads.
 
     Raises:

@@ -37,8 +37,6 @@ def parameter_groups(part: nn.Module, config: OptimConfig, lr: float) -> list[Gr
     """Return the parameters that a stage trains, each group with its peak rate and its decay.
 
     Args:
-        part: What the stage trains.
-        config: Says the decay.
         lr: Peak learning rate of the run.
     """
     return [{"params": list(part.parameters()), "lr": lr, "weight_decay": config.weight_decay}]
@@ -58,9 +56,6 @@ def side_by_side(optimizers: Sequence[torch.optim.Optimizer]) -> torch.optim.Opt
     """Return one optimizer with the groups of several, in order: one step is cheaper than many.
 
     The state of a parameter is one object in both, so each of `optimizers` can still be saved.
-
-    Args:
-        optimizers: Of one kind.
     """
     if len(optimizers) == 1:
         return optimizers[0]
@@ -77,7 +72,6 @@ def build_schedule(config: ScheduleConfig, epochs: int) -> Schedule:
 
     Args:
         config: Which schedule, and its numbers.
-        epochs: Length of the stage.
     """
     schedule = SCHEDULES[config.name]
 

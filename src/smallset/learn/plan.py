@@ -44,11 +44,7 @@ class Plan:
 
 
 class Planner:
-    """Plans runs on one data set; images and weight files are looked at once for all of them.
-
-    Args:
-        source: The data.
-    """
+    """Plans runs on one data set; images and weight files are looked at once for all of them."""
 
     def __init__(self, source: DataSource) -> None:
         self.source = source
@@ -89,9 +85,6 @@ class Planner:
     def weights(self, config: RunConfig) -> Weights:
         """Find the pretrained weights of a run.
 
-        Args:
-            config: Its settings.
-
         Raises:
             ConfigError: If there is no such model.
             DataError: If they are not at hand; the message says how to bring them.
@@ -104,9 +97,7 @@ def clean_labels(plan: Plan, source: DataSource, reporter: Reporter) -> Plan:
     """Return a plan with its training labels cleaned, where its settings ask for that.
 
     Args:
-        plan: The run.
         source: Its data; what judges the labels looks at the images in its own way.
-        reporter: Told what was done.
     """
     if not plan.config.data.clean:
         return plan
@@ -151,9 +142,6 @@ def shares_backbone(plan: Plan) -> str | None:
 
     They differ in seed, rate and the numbers of the optimizer alone, and train one Linear layer.
 
-    Args:
-        plan: A run.
-
     Returns:
         A text that is equal for such runs; None where a run trains alone.
     """
@@ -182,7 +170,6 @@ def check_batches(plan: Plan, stages: Sequence[Stage], reporter: Reporter) -> No
 
     Args:
         plan: The run, its labels cleaned.
-        stages: Of the run.
         reporter: Told how many anchors will have no positive.
 
     Raises:

@@ -46,7 +46,6 @@ def train_run(
 
     Args:
         data: As `smallset.data.read.read_data` takes it.
-        config: Settings.
         folder: Where the record goes; must not hold one already, unless it is resumed.
         resume: Continue a run that was stopped; the result is as if it had not been.
         reporter: Told of progress; None says nothing.
@@ -80,7 +79,6 @@ def train_runs(
     layer on frozen features (`shares_backbone` tells); each gets the numbers it would get alone.
 
     Args:
-        source: Their data.
         jobs: Plan and folder of each run.
         resume: Continue those that were stopped; None begins those that are not there yet.
         reporter: Told of progress; None says nothing.
@@ -125,9 +123,7 @@ def build_run(plan: Plan, folder: Path, reporter: Reporter, *, beside: Run | Non
     """Return a run that has not begun; nothing is written.
 
     Args:
-        plan: What it will be.
         folder: Where its epochs and checkpoints go.
-        reporter: Told of progress.
         beside: A run on the same frozen network, which this one shares with it.
 
     Raises:

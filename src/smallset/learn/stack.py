@@ -10,11 +10,7 @@ from smallset.models.parts import Output
 
 
 def is_stackable(classifier: nn.Module) -> bool:
-    """Whether a classifier part is one Linear layer, behind dropout at most.
-
-    Args:
-        classifier: The classifier part.
-    """
+    """Whether a classifier part is one Linear layer, behind dropout at most."""
     *before, last = _layers(classifier)
     return isinstance(last, nn.Linear) and all(
         isinstance(layer, nn.Dropout | nn.Identity) for layer in before
@@ -42,11 +38,7 @@ class StackedHead(nn.Module):
         self.streams: list[torch.Generator] = []
 
     def seed(self, seeds: Sequence[int]) -> None:
-        """Start the dropout streams of an epoch.
-
-        Args:
-            seeds: One per lane.
-        """
+        """Start the dropout streams of an epoch."""
         device = self.linear[0].weight.device
         self.streams = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 

@@ -101,10 +101,7 @@ def train_step(
 
     Args:
         forward: One pass through the network.
-        objective: What to minimise.
         optimizer: Holds the parameters to change.
-        lanes: Whose they are.
-        batch: The images.
         grad_clip: Largest allowed L2 norm of a lane's whole gradient; None for no limit.
 
     Returns:
@@ -139,7 +136,6 @@ def fit(
 
     Args:
         setup: The network, its images and the objective.
-        lanes: What changes.
         optimizer: Holds the parameters of the lanes, each group at its peak rate.
         schedule: Factor on the rates over time.
         epochs: Which epochs to run; starts above 0 where a run is resumed.
@@ -196,8 +192,6 @@ def evaluate(
 
     Args:
         forward: One pass through the network, which is in eval mode already.
-        objective: The loss to report.
-        feed: The images.
         batch_size: Images at a time; a loss that sums over a batch grows with it.
     """
     mixed = np.random.default_rng(0).permutation(len(feed.labels))

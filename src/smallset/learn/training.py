@@ -31,8 +31,6 @@ class Training:
     """What a run has learnt so far.
 
     Args:
-        config: Settings.
-        stages: What they ask for.
         model: The network; changed by the training.
         folder: Where epochs and checkpoints go.
     """
@@ -91,7 +89,6 @@ class Training:
         """Unfreeze what a stage trains, and build its optimizer, restored if need be.
 
         Args:
-            number: Which stage.
             start: Its first epoch; above 0 where the run is resumed.
         """
         part = self.part(number)
@@ -121,9 +118,6 @@ class Training:
         """Write down what an epoch gave.
 
         Args:
-            number: Which stage.
-            result: The scores.
-            optimizer: As it is now.
             seconds: How long the epoch took.
             save: Write the files too, not the memory alone.
 

@@ -38,7 +38,6 @@ def compute_features(
 
     Args:
         model: The network, in eval mode.
-        feed: The images.
         ids: Content hash of each image.
         bfloat16: Compute in bfloat16; the result is float32 all the same.
         folder: Keep the file here rather than in the cache, where features of weights that only

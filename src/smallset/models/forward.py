@@ -25,7 +25,6 @@ def forward(network: Callable[[Tensor], Any], images: Tensor, *, bfloat16: bool)
 
     Args:
         network: Maps `images` to it.
-        images: Its inputs.
         bfloat16: Compute in bfloat16 inside.
     """
     # bfloat16 has float32's exponent range, so no GradScaler, so one path for both precisions.
@@ -50,7 +49,6 @@ def passes(
 
     Args:
         step: Maps a batch to what is wanted of it.
-        feed: The images.
         batches: Which of them come together.
         progress: Told the number of images done and of all.
     """

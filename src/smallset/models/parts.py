@@ -42,11 +42,7 @@ class Classifier(nn.Module):
         self.std = tuple(std)
 
     def forward(self, images: Float[Tensor, "batch 3 side side"]) -> Output:
-        """Return logits and embeddings of normalised images.
-
-        Args:
-            images: Normalised images.
-        """
+        """Return logits and embeddings of normalised images."""
         return self.classify(self.features(images))
 
     def classify(self, maps: Float[Tensor, "batch ..."]) -> Output:

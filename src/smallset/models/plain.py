@@ -9,7 +9,6 @@ def plain(num_classes: int, *, image_size: int = 112) -> Classifier:
     """Four stages of conv3x3-BatchNorm-ReLU-maxpool, then a classifier of two Linear layers.
 
     Args:
-        num_classes: Number of classes.
         image_size: Side of the images, px; it sets the size of the classifier.
     """
     layers: list[nn.Module] = []

@@ -48,7 +48,6 @@ def pretrained(
 
     Args:
         name: One of `torchvision_names`.
-        num_classes: Number of classes.
         image_size: Side of the images, px; vision transformers are built for one size.
         weights: ImageNet weights in torchvision's layout; None starts from random ones.
 
@@ -97,7 +96,6 @@ def find_weights(name: str, setting: str) -> Path | None:
     """Return the weight file a run asked for: the user's, an imported one, or torchvision's own.
 
     Args:
-        name: A torchvision network.
         setting: "none", "auto" or a file.
 
     Raises:
@@ -134,7 +132,6 @@ def timm_model(
 
     Args:
         name: timm's name, without the "timm:".
-        num_classes: Number of classes.
         image_size: Side of the images, px; used where the network is built for one size.
         setting: "none", "auto" (timm's own download) or a file in timm's layout.
 
@@ -191,7 +188,6 @@ def draw_last_layer(classifier: nn.Module, seed: int) -> None:
     global stream.
 
     Args:
-        classifier: The classifier part.
         seed: The same seed gives the same weights, whatever was drawn for the rest.
     """
     torch.manual_seed(seed)

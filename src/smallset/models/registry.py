@@ -87,7 +87,6 @@ def build_model(
 
     Args:
         name: As in `RunConfig.model`.
-        num_classes: Number of classes.
         image_size: Side of the images, px.
         weights: As in `RunConfig.weights`.
         seed: Seed of the random weights; torch's global state is left as it was.
@@ -128,7 +127,6 @@ def outline(name: str, num_classes: int, image_size: int) -> Classifier:
 
     Args:
         name: As in `RunConfig.model`.
-        num_classes: Number of classes.
         image_size: Side of the images, px.
 
     Raises:
@@ -147,7 +145,6 @@ def check_weights(name: str, file: str) -> Classifier:
 
     Args:
         name: A torchvision or timm network.
-        file: The weight file.
 
     Raises:
         ConfigError: If there is no such model, or it takes no weights.

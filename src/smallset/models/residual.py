@@ -14,7 +14,6 @@ class ResidualBlock(nn.Module):
 
     Args:
         body: Ends in a BatchNorm without ReLU.
-        in_channels: Channels of the input.
         out_channels: Channels that `body` gives.
         stride: Stride of `body`.
     """
@@ -86,18 +85,10 @@ def _network(
 
 
 def residual(num_classes: int) -> Classifier:
-    """A stem and four BasicBlocks of 32 to 256 channels, average pooling, two Linear layers.
-
-    Args:
-        num_classes: Number of classes.
-    """
+    """A stem and four BasicBlocks of 32 to 256 channels, average pooling, two Linear layers."""
     return _network(num_classes, _basic, expansion=1)
 
 
 def bottleneck(num_classes: int) -> Classifier:
-    """A stem and four Bottleneck blocks of width 32 to 256 (four times the channels out).
-
-    Args:
-        num_classes: Number of classes.
-    """
+    """A stem and four Bottleneck blocks of width 32 to 256 (four times the channels out)."""
     return _network(num_classes, _bottleneck, expansion=4)

@@ -24,9 +24,6 @@ class Restored(NamedTuple):
 def restore(record: Record) -> Restored:
     """Build the network of a finished run with its trained weights.
 
-    Args:
-        record: The run.
-
     Raises:
         ConfigError: If there is no such model here, such as a function that cannot be imported.
         DataError: If the weights are missing or do not fit.

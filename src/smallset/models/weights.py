@@ -37,9 +37,6 @@ def store_dir() -> Path:
 def file_sha256(path: Path) -> str:
     """Return the sha256 of a file's bytes, as 64 hex digits.
 
-    Args:
-        path: The file.
-
     Raises:
         DataError: If it cannot be read.
     """
@@ -96,8 +93,6 @@ def check_tensors(
     """Return the tensors a model takes from a file, after comparing names and shapes.
 
     Args:
-        file: What was read.
-        expected: The model's own tensors.
         replaced: Names of the last layer, which the model replaces: absent or of another shape is
             fine.
         ignored: Starts of names the file may have beyond the model's, such as training-only parts.
@@ -129,7 +124,6 @@ def import_weights(path: Path, model: str) -> Path:
 
     Args:
         path: The file, already checked against the model.
-        model: Name of the model.
 
     Raises:
         DataError: If the file cannot be read.
@@ -147,11 +141,7 @@ def import_weights(path: Path, model: str) -> Path:
 
 
 def imported(model: str) -> Path | None:
-    """Return the file that was imported for a model, if one was.
-
-    Args:
-        model: Name of the model.
-    """
+    """Return the file that was imported for a model, if one was."""
     entry = store_dir() / f"{model.replace(':', '_')}.json"
     if not entry.exists():
         return None

@@ -14,9 +14,6 @@ FLAGS = {  # of `smallset train`
 def setting_text(value: Any) -> str:
     """Return the value of a setting as the command line takes it.
 
-    Args:
-        value: As JSON holds it.
-
     Example:
         >>> setting_text(None), setting_text([10, 15])
         ('none', '[10, 15]')
@@ -27,10 +24,5 @@ def setting_text(value: Any) -> str:
 
 
 def set_option(name: str, value: Any) -> list[str]:
-    """Return the words that set one thing on the command line.
-
-    Args:
-        name: Dotted name.
-        value: As JSON holds it.
-    """
+    """Return the words that set one thing on the command line."""
     return ["--set", f"{name}={setting_text(value)}"]

@@ -81,10 +81,6 @@ def calibration(
 def temperature(probs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) -> float:
     """Return the temperature T that makes ``probs^(1/T)`` most likely; above 1 is overconfident.
 
-    Args:
-        probs: Predicted probabilities.
-        labels: Class of each image.
-
     Source:
         Guo et al. 2017, section 4.2.
     """
@@ -107,7 +103,6 @@ def share_interval(count: int, total: int, *, level: float = 0.95) -> Interval:
     """Return a share with Wilson's interval, which holds for few images and near 0 and 1.
 
     Args:
-        count: How many of them.
         total: How many there are; at least 1.
         level: Coverage of the interval, in (0, 1).
 
@@ -126,24 +121,14 @@ def share_interval(count: int, total: int, *, level: float = 0.95) -> Interval:
 
 
 def worst_mistakes(predictions: Predictions, count: int) -> list[int]:
-    """Return wrong test images, those it was most sure about first.
-
-    Args:
-        predictions: Of the run.
-        count: At most so many.
-    """
+    """Return wrong test images, those it was most sure about first."""
     wrong = (predictions.splits == "test") & (predictions.predicted != predictions.labels)
     rows = np.flatnonzero(wrong)
     return rows[np.argsort(-predictions.probs[rows].max(axis=1), kind="stable")][:count].tolist()
 
 
 def least_sure(predictions: Predictions, count: int) -> list[int]:
-    """Return test images, those with the smallest gap between the two best classes first.
-
-    Args:
-        predictions: Of the run.
-        count: At most so many.
-    """
+    """Return test images, those with the smallest gap between the two best classes first."""
     rows = np.flatnonzero(predictions.splits == "test")
     best = np.sort(predictions.probs[rows], axis=1)
     return rows[np.argsort(best[:, -1] - best[:, -2], kind="stable")][:count].tolist()

@@ -32,33 +32,21 @@ class Predictions:
         return self.probs.argmax(axis=1)
 
     def accuracy(self, split: str) -> float | None:
-        """Return the share of images of a split predicted as the data says; None if it is empty.
-
-        Args:
-            split: Its name.
-        """
+        """Return the share of images of a split predicted as the data says; None if it is empty."""
         rows = self.splits == split
         if not rows.any():
             return None
         return float((self.predicted == self.labels)[rows].mean())
 
     def confusion(self, split: str) -> Int[ndarray, "classes classes"]:
-        """Return counts[i, j]: images of class i (by the data) predicted as j.
-
-        Args:
-            split: Its name.
-        """
+        """Return counts[i, j]: images of class i (by the data) predicted as j."""
         rows = self.splits == split
         counts = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
         np.add.at(counts, (self.labels[rows], self.predicted[rows]), 1)
         return counts
 
     def recall(self, split: str) -> dict[str, float | None]:
-        """Return, per class, the share of its images that were predicted right.
-
-        Args:
-            split: Its name.
-        """
+        """Return, per class, the share of its images that were predicted right."""
         counts = self.confusion(split)
         totals = counts.sum(axis=1)
         return {
@@ -74,7 +62,6 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
     """Write predictions.csv.
 
     Args:
-        folder: The record.
         predictions: One row per scored image.
     """
     names = predictions.classes

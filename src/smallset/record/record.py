@@ -122,22 +122,12 @@ class Record:
 
 
 def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Write epochs.jsonl.
-
-    Args:
-        folder: The record.
-        history: One mapping per epoch.
-    """
+    """Write epochs.jsonl."""
     write_atomic(folder / "epochs.jsonl", "".join(json.dumps(line) + "\n" for line in history))
 
 
 def write_embeddings(folder: Path, embeddings: Mapping[str, Float[ndarray, "n dim"]]) -> None:
-    """Write embeddings.npz in float16; in float32 where a value is too large for it (65,504).
-
-    Args:
-        folder: The record.
-        embeddings: By split.
-    """
+    """Write embeddings.npz in float16; in float32 where a value is too large for it (65,504)."""
     arrays = {}
     for split, values in embeddings.items():
         fits = np.abs(values).max(initial=0) <= np.finfo(np.float16).max

@@ -63,7 +63,6 @@ def tsne(axes: Axes, *, perplexity: float = 30.0) -> Plane:
     t-SNE has no rule for new points, so both are laid out at once. The seed is fixed.
 
     Args:
-        axes: Of train and test.
         perplexity: Effective number of neighbours; lowered where there are few points.
 
     Source:
@@ -93,9 +92,7 @@ def neighbour_accuracy(
 
     Args:
         train: Points of the training images.
-        train_labels: Their classes.
         test: Points of the test images.
-        test_labels: Their classes.
     """
     from sklearn.neighbors import KNeighborsClassifier
 

@@ -22,11 +22,7 @@ class FontChoice(NamedTuple):
 
 
 def choose_fonts(texts: Iterable[str]) -> FontChoice:
-    """Choose fonts that together have every character, matplotlib's own first.
-
-    Args:
-        texts: What will be written.
-    """
+    """Choose fonts that together have every character, matplotlib's own first."""
     families = ["DejaVu Sans"]
     missing = {c for text in texts for c in text if not c.isspace()} - _characters(families[0])
     if missing:

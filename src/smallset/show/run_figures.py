@@ -25,7 +25,6 @@ def draw_run(record: Record, config: FigureConfig) -> list[str]:
     """Draw every figure of a run into its folder `figures`.
 
     Args:
-        record: A finished run.
         config: Which classes the feature pictures show, and whether t-SNE is drawn.
 
     Returns:
@@ -117,7 +116,6 @@ def chosen_classes(config: FigureConfig, classes: Sequence[str]) -> list[int]:
 
     Args:
         config: Which classes are asked for.
-        classes: The class list.
 
     Raises:
         ConfigError: If a class that is asked for is not among them.
@@ -127,12 +125,7 @@ def chosen_classes(config: FigureConfig, classes: Sequence[str]) -> list[int]:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all.
-
-    Args:
-        figure: The figure.
-        path: Where to.
-    """
+    """Write a figure as PNG, whole or not at all."""
     content = BytesIO()
     figure.savefig(content, format="png", dpi=130)
     write_atomic(path, content.getvalue())

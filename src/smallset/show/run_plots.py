@@ -34,9 +34,7 @@ def training_curves(
     for they have different units.
 
     Args:
-        history: Lines of epochs.jsonl.
         test_accuracy: In [0, 1]; None draws no line.
-        title: Above the figure.
         lang: Of the words in it.
     """
     say = partial(translate, lang=lang)
@@ -111,8 +109,6 @@ def confusion_matrix(
 
     Args:
         counts: counts[i, j]: images of class i predicted as j.
-        classes: Names, in that order.
-        title: Above the figure.
         lang: Of the words in it.
     """
     say = partial(translate, lang=lang)
@@ -154,12 +150,9 @@ def feature_scatter(
     """Draw train and test features side by side on the same axes, coloured by class.
 
     Args:
-        plane: The points.
         train_labels: Class of each training point.
         test_labels: Class of each test point.
-        classes: The class list.
         chosen: The classes that are drawn, as positions in it.
-        title: Above the figure.
         lang: Of the words in it.
     """
     say = partial(translate, lang=lang)

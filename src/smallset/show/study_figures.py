@@ -30,7 +30,6 @@ def draw_study(summary: Summary, *, lang: Lang = "en") -> list[str]:
     """Draw arms, comparisons, curves and the study's own charts into its figures folder.
 
     Args:
-        summary: What the study found.
         lang: Of the words in the charts.
 
     Returns:
@@ -78,10 +77,6 @@ def _even(histories: list[list[dict]]) -> list[list[dict]]:
 
 def draw_search(tuned: Tuned, search: Mapping[str, str]) -> list[str]:
     """Draw the trials of a search over the first two numbers that it varied.
-
-    Args:
-        tuned: What the search found.
-        search: Space of each setting.
 
     Returns:
         The names of the files; none where fewer than two numbers were varied.

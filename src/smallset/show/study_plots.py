@@ -45,8 +45,6 @@ def arms_chart(
 
     Args:
         arms: By name: the interval over images and seeds, and the accuracy of each seed.
-        title: Above the figure.
-        num_images: Test images.
         lang: Of the words in it.
     """
     figure, [axis] = _axes(8.2, 1.5 + 0.34 * len(arms))
@@ -74,8 +72,6 @@ def forest_plot(comparisons: Sequence[Comparison], *, title: str, lang: Lang = "
     """Draw paired differences with their intervals; right of 0 the first of the two is better.
 
     Args:
-        comparisons: Of the study.
-        title: Above the figure.
         lang: Of the words in it.
     """
     say = partial(translate, lang=lang)
@@ -112,10 +108,6 @@ def accuracy_chart(
     """Draw test accuracy against a number the arms differ in, one curve per label.
 
     Args:
-        curves: Points by label.
-        title: Above the figure.
-        x_label: What the number is.
-        log: Logarithmic axis.
         lang: Of the words in it.
     """
     say = partial(translate, lang=lang)
@@ -156,7 +148,6 @@ def arm_curves(
 
     Args:
         arms: By name, the lines of epochs.jsonl of each seed.
-        title: Above the figure.
         lang: Of the words in it.
     """
     say = partial(translate, lang=lang)
@@ -204,9 +195,7 @@ def search_chart(
         trials: Value of the first and the second number, accuracy on val, and whether the trial
             came to its end (those that were stopped early are drawn small).
         names: What the two numbers are.
-        log: Logarithmic axes.
         best: Position of the best trial.
-        title: Above the figure.
     """
     figure, [axis] = _axes(7.0, 4.8)
     whole = np.array([complete for *_, complete in trials])

@@ -75,9 +75,6 @@ def layers_table(
 
     Args:
         layers: As `smallset.models.layers.layer_table` returns them.
-        title: Above the table.
-        classes: Number of classes.
-        total: Parameters in all.
         head: Parameters of the classifier part.
     """
     table = Table("layer", "kind", "output shape", "parameters", title=title)

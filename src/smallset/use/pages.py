@@ -46,8 +46,6 @@ def write_run(
     """Write report.html of a record.
 
     Args:
-        record: A finished run.
-        page: How.
         grad_cam: Paths in predictions.csv of images to explain, beside the worst mistakes.
         findings: Of the run, where they are known; None looks for them.
 

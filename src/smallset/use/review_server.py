@@ -58,9 +58,7 @@ class Guard:
     """Lets requests of the page itself through, and nothing else.
 
     Args:
-        app: What is guarded.
         key: What the address or the cookie must hold.
-        cookie: Name of the cookie.
     """
 
     def __init__(self, app: ASGIApp, key: str, cookie: str) -> None:
@@ -126,7 +124,6 @@ class Album:
     """The images of a cleaned set, found again in its data.
 
     Args:
-        folder: The cleaned set.
         data: Where the data is now; None takes the place where it was.
 
     Raises:
@@ -150,7 +147,6 @@ class Album:
         """Return an image as JPEG.
 
         Args:
-            path: As in labels.csv.
             side: Its longer side is shrunk to this, px.
 
         Raises:
@@ -167,13 +163,7 @@ class Album:
         return written.getvalue()
 
     def neighbours(self, rows: list[Row], number: int, label: str) -> list[int]:
-        """Return the images of a class that look most like one; trusted ones alone.
-
-        Args:
-            rows: Of labels.csv.
-            number: Of the image.
-            label: The class.
-        """
+        """Return the images of a class that look most like one; trusted ones alone."""
         if self.features is None:
             return []
         # An undecided suspect of the class is no good example of it.
@@ -192,9 +182,6 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: Lang
     """Return the application.
 
     Args:
-        review: The decisions.
-        album: The images.
-        key: What opens it.
         cookie: Name of the cookie that holds the key.
         lang: The language the page opens in.
     """
@@ -322,7 +309,6 @@ def serve_review(
         port: Of 127.0.0.1; 0 takes a free one.
         by: Whose decisions these are; None takes the user's name.
         lang: The language the page opens in.
-        open_browser: Open the page too.
         on_line: Told the address, and at the end what was decided.
 
     Raises:

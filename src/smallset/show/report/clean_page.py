@@ -29,11 +29,9 @@ def write_clean_page(
     """Write report.html of a folder that `smallset clean` left.
 
     Args:
-        folder: The folder.
         data: Where the data is now; None takes the place where it was.
         lang: The language the page opens in.
         budget_mb: The file stays under this, in 10^6 bytes; thumbnails become smaller for it.
-        without_images: Write it without images.
         progress: Told how far decoding is.
 
     Raises:

@@ -37,7 +37,6 @@ def room_for_images(page: str, budget_mb: float, num_images: int) -> float:
     """Return how many bytes of base64 a page may still take.
 
     Args:
-        page: Without thumbnails.
         budget_mb: What it may take in all, in 10^6 bytes.
         num_images: How many thumbnails there would be.
 

@@ -52,7 +52,6 @@ def write_run_page(
     """Write report.html into a record.
 
     Args:
-        record: A finished run.
         pictures: Its images; None makes a page without them.
         explained: What its network says; None leaves those panels out.
         findings: Of the run, where they are known; None looks for them.

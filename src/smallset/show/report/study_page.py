@@ -22,7 +22,6 @@ def write_study_page(
     """Write report.html into the folder of a study.
 
     Args:
-        summary: What the study found.
         pictures: The images of its first run; None makes a page without them.
         lang: The language the page opens in.
         budget_mb: The file stays under this, in 10^6 bytes; thumbnails become smaller for it.

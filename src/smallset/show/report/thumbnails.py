@@ -36,11 +36,7 @@ class Pictures:
     """Where each row of predictions.csv is in it."""
 
     def of(self, rows: Sequence[int]) -> UInt8[ndarray, "n size size 3"]:
-        """Return the images of some rows of predictions.csv.
-
-        Args:
-            rows: Which.
-        """
+        """Return the images of some rows of predictions.csv."""
         return self.array[self.at[np.asarray(rows, dtype=np.int64)]]
 
 
@@ -53,7 +49,6 @@ def find_pictures(
     """Find the images of a record in its data, and make sure that they are the same.
 
     Args:
-        record: A finished run.
         data: Where the data is now; None takes the place where it was.
         progress: Told how far decoding is, where it must be done again.
 
@@ -101,9 +96,7 @@ def fit_thumbnails(
     """Make thumbnails that a page has room for, and say what had to be left out.
 
     Args:
-        pictures: Of the record.
         rows: Whose images, the most important ones first.
-        page: Without thumbnails.
         budget_mb: What the page may take in all, in 10^6 bytes.
 
     Returns:
@@ -123,7 +116,6 @@ def thumbnails(pictures: Pictures, rows: Sequence[int], *, most_bytes: float) ->
     """Make thumbnails as large as fit; of what does not fit at 32 px, the last rows are left out.
 
     Args:
-        pictures: Of the record.
         rows: Whose images, the most important ones first.
         most_bytes: What they may take in the page, as base64.
     """
@@ -157,7 +149,6 @@ def webp(image: UInt8[ndarray, "height width 3"], *, size: int | None = None) ->
     """Return an image as base64 of a WebP file.
 
     Args:
-        image: RGB.
         size: Side to shrink to, px; None keeps it.
     """
     picture = Image.fromarray(image)

@@ -1,16 +1,8 @@
 import pytest
 
-from smallset.config import (
-    READ_WHERE,
-    RunConfig,
-    build_config,
-    change,
-    differences,
-    flat,
-    override,
-    read_config,
-)
+from smallset.config import READ_WHERE, RunConfig, build_config, change, override, read_config
 from smallset.errors import ConfigError
+from smallset.settings import differences, flat
 
 
 def test_defaults_are_the_settings_of_the_report():

@@ -3,31 +3,22 @@
 Every group is a pydantic model that refuses unknown keys. A field's docstring is its help text.
 """
 
-import difflib
 import hashlib
 import json
-import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from smallset.errors import ConfigError
+from smallset.settings import Settings, explain, flat, parse_value, unknown_setting
 
 Split = Literal["train", "val", "test", "extra"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Resize = Literal["squash", "crop", "zoom", "pad"]
 Parts = Literal["all", "features", "classifier"]
-
-
-class Settings(BaseModel):
-    """Base of all groups of settings."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
 
 
 class DataConfig(Settings):
@@ -354,99 +345,3 @@ def read_config(path: Path) -> RunConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a TOML file: {error}") from None
     return build_config(settings)
-
-
-def parse_value(text: str) -> Any:
-    """Read the right side of ``--set key=value``: a TOML value where it is one, else plain text.
-
-    Args:
-        text: Such as "0.9", "true", "[15, 25]", "none" or "cosine".
-
-    Example:
-        >>> parse_value("[15, 25]"), parse_value("cosine"), parse_value("none")
-        ([15, 25], 'cosine', None)
-    """
-    if text == "none":
-        return None
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-    return text if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """List the settings in which two nested mappings differ, as "path: old -> new".
-
-    Args:
-        prefix: Path of both inside larger ones.
-    """
-    lines: list[str] = []
-    for key in sorted(old.keys() | new.keys()):
-        left, right = old.get(key), new.get(key)
-        if isinstance(left, dict) and isinstance(right, dict):
-            inner = cast(dict[str, Any], left), cast(dict[str, Any], right)
-            lines += differences(*inner, f"{prefix}{key}.")
-        elif left != right:
-            lines.append(f"{prefix}{key}: {left!r} -> {right!r}")
-    return lines
-
-
-def unknown_setting(path: str, model: type[Settings]) -> str:
-    """Say that there is no such setting, and which one was probably meant.
-
-    Args:
-        path: Dotted name, as a user wrote it.
-        model: The settings among which it was looked for.
-    """
-    names = _names(model)
-    group, _, last = path.rpartition(".")
-    ends = {name.rpartition(".")[2] for name in names}
-    # The end of the name says most: 'optim.lr' is meant to be 'lr'.
-    close = last if last in ends else next(iter(difflib.get_close_matches(last, ends, n=1)), None)
-    meant = [name for name in names if name.rpartition(".")[2] == close]
-    if meant:
-        best = difflib.get_close_matches(path, meant, n=1, cutoff=0)[0]
-        return f"no setting named {path!r}; did you mean {best!r}?"
-    beside = [name for name in names if name.rpartition(".")[0] == group] or names
-    return f"no setting named {path!r}; known here: {', '.join(sorted(beside))}"
-
-
-def _names(model: type[Settings], prefix: str = "") -> list[str]:
-    """Return the dotted names of all settings."""
-    names: list[str] = []
-    for name, field in model.model_fields.items():
-        inner: Any = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Settings):
-            names += _names(inner, f"{prefix}{name}.")
-        else:
-            names.append(f"{prefix}{name}")
-    return names
-
-
-def explain(error: Any, model: type[Settings]) -> str:
-    """Say what is wrong with one setting, in one sentence.
-
-    Args:
-        error: One of pydantic's ``ValidationError.errors()``.
-        model: The settings that were read.
-    """
-    parts: list[str] = [str(part) for part in error["loc"]]
-    path = ".".join(parts)
-    if error["type"] == "extra_forbidden":
-        return unknown_setting(path, model)
-    message = error["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    shown = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
-    return f"{path}: {message}{shown}" if path else f"{message}{shown}"
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by their dotted names."""
-    named: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            named |= flat(cast(dict[str, Any], value), f"{prefix}{name}.")
-        else:
-            named[f"{prefix}{name}"] = value
-    return named

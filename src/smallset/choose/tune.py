@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from smallset.config import RunConfig, flat, override, parse_value, unknown_setting
+from smallset.config import RunConfig, override
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
 from smallset.files import csv_text, make_folder, write_atomic
 from smallset.progress import Reporter
+from smallset.settings import flat, parse_value, unknown_setting
 
 DEFAULT_SEARCH = {"lr": "0.001:0.3:log", "optim.weight_decay": "1e-6:1e-2:log"}
 """Rate and weight decay jointly: for small data from scratch they matter most (EVIDENCE, 3)."""

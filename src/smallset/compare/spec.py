@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from smallset.config import RunConfig, Settings, build_config, explain, override
+from smallset.config import RunConfig, build_config, override
 from smallset.errors import ConfigError, suggest
+from smallset.settings import Settings, explain
 
 
 class Chart(Settings):

@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 from smallset.compare.execute import Draw, Outcome, Task, Todo
 from smallset.compare.spec import StudySpec, read_study
-from smallset.config import RunConfig, differences
+from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
 from smallset.files import make_folder, write_json
 from smallset.progress import Reporter
 from smallset.record.command import set_option
 from smallset.record.record import Record
+from smallset.settings import differences
 
 State = Literal["done", "begun", "new", "failed"]
 

@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, ValidationError
 
-from smallset.config import Settings, parse_value
 from smallset.data.noise import flip_labels
 from smallset.data.shapes import SHAPES, TEXTURES, draw_shape
 from smallset.errors import ConfigError, suggest
 from smallset.files import build_folder, cache_dir, csv_text
 from smallset.seeds import stream
+from smallset.settings import Settings, parse_value
 
 FORMAT = "4"  # part of every folder's name: a change in how pictures are drawn must change it
 PER_SPLIT = {"train": 60, "val": 10, "test": 40, "extra": 20}

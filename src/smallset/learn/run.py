@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from smallset.compute import torch_as_it_was
-from smallset.config import RunConfig, differences
+from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, RunError
 from smallset.files import make_folder, write_atomic, write_json
@@ -30,6 +30,7 @@ from smallset.progress import Reporter
 from smallset.record.predictions import Predictions, write_predictions
 from smallset.record.record import Record, write_embeddings
 from smallset.seeds import torch_seed
+from smallset.settings import differences
 
 SCRATCH = ".features"  # in the record, while it trains
 

@@ -14,11 +14,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from smallset.config import RunConfig, change, flat
+from smallset.config import RunConfig, change
 from smallset.errors import DataError
 from smallset.files import write_atomic
 from smallset.record.command import FLAGS, set_option, setting_text
 from smallset.record.predictions import PREDICTION_COLUMNS, Predictions
+from smallset.settings import flat
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy import ndarray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from smallset.config import FigureConfig, RunConfig, flat
+from smallset.config import FigureConfig, RunConfig
 from smallset.files import write_atomic
 from smallset.findings.facts import Facts, Finding, read_facts
 from smallset.findings.finders import FINDERS, find
@@ -27,6 +27,7 @@ from smallset.record.measures import (
 )
 from smallset.record.predictions import Predictions
 from smallset.record.record import Record
+from smallset.settings import flat
 from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
 from smallset.show.report.render import render
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails, webp

@@ -1,0 +1,138 @@
+"""Look at data: check it, find wrong labels, review them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smallset.cli.options import (
+    ConfigFile,
+    Data,
+    Language,
+    Quiet,
+    Sets,
+    SkipUnreadable,
+    console,
+    reporter_of,
+    settings_of,
+)
+
+
+def check(
+    data: Data,
+    write_split: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Write the split down as a manifest."),
+    ] = None,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Find pictures that are nearly the same too: resized, cut."),
+    ] = False,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    quiet: Quiet = False,
+) -> None:
+    """Print splits, classes and every problem found; exit status 1 if there is a problem."""
+    from smallset import api
+    from smallset.data.manifest import manifest_text
+    from smallset.files import write_atomic
+    from smallset.show.terminal import data_table
+
+    shown = console()
+    images, problems = api.check(
+        data, settings_of(config, sets, {}), deep=deep, reporter=reporter_of(quiet)
+    )
+    shown.print(data_table(images, f"{data}: {len(images)} images"))
+    for note in images.notes:
+        shown.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    for problem in problems:
+        text = f"{problem.kind}: {problem.message}"
+        shown.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    if write_split is not None:
+        write_atomic(write_split, manifest_text(images, write_split))
+        shown.print(f"split written to {write_split}", markup=False, highlight=False)
+    found = f"{len(problems)} problem(s) found" if problems else "no problems found"
+    shown.print(found, highlight=False)
+    raise typer.Exit(1 if problems else 0)
+
+
+def clean(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="CLEAN", help="Folder that the labels go into.")],
+    nets: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            metavar="NET[=FILE],...|self",
+            help="Pretrained networks that judge; or self, which needs none.",
+        ),
+    ] = "resnet18",
+    splits: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose labels are judged, such as train+val.", show_default="all but test"
+        ),
+    ] = None,
+    noise: Annotated[float | None, typer.Option(help="Wrong labels to add, to try it out.")] = None,
+    noise_seed: Annotated[int | None, typer.Option(help="Chooses them.")] = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    skip_unreadable: SkipUnreadable = False,
+    lang: Language = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find wrong labels; your files stay as they are. Status 1 if there are suspects.
+
+    CLEAN is data that train and study take.
+    """
+    from smallset import api
+    from smallset.clean.folder import tell
+    from smallset.files import read_json
+
+    flags = {
+        "data.noise_rate": noise, "data.noise_seed": noise_seed,
+        "data.skip_unreadable": skip_unreadable or None, "figures.lang": lang,
+    }  # fmt: skip
+    settings = settings_of(config, sets, flags)
+    api.clean(
+        data,
+        out=out,
+        nets=nets.split(","),
+        splits=splits.split("+") if splits else None,
+        config=settings,
+        reporter=reporter_of(quiet),
+    )
+    about = read_json(out / "clean.json")
+    print("\n".join(tell(about)))
+    print(f"labels:   {out / 'labels.csv'}    (smallset train {out} --out RUN)")
+    if about["suspects"]:
+        print(f"review:   smallset review {out}")
+    if (out / "report.html").exists():
+        print(f"page:     {out / 'report.html'}")
+    raise typer.Exit(1 if about["suspects"] else 0)
+
+
+def review(
+    folder: Annotated[Path, typer.Argument(metavar="CLEAN", help="What `smallset clean` left.")],
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Where the images are, if they have moved.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0: a free one.")] = 0,
+    by: Annotated[
+        str | None, typer.Option(help="Whose decisions; default: your user name.")
+    ] = None,
+    lang: Language = None,
+    browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
+) -> None:
+    """Go through the suspects by keyboard, in the browser; each decision is on disk at once."""
+    from smallset import api
+
+    api.review(
+        folder,
+        data=data,
+        port=port,
+        by=by,
+        lang=lang or "auto",
+        open_browser=browser,
+        on_line=lambda text: print(text, flush=True),
+    )

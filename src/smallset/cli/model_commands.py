@@ -1,0 +1,75 @@
+"""Networks and their pretrained weights."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smallset.cli.options import console
+
+
+def models(
+    name: Annotated[str | None, typer.Argument(help="Model whose layers to print.")] = None,
+    num_classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 35,
+    image_size: Annotated[int | None, typer.Option(min=32, help="Side of the image, px.")] = None,
+) -> None:
+    """List the models, or print each layer of one with output shape and parameter count."""
+    from smallset.models.layers import layer_table
+    from smallset.models.pretrained import torchvision_names
+    from smallset.models.registry import MODELS, default_image_size, outline
+    from smallset.show.terminal import layers_table
+
+    shown = console()
+    if name is None:
+        shown.print("from scratch:", ", ".join(MODELS), highlight=False)
+        shown.print("torchvision:", ", ".join(torchvision_names()), highlight=False)
+        shown.print("timm (extra): timm:NAME", highlight=False)
+        return
+    size = image_size or default_image_size(name)
+    model = outline(name, num_classes, size)
+    total, head = (sum(p.numel() for p in part.parameters()) for part in (model, model.classifier))
+    layers, title = layer_table(model, size), f"{name} at {size} px"
+    shown.print(layers_table(layers, title=title, classes=num_classes, total=total, head=head))
+
+
+def weights_list() -> None:
+    """List the imported weights, and those torchvision has downloaded before."""
+    import torch
+
+    from smallset.models.weights import store_dir
+
+    downloads = Path(torch.hub.get_dir()) / "checkpoints"
+    for title, folder in (("imported", store_dir()), ("torchvision's downloads", downloads)):
+        files = sorted(p for p in folder.glob("*") if p.suffix in (".pth", ".pt", ".safetensors"))
+        print(f"{title} ({folder}):")
+        for file in files:
+            print(f"  {file.name}  {file.stat().st_size / 1e6:.1f} MB")
+        if not files:
+            print("  none")
+
+
+def weights_import(
+    file: Annotated[Path, typer.Argument(help="A .pth or .safetensors file.")],
+    model: Annotated[str, typer.Option(help="The model it belongs to.")],
+) -> None:
+    """Check a weight file against a model, and keep a copy that runs will find."""
+    from smallset.models.registry import check_weights
+    from smallset.models.weights import import_weights
+
+    check_weights(model, str(file))
+    print(f"{model} will use {import_weights(file, model)}")
+
+
+def weights_verify(
+    file: Annotated[Path, typer.Argument(help="A .pth or .safetensors file.")],
+    model: Annotated[str | None, typer.Option(help="The model it should fit.")] = None,
+) -> None:
+    """Check a weight file: its sha256 against its name, its tensors against a model."""
+    from smallset.models.registry import check_weights
+    from smallset.models.weights import read_weights
+
+    read = read_weights(file)
+    print(f"sha256 {read.sha256}, {len(read.tensors)} tensors")
+    if model is not None:
+        check_weights(model, str(file))
+        print(f"fits {model}")

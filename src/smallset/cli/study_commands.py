@@ -1,0 +1,142 @@
+"""Studies, and the pages of whatever was done."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from smallset.cli.options import (
+    Language,
+    Quiet,
+    Sets,
+    assignments,
+    console,
+    keep_memory_here,
+    print_page,
+    reporter_of,
+)
+from smallset.errors import ConfigError, RunError
+
+
+def study(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME|FILE", help="See --list; or a TOML file.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="As for train."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="STUDY", help="Folder of the study.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per arm.")] = None,
+    arms: Annotated[str | None, typer.Option(help="Only these, joined by commas.")] = None,
+    sets: Sets = None,
+    execute: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster.")] = None,
+    without_missing: Annotated[
+        bool, typer.Option("--without-missing", help="Leave out arms whose weights are missing.")
+    ] = False,
+    all_pairs: Annotated[
+        bool, typer.Option("--all-pairs", help="Compare every arm with every other.")
+    ] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List the built-in studies.")] = False,
+    lang: Language = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train arms x seeds, compare them pair by pair, and say what can be told; status 1 if a run
+    failed.
+
+    The same command goes on where a stopped study was.
+    """
+    if show_list:
+        from smallset.compare.spec import built_in_studies
+        from smallset.show.terminal import studies_table
+
+        console().print(studies_table(built_in_studies()))
+        return
+    from smallset import api
+
+    if name is None or data is None:
+        raise ConfigError("a study needs a name and --data DATA; smallset study --list lists them")
+    if execute == "serial":
+        keep_memory_here()
+    folder = out or Path("runs") / Path(name).stem
+    try:
+        summary = api.study(
+            name,
+            data,
+            out=folder,
+            seeds=seeds,
+            arms=[arm.strip() for arm in arms.split(",")] if arms else (),
+            settings=assignments(sets) | ({"figures.lang": lang} if lang else {}),
+            execute=execute,
+            workers=workers,
+            address=address,
+            without_missing=without_missing,
+            all_pairs=all_pairs,
+            reporter=reporter_of(quiet),
+        )
+    except KeyboardInterrupt:
+        raise RunError("stopped; the same command goes on after the last finished epochs") from None
+    print_summary(summary)
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+def report(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="RUN|STUDY|CLEAN", help="Folder of a run, a study or a cleaning."),
+    ],
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Where the images are, if they have moved.")
+    ] = None,
+    lang: Language = None,
+    budget: Annotated[
+        float, typer.Option(metavar="MB", min=6, help="Largest size of a page.")
+    ] = 15,
+    without_images: Annotated[
+        bool, typer.Option("--without-images", help="Leave the images out.")
+    ] = False,
+    grad_cam: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Explain this image too, as predictions.csv names it."),
+    ] = None,
+    runs: Annotated[
+        bool, typer.Option("--runs", help="Of a study: the pages of its runs too.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write report.html: one page with everything inside, of a run, a study or a cleaning."""
+    from smallset import api
+
+    if lang not in (None, "en", "zh"):
+        raise ConfigError(f"--lang is en or zh, got {lang!r}")
+    written = api.report(
+        folder,
+        data=data,
+        lang=lang or "auto",
+        budget_mb=budget,
+        without_images=without_images,
+        grad_cam=grad_cam or (),
+        runs=runs,
+        reporter=reporter_of(quiet),
+    )
+    for path in written:
+        print(f"page:     {path}    ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def print_summary(summary: Any) -> None:
+    """Print the tables of a study, and name its files."""
+    from smallset.show.terminal import arms_table, comparisons_table
+
+    shown = console()
+    shown.print(arms_table(summary))
+    if summary.comparisons:
+        shown.print(comparisons_table(summary))
+    for note in summary.notes():
+        shown.print(f"note: {note}", style="yellow", markup=False, highlight=False)
+    for file in ("summary.csv", "comparisons.csv"):
+        print(f"table:    {summary.folder / file}")
+    for figure in sorted((summary.folder / "figures").glob("*.png")):
+        print(f"figure:   {figure}")
+    print_page(summary.folder)

@@ -1,0 +1,178 @@
+"""Train: one run, the demo, a search for settings."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from smallset.cli.options import (
+    ConfigFile,
+    Data,
+    Language,
+    Quiet,
+    Sets,
+    SkipUnreadable,
+    assignments,
+    console,
+    flags_of,
+    free_folder,
+    keep_memory_here,
+    print_page,
+    reporter_of,
+    settings_of,
+)
+from smallset.cli.study_commands import print_summary
+from smallset.errors import RunError
+
+
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder that the record goes into.")],
+    model: Annotated[str | None, typer.Option(help="Name; see `smallset models`.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Such as cross-entropy, triplet-cosine.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images per stage.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per batch.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the images, px.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    weights: Annotated[str | None, typer.Option(help="auto, none, or a weight file.")] = None,
+    classes: Annotated[str | None, typer.Option(help='Such as "1-5" or "cat,dog".')] = None,
+    train_on: Annotated[str | None, typer.Option(help="Such as train+val+extra.")] = None,
+    noise: Annotated[float | None, typer.Option(help="Share of wrong training labels.")] = None,
+    noise_seed: Annotated[int | None, typer.Option(help="Chooses the wrong labels.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    skip_unreadable: SkipUnreadable = False,
+    lang: Language = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one classifier, and leave a record with figures and a page."""
+    flags = flags_of(
+        model=model,
+        loss=loss,
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        image_size=image_size,
+        seed=seed,
+        weights=weights,
+        classes=classes,
+        train_on=train_on,
+        noise=noise,
+        noise_seed=noise_seed,
+    )
+    flags |= {
+        "compute.device": device,
+        "data.skip_unreadable": skip_unreadable or None,
+        "figures.lang": lang,
+    }
+    settings = settings_of(config, sets, flags)
+    _train(data, settings, out, resume=resume, quiet=quiet)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the record.")] = Path(
+        "runs/demo"
+    ),
+    quiet: Quiet = False,
+) -> None:
+    """Train on generated pictures, offline, in two minutes, and name the figures it made."""
+    from smallset.config import RunConfig, override
+
+    settings = {
+        "image_size": 64, "epochs": 8, "optim.momentum": 0.9, "schedule.name": "cosine",
+        "lr": 0.02, "augment.flip": True,
+    }  # fmt: skip
+    _train(
+        "sample:shapes",
+        override(RunConfig(), settings),
+        free_folder(out),
+        resume=False,
+        quiet=quiet,
+    )
+
+
+def tune(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="TUNE", help="Folder of the search.")],
+    model: Annotated[str | None, typer.Option(help="Name; see `smallset models`.")] = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=SPACE",
+            help="Such as lr=1e-3:0.3:log or batches.size=16,32; default: rate x weight decay.",
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=2, help="How many.")] = 30,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per trial.")] = 2,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    compare: Annotated[
+        bool, typer.Option(help="At the end, compare the winner with the start, 5 seeds each.")
+    ] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Search settings on val, write the winner, and compare it with the start on test.
+
+    The same command goes on where a stopped search was.
+    """
+    from smallset import api
+
+    keep_memory_here()
+    settings, reporter = settings_of(config, sets, {"model": model}), reporter_of(quiet)
+    try:
+        tuned = api.tune(
+            data,
+            settings,
+            out=out,
+            search=assignments(search, "--search"),
+            trials=trials,
+            seeds=seeds,
+            reporter=reporter,
+        )
+        values = ", ".join(f"{name} = {value}" for name, value in tuned.best.settings.items())
+        print(f"best on val: {tuned.best.val_accuracy:.1%} with {values}")
+        print(f"settings: {out / 'best.toml'}    (smallset train DATA --config ... --out RUN)")
+        for figure in sorted((out / "figures").glob("*.png")):
+            print(f"figure:   {figure}")
+        if not compare:
+            print(f"study:    {out / 'compare.toml'}    (smallset study ... --data DATA)")
+            return
+        file = str(out / "compare.toml")
+        summary = api.study(file, data, out=out / "compare", reporter=reporter)
+    except KeyboardInterrupt:
+        raise RunError("stopped; the same command goes on after the last finished trial") from None
+    print_summary(summary)
+
+
+def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) -> None:
+    from smallset import api
+    from smallset.words import language
+
+    keep_memory_here()
+    findings: list[Any] = []
+    reporter = replace(reporter_of(quiet), found=findings.append)
+    try:
+        record = api.train(data, settings, out=out, resume=resume, reporter=reporter)
+    except KeyboardInterrupt:
+        raise RunError(
+            "stopped; once an epoch was finished, the same command with --resume goes on after it"
+        ) from None
+    scores = [
+        f"{split} {record.result[f'{split}_accuracy']:.1%}"
+        for split in ("train", "val", "test")
+        if record.result[f"{split}_accuracy"] is not None
+    ]
+    print(f"accuracy: {', '.join(scores)}")
+    print(f"record:   {out}")
+    lang = language(record.config["config"]["figures"]["lang"])
+    for finding in findings:
+        style = "yellow" if finding.level == "problem" else ""
+        said = f"finding:  {finding.sentence.say(lang)}"
+        console().print(said, style=style, markup=False, highlight=False, soft_wrap=True)
+    for figure in sorted((out / "figures").iterdir()):
+        print(f"figure:   {figure}")
+    print_page(out)

@@ -20,10 +20,12 @@ def said():
                     found.setdefault(template, path.name)
     for path in sorted(SRC.rglob("templates/*")):
         content = path.read_text(encoding="utf-8")
-        for match in re.finditer(r'\b[tT]\(\s*"((?:[^"\\]|\\.)*)"', content):
-            found.setdefault(match.group(1), path.name)
+        # t("one " "sentence") of Jinja, T("one " + "sentence") of JavaScript
+        for match in re.finditer(r'\b[tT]\(\s*((?:"(?:[^"\\]|\\.)*"\s*\+?\s*)+)', content):
+            pieces = re.findall(r'"((?:[^"\\]|\\.)*)"', match.group(1))
+            found.setdefault("".join(pieces), path.name)
         # {% for head in ("seeds", "train") %} ... {{ t(head) }}
-        for match in re.finditer(r"\{% for head in \((.*?)\) %\}", content):
+        for match in re.finditer(r"(?s)\{% for head in \((.*?)\) %\}", content):
             for word in re.findall(r'"(.*?)"', match.group(1)):
                 found.setdefault(word, path.name)
     return found

@@ -83,7 +83,7 @@ def test_a_settings_file_and_flags_on_top_of_it(capsys, monkeypatch, split_folde
         (["--image-size", "16"], "image_size"),
         (["--batch-size", "1"], "batches.size"),
         (["--device", "tpu"], "device"),
-        (["--resume"], "holds no run to resume"),
+        (["--resume"], "has no run to resume"),
         (["--config", "nowhere.toml"], "cannot read the settings file nowhere.toml"),
     ],
 )

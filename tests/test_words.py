@@ -44,10 +44,10 @@ def test_a_translation_has_the_same_places():
 
 def test_a_text_inside_a_text_is_said_in_the_same_language():
     inner = text("{a} and {b}", a="x", b="y")
-    assert text("Often taken for each other: {pairs}.", pairs=inner).say("zh") == (
+    assert text("Often confused: {pairs}.", pairs=inner).say("zh") == (
         "经常互相混淆：x 与 y。"  # noqa: RUF001
     )
-    assert text("Often taken for each other: {pairs}.", pairs=inner).say("en").endswith("x and y.")
+    assert text("Often confused: {pairs}.", pairs=inner).say("en").endswith("x and y.")
 
 
 def test_what_nobody_translated_stays_english():

@@ -1,6 +1,5 @@
 """What the command line does, for Python."""
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,7 +10,7 @@ from smallset.choose.tune import Trial, Tuned
 from smallset.compare.execute import Resources, default_workers, find_execution
 from smallset.compare.study import Accountant, plan_study, run_study
 from smallset.compare.summary import Summary, summarise
-from smallset.compare.watch import Watch
+from smallset.compare.watch import watched
 from smallset.config import FigureConfig, RunConfig
 from smallset.data.cache import load_pixels
 from smallset.data.check import Problem, find_problems
@@ -103,7 +102,7 @@ def study(
         execute: "serial", "processes" or "ray"; the numbers are the same.
         workers: Processes at a time; None shares the processors out.
         address: Of the Ray cluster; None takes ``RAY_ADDRESS``, or the one that runs here.
-        without_missing: Leave arms out whose pretrained weights cannot be had.
+        without_missing: Leave arms out whose pretrained weights are missing.
         all_pairs: Compare every arm with every other.
         reporter: Told of progress; None says nothing.
 
@@ -139,19 +138,14 @@ def study(
     accountant.look(planned.all_jobs)
     reporter.close()
     resources = Resources(workers, threads, gpus, address)
-    with contextlib.ExitStack() as stack:
-        on_outcome = None
-        if reporter.console is not None:
-            stages = {job.arm: len(stages_of(job.config)) for job in planned.all_jobs}
-            at_once = 1 if execute == "serial" else workers
-            watch = Watch(planned, reporter.console, workers=at_once, stages=stages)
-            on_outcome = stack.enter_context(watch).ended_run
-        draw = draw_record if planned.spec.draw_runs else None
+    stages = {job.arm: len(stages_of(job.config)) for job in planned.all_jobs}
+    at_once = 1 if execute == "serial" else workers
+    with watched(planned, reporter.console, workers=at_once, stages=stages) as on_outcome:
         run_study(
             planned,
             accountant,
             lambda tasks: execution(tasks, resources),
-            draw=draw,
+            draw=draw_record if planned.spec.draw_runs else None,
             on_outcome=on_outcome,
         )
     summary = summarise(planned.folder, all_pairs=all_pairs)
@@ -239,7 +233,7 @@ def clean(
     Raises:
         ConfigError: If a network is unknown, not pretrained, or named twice, or there is no such
             split.
-        DataError: If the data is not fit, or weights cannot be had.
+        DataError: If the data is not fit, or weights are missing.
         RunError: If the folder cannot be written, or holds files.
     """
     from smallset.clean.folder import clean_folder

@@ -100,7 +100,7 @@ def keep_memory() -> bool:
     """Tell glibc to keep freed memory; the command line does this, the library never by itself.
 
     glibc gives large tensors back to the system after every step and faults them in again, page by
-    page, at the next: a third to a half of a training step on a CPU (SPEED). The price is that the
+    page, at the next: a third to a half of a training step on a CPU. The price is that the
     process stays as large as it once was. ``SMALLSET_KEEP_MEMORY=0`` switches it off.
 
     Returns:

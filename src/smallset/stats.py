@@ -207,7 +207,7 @@ def detectable_difference(
             be drawn in few ways only.
 
     Example:
-        >>> images, discordant = 700, 0.1  # EVIDENCE, section 5: 3.3 points
+        >>> images, discordant = 700, 0.1  # 3.3 points
         >>> round(detectable_difference((discordant / images) ** 0.5), 3)
         0.033
     """

@@ -200,7 +200,7 @@ def test_a_damaged_file_is_named(folder, name, content, message):
 def test_decisions_need_a_name_and_a_cleaned_set(folder, tmp_path):
     with pytest.raises(DataError, match="need a name"):
         Review(folder, "smallset")
-    with pytest.raises(DataError, match="is no cleaned set"):
+    with pytest.raises(DataError, match="is not a cleaned set"):
         Review(tmp_path, "ann")
 
 
@@ -527,4 +527,4 @@ def test_a_taken_port_is_said(folder, serve, capsys):
     command = [sys.executable, "-m", "smallset", "review", other, "--by", "a", "--port", port]
     ended = subprocess.run([*command, "--no-browser"], capture_output=True, text=True)
     assert ended.returncode == 2
-    assert f"port {port} cannot be had" in ended.stderr
+    assert f"cannot listen on port {port}" in ended.stderr

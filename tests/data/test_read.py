@@ -219,7 +219,9 @@ def test_without_a_network_the_message_says_where_files_go(monkeypatch):
         raise URLError("no network")
 
     monkeypatch.setattr(datasets, "SVHN", offline)
-    with pytest.raises(DataError, match=r"SVHN could not be had: .*no network.*put its files into"):
+    with pytest.raises(
+        DataError, match=r"could not download .*SVHN: .*no network.*put its files into"
+    ):
         read_data("torchvision:SVHN")
 
 

@@ -1,6 +1,5 @@
 """What is said of a study, from run findings and comparisons made for it."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +8,8 @@ import numpy as np
 from smallset.compare.spec import StudySpec
 from smallset.compare.summary import Arm, Comparison, Summary
 from smallset.findings.facts import Finding
-from smallset.findings.in_study import TITLES, find_in_study
+from smallset.findings.finders import KINDS
+from smallset.findings.in_study import find_in_study
 from smallset.record.record import Record
 from smallset.stats import Interval, PairedResult
 from smallset.words import text
@@ -30,7 +30,9 @@ def found(arms, comparisons=(), failed=()):
 
 
 def finding(kind, level: Literal["problem", "hint"] = "problem"):
-    return Finding(kind, level, text(TITLES[kind].template), text("{why}", why="w"), f"do {kind}")
+    return Finding(
+        kind, level, text(KINDS[kind].title.template), text("{why}", why="w"), f"do {kind}", ()
+    )
 
 
 def compared(points, verdict, *, needed_seeds=None, needed_images=None, detectable=3.0):
@@ -60,7 +62,8 @@ def test_a_finding_of_most_seeds_is_one_of_the_arm():
 
 def test_what_to_try_next_comes_from_a_run_that_has_not_done_it():
     def look(record):
-        return [replace(finding("collapse"), command=None if record.folder.name == "did" else "do")]
+        command = None if record.folder.name == "did" else "do"
+        return [finding("collapse")._replace(command=command)]
 
     [one] = find_in_study(found((arm("a", "did", "did"), arm("b", "did", "not"))), look=look)
     assert one.command == "do"
@@ -88,7 +91,7 @@ def test_rates_that_cannot_be_told_apart_are_named_with_what_would_tell():
     [(names, line)] = one.lines
     assert names == "lr-0.01 / lr-0.005"
     said = line.say("en")
-    assert "+2.7 points seen; 1,400 test images and 1 seeds show 3.9 or more" in said
+    assert "+2.7 points; 1,400 test images and 1 seeds can show 3.9 or more" in said
     assert "2,600 test images would settle it" in said
     assert one.command is None
 

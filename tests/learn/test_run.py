@@ -427,9 +427,9 @@ def test_a_record_is_never_overwritten(split_folders, tmp_path, tiny):
     assert not (tmp_path / "run/checkpoint.safetensors").exists()
     assert "nothing to resume" in listening.notes[-1]
     assert (tmp_path / "run/result.json").read_bytes() == before
-    with pytest.raises(RunError, match="holds files that are no run"):
+    with pytest.raises(RunError, match="is not empty, and is not a run"):
         train_run(split_folders, tiny(), split_folders)
-    with pytest.raises(RunError, match="holds no run to resume"):
+    with pytest.raises(RunError, match="has no run to resume"):
         train_run(split_folders, tiny(), tmp_path / "nothing", resume=True)
 
 
@@ -447,7 +447,7 @@ def test_a_run_killed_before_its_settings_were_whole_is_begun_again(split_folder
     (tmp_path / "other").mkdir()
     (tmp_path / "other/.writing-k1x2").write_text("")
     (tmp_path / "other/notes.txt").write_text("mine")
-    with pytest.raises(RunError, match="holds files that are no run"):
+    with pytest.raises(RunError, match="is not empty, and is not a run"):
         train_run(split_folders, tiny(epochs=1), tmp_path / "other")
     assert (tmp_path / "other/notes.txt").read_text() == "mine"
 
@@ -574,7 +574,7 @@ def test_findings_are_looked_for_once_and_no_file_is_read_twice(
     split_folders, tmp_path, tiny, monkeypatch
 ):
     looked, read, told = [], [], []
-    one = Finding("leak", "hint", text("{why}", why="w"), text("{why}", why="w"), None)
+    one = Finding("leak", "hint", text("{why}", why="w"), text("{why}", why="w"), None, ())
     monkeypatch.setattr(finders, "find", lambda facts: looked.append(facts) or [one])
     monkeypatch.setattr("smallset.show.report.run_page.find", None)
     shutil.copytree(split_folders, tmp_path / "set")

@@ -1,6 +1,8 @@
 """The pages, driven in a browser as their readers would."""
 
+import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -12,6 +14,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import picture
 from typer.testing import CliRunner
 
@@ -334,12 +337,13 @@ def test_a_page_keeps_to_its_budget_and_says_what_it_left_out(run):
     all_rows = list(range(len(run.predictions.ids)))
     pictures = find_pictures(run)
     whole = thumbnails(pictures, all_rows, most_bytes=1e6)
-    assert whole.size == 32
-    assert list(whole.by_row) == all_rows
-    size = sum(map(len, whole.by_row.values()))
+    assert list(whole) == all_rows
+    with Image.open(io.BytesIO(base64.b64decode(whole[0]))) as shown:
+        assert shown.size == (32, 32)
+    size = sum(map(len, whole.values()))
     half = thumbnails(pictures, all_rows, most_bytes=size / 2)
-    assert 0 < len(half.by_row) < len(all_rows)
-    assert sum(map(len, half.by_row.values())) <= size / 2
+    assert 0 < len(half) < len(all_rows)
+    assert sum(map(len, half.values())) <= size / 2
     [page] = api.report(run.folder, lang="en")
     budget = (page.stat().st_size - size / 2) / 1e6
     [page] = api.report(run.folder, budget_mb=budget, lang="en")

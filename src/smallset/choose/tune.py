@@ -22,7 +22,7 @@ from smallset.progress import Reporter
 from smallset.settings import flat, parse_value, unknown_setting
 
 DEFAULT_SEARCH = {"lr": "0.001:0.3:log", "optim.weight_decay": "1e-6:1e-2:log"}
-"""Rate and weight decay jointly: for small data from scratch they matter most (EVIDENCE, 3)."""
+"""Rate and weight decay jointly: for small data from scratch they matter most."""
 
 
 @dataclass(frozen=True)

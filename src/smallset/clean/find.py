@@ -39,7 +39,7 @@ class Found:
     """What judged: the principal components of all blocks."""
     posterior: Posterior
     accuracy: float
-    """Share of the given labels that the features alone foretell, before any refit, in [0, 1]."""
+    """Share of the given labels that the features alone predict, before any refit, in [0, 1]."""
     is_weak: bool
     """The features say too little of the classes: images are ranked, and nothing is decided."""
     penalty: float

@@ -43,11 +43,11 @@ def clean_folder(
     Raises:
         ConfigError: If a network is unknown, not pretrained, or named twice, or there is no such
             split.
-        DataError: If the data is not fit, or weights cannot be had.
+        DataError: If the data is not fit, or weights are missing.
         RunError: If the folder cannot be written, or holds files.
     """
     if out.is_dir() and any(out.iterdir()):
-        raise RunError(f"{out} holds files already; give another --out")
+        raise RunError(f"{out} is not empty; give another --out")
     chosen = _splits_to_judge(data, splits, config)
     source = DataSource(data, reporter, judged_splits=chosen)
     judges = plan_judges(nets, config)
@@ -81,7 +81,7 @@ def tell(about: Mapping[str, Any]) -> list[str]:
     if "test" in about["splits"]:
         lines.append(
             "CAREFUL:  TEST labels are judged too, as asked; a test accuracy on the cleaned set is "
-            "against labels that this cleaning decided on"
+            "measured against labels that this cleaning may have changed"
         )
     lines.append(
         f"wrong labels: {'cannot tell, a guess is ' if about['is_weak'] else ''}"
@@ -91,15 +91,15 @@ def tell(about: Mapping[str, Any]) -> list[str]:
     if about["is_weak"]:
         return [
             *lines,
-            "judge:    too weak to decide: from the other images it foretells "
-            f"{about['accuracy']:.0%} of the given labels. labels.csv is an order to look at "
-            f"images in, the {about['suspects']} suspects first; judge by a pretrained network "
-            "(--with), or train despite wrong labels (smallset train --loss gce)",
-            "decided:  change nothing",
+            f"judge:    the features predict only {about['accuracy']:.0%} of the given labels, too "
+            "few to judge them. labels.csv is an order in which to look at images, the "
+            f"{about['suspects']} suspects first; judge by a pretrained network (--with), or "
+            "train despite wrong labels (smallset train --loss gce)",
+            "decided:  nothing is changed",
         ]
     lines.append(
-        f"suspects: {about['suspects']}, of which {about['expected_precision']:.0%} should be "
-        f"wrong; they should be {about['expected_recall']:.0%} of all wrong ones"
+        f"suspects: {about['suspects']}; an estimated {about['expected_precision']:.0%} of them "
+        f"are wrong, and {about['expected_recall']:.0%} of all wrong labels are among them"
     )
     for each in about["gate"]:
         value, low, high = (100 * each["gain"][name] for name in ("value", "low", "high"))
@@ -108,9 +108,11 @@ def tell(about: Mapping[str, Any]) -> list[str]:
             f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
         )
     if about["noise_kind"] == "by class":
-        lines.append("noise:    differs from class to class: some are taken for each other")
+        lines.append(
+            "noise:    differs from class to class: some classes are confused with each other"
+        )
     decided = f"relabel {about['relabelled']}, drop {about['dropped']}"
-    lines.append(f"decided:  {'change nothing' if about['chosen'] is None else decided}")
+    lines.append(f"decided:  {'nothing is changed' if about['chosen'] is None else decided}")
     return lines
 
 

@@ -135,12 +135,13 @@ def features_of(
 def _patch_features(judge: Judge, data: Prepared, reporter: Reporter, split: str) -> ndarray:
     text = "/".join([judge.key, *data.ids("train"), split, *data.ids(split)])
     key = hashlib.sha256(text.encode()).hexdigest()[:24]
-    told = partial(reporter.counted, f"patches of {split}")
+    progress = partial(reporter.counted, f"patches of {split}")
 
     def fill(aside: Path) -> None:
-        train, wanted = (data.pixels.array[data.rows[data.of(s)]] for s in ("train", split))
+        train, asked = (data.pixels.array[data.rows[data.of(s)]] for s in ("train", split))
         np.save(
-            aside / "features.npy", patch_features(wanted, learn_filters(train), on_progress=told)
+            aside / "features.npy",
+            patch_features(asked, learn_filters(train), on_progress=progress),
         )
 
     made = build_folder(cache_dir() / "features" / key, fill)

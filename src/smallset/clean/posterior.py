@@ -3,8 +3,8 @@
 q(k | x) = softmax(a log P_probe + b log P_neighbours) is what the image looks like, and T(k, given)
 how labels are given. Noise is "even" where T = (1 - rho) I + rho / (K - 1) off the diagonal: with
 probability rho, any other class. Noise "by class" has a free T, as where look-alike classes are
-taken for each other. All numbers maximise the likelihood of the given labels; which kind of noise
-it is, labels decide that a T was not fitted on. The posterior of the true class k is q(k | x)
+confused with each other. All numbers maximise the likelihood of the given labels; labels that a T
+was not fitted on decide which kind of noise it is. The posterior of the true class k is q(k | x)
 T(k, given) over its sum. Only probabilities that the label had no part in may be used.
 """
 

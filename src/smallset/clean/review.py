@@ -128,7 +128,7 @@ class Review:
     def __init__(self, folder: Path, by: str) -> None:
         if not is_cleaned(folder):
             raise DataError(
-                f"{folder} is no cleaned set; make one: smallset clean DATA --out CLEAN"
+                f"{folder} is not a cleaned set; make one: smallset clean DATA --out CLEAN"
             )
         if by.strip() in ("", TOOL):
             raise DataError(f"decisions by hand need a name other than {TOOL!r}, got {by!r} (--by)")

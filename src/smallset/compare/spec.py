@@ -36,7 +36,7 @@ class StudySpec(Settings):
     about: str
     """What it shows, in a sentence."""
     report: str = ""
-    """Section of the report that it repeats."""
+    """Section of the course report that it repeats."""
     takes: str = ""
     """How long it takes."""
     seeds: int = Field(default=3, ge=1)

@@ -56,7 +56,7 @@ class Study:
     before: list[Job]
     """Runs of other studies that some of these start from."""
     missing: dict[str, str] = field(default_factory=dict)
-    """Arms whose pretrained weights cannot be had, and why."""
+    """Arms whose pretrained weights are missing, and why."""
     called: tuple[str, ...] = ()
     """The command line that it is, but for the folder and the seeds."""
     taken_over: list[tuple[Job, Path]] = field(default_factory=list)
@@ -95,7 +95,7 @@ def plan_study(
         seeds: Runs per arm; None takes the study's own number.
         arms: Names of the arms wanted; empty for all.
         overrides: Dotted settings laid over those of every arm.
-        without_missing: Leave arms out whose pretrained weights cannot be had.
+        without_missing: Leave arms out whose pretrained weights are missing.
 
     Raises:
         ConfigError: If there is no such study, arm or setting.
@@ -118,7 +118,7 @@ def plan_study(
     if missing and not without_missing:
         listed = "\n  ".join(f"{arm}: {why}" for arm, why in missing.items())
         raise DataError(
-            f"arms whose pretrained weights are missing:\n  {listed}\n"
+            f"pretrained weights are missing for these arms:\n  {listed}\n"
             "bring them, or run the other arms with --without-missing"
         )
     if missing:
@@ -287,7 +287,7 @@ def run_study(
     execute: Execute,
     *,
     draw: Draw | None = None,
-    on_outcome: Callable[[Job], object] | None = None,
+    on_outcome: Callable[[Job], object] = lambda job: None,  # noqa: ARG005
 ) -> None:
     """Run what is not done; a run that fails is written down and does not stop the others.
 
@@ -299,7 +299,6 @@ def run_study(
     Raises:
         RunError: If the study's folder cannot be written, or holds other runs.
     """
-    told = on_outcome or (lambda job: None)  # noqa: ARG005
     make_folder(study.folder)
     write_study(study)
     own_starts = {id(job.needs) for job in study.jobs if job.needs is not None}
@@ -310,7 +309,7 @@ def run_study(
         for job in wave:
             if job.needs is not None and not Record(job.needs.folder).is_complete:
                 job.state, job.error = "failed", f"{job.needs.name} it starts from was not finished"
-                told(job)
+                on_outcome(job)
             else:
                 waiting.append(job)
         accountant.look(waiting)
@@ -320,7 +319,7 @@ def run_study(
                 job = by_folder[outcome.folder]
                 job.state = "done" if outcome.error is None else "failed"
                 job.error = outcome.error
-                told(job)
+                on_outcome(job)
             write_study(study)
     for job, _ in study.taken_over:
         if draw is not None:

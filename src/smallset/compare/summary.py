@@ -1,7 +1,6 @@
 """What a study found: tables from its records, and the claims they carry. No torch here."""
 
 import itertools
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from numpy import ndarray
 
 from smallset.compare.spec import Chart, StudySpec
 from smallset.errors import DataError
-from smallset.files import csv_text, write_atomic, write_json
+from smallset.files import csv_text, read_json, write_atomic, write_json
 from smallset.record.record import Record
 from smallset.stats import (
     Interval,
@@ -98,7 +97,7 @@ class Summary:
     failed: tuple[tuple[str, str], ...]
     """Run and reason."""
     missing: dict[str, str]
-    """Arms left out because their weights could not be had, and why."""
+    """Arms left out because their weights are missing, and why."""
     called: tuple[str, ...]
     """The command line that it was, but for the folder and the seeds."""
 
@@ -181,18 +180,12 @@ def read_study_json(folder: Path) -> dict[str, Any]:
     """Read study.json.
 
     Raises:
-        DataError: If it is not there, or an earlier smallset wrote it.
+        DataError: If it is not there.
     """
     try:
-        content = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        return read_json(folder / "study.json")
     except OSError:
-        raise DataError(f"{folder} is no study: no study.json") from None
-    if "called" not in content:
-        raise DataError(
-            f"{folder / 'study.json'} is from an earlier smallset; run smallset study "
-            f"{content['study']} into it again: finished runs are not repeated"
-        )
-    return content
+        raise DataError(f"{folder} is not a study: it has no study.json") from None
 
 
 def power_law_sentence(law: PowerLaw) -> str:

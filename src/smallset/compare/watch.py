@@ -3,7 +3,9 @@
 What the runs have left on disk is all it reads, so it shows the same whichever way they run.
 """
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,24 @@ from smallset.record.record import Record
 MARKS = {
     "done": ("●", "green"), "begun": ("◐", "yellow"), "new": ("○", "dim"), "failed": ("✗", "red"),
 }  # fmt: skip
+
+
+@contextlib.contextmanager
+def watched(
+    study: Study, console: Console | None, *, workers: int, stages: dict[str, int]
+) -> Iterator[Callable[[Job], object]]:
+    """Show a study on a console while it runs; give the function that is told of each ended run.
+
+    Args:
+        console: Where to write; None shows nothing.
+        workers: Runs at a time.
+        stages: Stages of each run, by arm.
+    """
+    if console is None:
+        yield lambda _: None
+        return
+    with Watch(study, console, workers=workers, stages=stages) as watch:
+        yield watch.ended_run
 
 
 class Watch:

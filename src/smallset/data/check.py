@@ -23,8 +23,6 @@ class Problem:
     kind: Kind
     message: str
     """One sentence."""
-    paths: tuple[str, ...] = ()
-    """The files concerned, relative to the set's folder."""
 
 
 def find_problems(images: ImageSet, ids: Sequence[str], errors: dict[int, str]) -> list[Problem]:
@@ -35,8 +33,7 @@ def find_problems(images: ImageSet, ids: Sequence[str], errors: dict[int, str]) 
         errors: Row and reason of each unreadable file.
     """
     problems = [
-        Problem("unreadable", f"{images.paths[row]}: {why}", (images.paths[row],))
-        for row, why in sorted(errors.items())
+        Problem("unreadable", f"{images.paths[row]}: {why}") for row, why in sorted(errors.items())
     ]
     problems += _same_pixels(images, ids)
     problems += _thin_classes(images, np.array([row not in errors for row in range(len(images))]))
@@ -54,16 +51,15 @@ def _same_pixels(images: ImageSet, ids: Sequence[str]) -> list[Problem]:
     for rows in rows_of.values():
         if len(rows) == 1:
             continue
-        paths = tuple(images.paths[row] for row in rows)
         splits = _in_order(str(images.splits[row]) for row in rows)
         labels = sorted({images.classes[images.labels[row]] for row in rows})
-        same = f"the same picture {len(rows)} times: {', '.join(paths)}"
+        same = f"the same picture {len(rows)} times: {', '.join(images.paths[row] for row in rows)}"
         if len(splits) > 1:
-            leaks.append(Problem("leak", f"in {' and '.join(splits)}, {same}", paths))
+            leaks.append(Problem("leak", f"in {' and '.join(splits)}, {same}"))
         if len(labels) > 1:
-            conflicts.append(Problem("conflict", f"labelled {' and '.join(labels)}, {same}", paths))
+            conflicts.append(Problem("conflict", f"labelled {' and '.join(labels)}, {same}"))
         elif len(splits) == 1:
-            duplicates.append(Problem("duplicate", f"in {splits[0]}, {same}", paths))
+            duplicates.append(Problem("duplicate", f"in {splits[0]}, {same}"))
     return leaks + conflicts + duplicates
 
 
@@ -80,22 +76,16 @@ def nearly_same(
     for first, second, likeness in pairs:
         if ids[first] == ids[second]:
             continue
-        paths = (images.paths[first], images.paths[second])
         splits = _in_order(str(images.splits[row]) for row in (first, second))
         labels = sorted({images.classes[images.labels[row]] for row in (first, second)})
-        kind: Kind = (
-            "near-leak" if len(splits) > 1 else "near-conflict" if len(labels) > 1
-            else "near-duplicate"
-        )  # fmt: skip
+        kind: Kind = "near-conflict" if len(labels) > 1 else "near-duplicate"
         labelled = f", labelled {' and '.join(labels)}" if len(labels) > 1 else ""
-        found[kind].append(
-            Problem(
-                kind,
-                f"in {' and '.join(splits)}{labelled}, nearly the same picture ({likeness:.2f}): "
-                f"{', '.join(paths)}",
-                paths,
-            )
+        message = (
+            f"in {' and '.join(splits)}{labelled}, nearly the same picture ({likeness:.2f}): "
+            f"{images.paths[first]}, {images.paths[second]}"
         )
+        kind = "near-leak" if len(splits) > 1 else kind
+        found[kind].append(Problem(kind, message))
     return [problem for problems in found.values() for problem in problems]
 
 

@@ -83,6 +83,6 @@ def read_cleaned(folder: Path, read: Callable[[str], ImageSet]) -> ImageSet:
         if row["decision"] == "drop":
             keep[at], dropped = False, dropped + 1
     note = f"{folder} relabels {changed} images of {about['data']} and leaves {dropped} out"
-    if "test" in about.get("splits", ()):  # older cleanings judged training images only
+    if "test" in about["splits"]:
         note += "; TEST labels were judged too, so test accuracy is against labels as cleaned"
     return replace(images, labels=labels, notes=(*images.notes, note)).where(keep)

@@ -142,7 +142,7 @@ def _read_folder(root: Path) -> ImageSet:
         raise DataError(f"{root} has no images; supported: {' '.join(sorted(IMAGE_SUFFIXES))}")
     if others:
         listed = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(others.items()))
-        notes.append(f"files that are no images by their ending were left out: {listed}")
+        notes.append(f"files whose names do not end like images were left out: {listed}")
     return ImageSet(
         root, classes, tuple(paths), np.array(labels), np.array(in_split), notes=tuple(notes)
     )

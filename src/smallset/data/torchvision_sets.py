@@ -68,8 +68,8 @@ def _write_out(name: str, folder: Path) -> None:
         # Whatever a download raises (no network, a moved address, a broken archive) has one answer.
         except (OSError, RuntimeError, ValueError) as error:
             raise DataError(
-                f"torchvision's {name} could not be had: {error}; with a network, run this again; "
-                f"without, put its files into {downloads} as torchvision lays them out"
+                f"could not download torchvision's {name}: {error}; with a network, run this "
+                f"again; without, put its files into {downloads} as torchvision lays them out"
             ) from None
         names = [str(each).replace("/", "_") for each in getattr(images, "classes", [])]
         for number in range(len(images)):

@@ -2,57 +2,127 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from scipy.stats import t as student
 
-from smallset.findings.facts import Facts, Finding
-from smallset.words import text
+from smallset.findings.facts import Facts, Seen
+from smallset.words import Text, text
 
 
-def not_learning(facts: Facts) -> Finding | None:
-    """A net that does not even learn its training images, and whether the gradient is why."""
+class Standstill(NamedTuple):
+    """A last stage in which the network did not even learn its training images."""
+
+    sentence: Text
+    loss: str
+    first: float
+    last: float
+    """Training loss of the first and the last epoch."""
+
+    @property
+    def moved(self) -> float:
+        """Return the share of the loss that is gone; below 0 where it rose."""
+        return (self.first - self.last) / max(abs(self.first), 1e-12)
+
+
+def _standstill(facts: Facts) -> Standstill | None:
     stage = facts.stages()[-1]
-    first, last = stage[0], stage[-1]
-    chance = 1 / facts.num_classes
-    moved = (first["train_loss"] - last["train_loss"]) / max(abs(first["train_loss"]), 1e-12)
-    accuracy = last["train_accuracy"]
-    if len(stage) < 5 or accuracy > chance + 0.1 * (1 - chance) or moved > 0.1:
+    accuracy, chance = stage[-1]["train_accuracy"], 1 / facts.num_classes
+    found = Standstill(
+        text(
+            "The network did not learn: after {epochs} epochs it predicts {accuracy:.1%} of its "
+            "own training images right (guessing: {chance:.1%}).",
+            epochs=len(stage),
+            accuracy=accuracy,
+            chance=chance,
+        ),
+        stage[-1]["objective"],
+        stage[0]["train_loss"],
+        stage[-1]["train_loss"],
+    )
+    learnt = accuracy > chance + 0.1 * (1 - chance) or found.moved > 0.1
+    return None if len(stage) < 5 or learnt else found
+
+
+def gradients_too_small(facts: Facts) -> Seen | None:
+    """No learning, because the gradient of the loss is far smaller than cross-entropy's."""
+    found, lr = _standstill(facts), facts.settings["lr"]
+    ratio = gradient_ratio(facts, found.loss) if found else None
+    if found is None or ratio is None or ratio >= 0.1:
         return None
-    sentence = text(
-        "The net did not learn: after {epochs} epochs it knows {accuracy:.1%} of its own training "
-        "images (guessing: {chance:.1%}).",
-        epochs=len(stage), accuracy=accuracy, chance=chance,
-    )  # fmt: skip
-    name, lr = last["objective"], facts.settings["lr"]
-    ratio = gradient_ratio(facts, name)
-    if ratio is not None and ratio < 0.1:
-        evidence = text(
-            "At its predictions the gradient of the loss {loss} is {times:,.0f} times smaller than "
-            "that of cross-entropy, so the rate {lr:g} acts like {acts:.1g}. The loss moved by "
-            "{moved:.1%} in all.",
-            loss=name, times=1 / ratio, lr=lr, acts=lr * ratio, moved=moved,
-        )  # fmt: skip
-        return Finding(
-            "gradients-too-small", "problem", sentence, evidence,
-            facts.try_next({"lr": float(f"{lr / ratio:.1g}")}),
-        )  # fmt: skip
-    if moved < 0:
-        evidence = text(
-            "The training loss rose from {first:.3g} to {last:.3g}: the rate {lr:g} is too high.",
-            first=first["train_loss"], last=last["train_loss"], lr=lr,
-        )  # fmt: skip
-        return Finding(
-            "gradients-too-large", "problem", sentence, evidence, facts.try_next({"lr": lr / 10})
+    return Seen(
+        found.sentence,
+        text(
+            "At these predictions the gradient of the loss {loss} is {times:,.0f} times smaller "
+            "than that of cross-entropy, so a learning rate of {lr:g} acts like {acts:.1g}. The "
+            "loss moved by {moved:.1%} in all.",
+            loss=found.loss,
+            times=1 / ratio,
+            lr=lr,
+            acts=lr * ratio,
+            moved=found.moved,
+        ),
+        facts.try_next({"lr": float(f"{lr / ratio:.1g}")}),
+    )
+
+
+def gradients_too_large(facts: Facts) -> Seen | None:
+    """A training loss that rose, or jumps up again and again: steps that are too large."""
+    lr = facts.settings["lr"]
+    found = _standstill(facts)
+    if found is not None and found.moved < 0 and not _is_small(facts, found.loss):
+        rose = text(
+            "The training loss rose from {first:.3g} to {last:.3g}: the learning rate {lr:g} is "
+            "too high.",
+            first=found.first,
+            last=found.last,
+            lr=lr,
         )
-    evidence = text(
-        "The training loss moved by {moved:.1%} in all: the rate {lr:g} may be too low.",
-        moved=moved, lr=lr,
-    )  # fmt: skip
-    return Finding("not-learning", "problem", sentence, evidence, facts.try_next({"lr": lr * 10}))
+        return Seen(found.sentence, rose, facts.try_next({"lr": lr / 10}))
+    for stage in facts.stages():
+        losses = [line["train_loss"] for line in stage]
+        rises = [b for a, b in itertools.pairwise(losses) if b > 1.2 * a]
+        if len(rises) >= 3:
+            return Seen(
+                text(
+                    "Training is unstable: the loss rose by more than a fifth in {count} of "
+                    "{epochs} epochs.",
+                    count=len(rises),
+                    epochs=len(losses),
+                ),
+                text(
+                    "Such jumps come from steps that are too large for the loss; the learning rate "
+                    "is {lr:g}.",
+                    lr=lr,
+                ),
+                facts.try_next({"lr": lr / 10}),
+            )
+    return None
+
+
+def not_learning(facts: Facts) -> Seen | None:
+    """No learning, and a loss that stands still: the rate may be too low."""
+    found, lr = _standstill(facts), facts.settings["lr"]
+    if found is None or found.moved < 0 or _is_small(facts, found.loss):
+        return None
+    return Seen(
+        found.sentence,
+        text(
+            "The training loss moved by {moved:.1%} in all: the learning rate {lr:g} may be too "
+            "low.",
+            moved=found.moved,
+            lr=lr,
+        ),
+        facts.try_next({"lr": lr * 10}),
+    )
+
+
+def _is_small(facts: Facts, loss: str) -> bool:
+    ratio = gradient_ratio(facts, loss)
+    return ratio is not None and ratio < 0.1
 
 
 def gradient_ratio(facts: Facts, loss: str) -> float | None:
@@ -77,59 +147,79 @@ def gradient_ratio(facts: Facts, loss: str) -> float | None:
     return None if loss not in known else float(known[loss] / max(cross_entropy, 1e-12))
 
 
-def unstable(facts: Facts) -> Finding | None:
-    """A training loss that jumps up again and again: steps that are too large."""
-    for stage in facts.stages():
-        losses = [line["train_loss"] for line in stage]
-        rises = [b for a, b in itertools.pairwise(losses) if b > 1.2 * a]
-        if len(rises) >= 3:
-            lr = facts.settings["lr"]
-            return Finding(
-                "gradients-too-large", "problem",
-                text("Training is unstable: the loss rose by more than a fifth in {count} of "
-                     "{epochs} epochs.", count=len(rises), epochs=len(losses)),
-                text("Such jumps come from steps that are too large for the loss; the rate is "
-                     "{lr:g}.", lr=lr),
-                facts.try_next({"lr": lr / 10}),
-            )  # fmt: skip
-    return None
+class Standing(NamedTuple):
+    """A stage whose loss compares images, and ended where it stands when all of them are equal."""
+
+    values: dict[str, Any]
+    loss: float
+    at_point: float
+    """The loss of equal embeddings."""
+    spread: float
+    """Of the training embeddings, around their mean."""
+
+    @property
+    def is_collapsed(self) -> bool:
+        """Whether the embeddings fell together, and the loss stands where that leaves it."""
+        near = abs(self.loss - self.at_point) <= 0.02 * max(self.at_point, 1e-12)
+        return self.spread < 0.05 and near
 
 
-def collapse(facts: Facts) -> Finding | None:
-    """Embeddings that fell together to a point, the end of many triplet trainings.
-
-    Signature: the loss stands at the margin (softplus(0) = 0.693 with the soft margin), and the
-    embeddings hardly differ (Hermans et al. 2017, section 3.2, on the same plateau).
-    """
+def _standing(facts: Facts) -> Standing | None:
     for stage in facts.stages():
         name, at_point = stage[0]["objective"], stage[0]["collapsed_loss"]
         if at_point is None:
             continue
         loss, spread = stage[-1]["train_loss"], _spread(facts.embeddings["train"])
         values = {"loss": loss, "margin": at_point, "spread": spread, "name": name}
-        if spread < 0.05 and abs(loss - at_point) <= 0.02 * max(at_point, 1e-12):
-            return Finding(
-                "collapse", "problem",
-                text("The embeddings collapsed: all images lie within {spread:.1%} of one point.",
-                     **values),
-                text("The loss {name} ended at {loss:.3f}, where it stands when all embeddings are "
-                     "equal ({margin:.3g}). A soft margin does not stand still there, and batches "
-                     "of few classes with several images each are less hard.", **values),
-                facts.try_next({"loss_args.soft_margin": True, "batches.kind": "pk",
-                               "batches.classes_per_batch": min(8, facts.num_classes)}),
-            )  # fmt: skip
-        if loss >= at_point:
-            return Finding(
-                "triplet-stuck", "hint",
-                text("The triplet stage taught little: its loss never fell below the margin.",
-                     **values),
-                text("The loss {name} ended at {loss:.3f}, margin {margin:.3g}: in the mean batch "
-                     "the hardest image of another class is still nearer than the hardest of the "
-                     "own class. The embeddings did not collapse (spread {spread:.0%}).", **values),
-                facts.try_next({"batches.kind": "pk",
-                               "batches.classes_per_batch": min(8, facts.num_classes)}),
-            )  # fmt: skip
+        found = Standing(values, loss, at_point, spread)
+        if found.is_collapsed or loss >= at_point:
+            return found
     return None
+
+
+def collapse(facts: Facts) -> Seen | None:
+    """Embeddings that fell together to a point, the end of many triplet trainings.
+
+    Signature: the loss stands at the margin (softplus(0) = 0.693 with the soft margin), and the
+    embeddings hardly differ (Hermans et al. 2017, section 3.2, on the same plateau).
+    """
+    found = _standing(facts)
+    if found is None or not found.is_collapsed:
+        return None
+    return Seen(
+        text(
+            "The embeddings collapsed: all images lie within {spread:.1%} of one point.",
+            **found.values,
+        ),
+        text(
+            "The loss {name} ended at {loss:.3f}, its value when all embeddings are equal "
+            "({margin:.3g}). A soft margin has a gradient there, and batches of few classes with "
+            "several images each are easier.",
+            **found.values,
+        ),
+        facts.try_next({"loss_args.soft_margin": True, **_easier_batches(facts)}),
+    )
+
+
+def triplet_stuck(facts: Facts) -> Seen | None:
+    """A loss that compares images, and never fell below its margin."""
+    found = _standing(facts)
+    if found is None or found.is_collapsed:
+        return None
+    return Seen(
+        text("The triplet stage taught little: its loss never fell below the margin."),
+        text(
+            "The loss {name} ended at {loss:.3f}, margin {margin:.3g}: in the average batch the "
+            "hardest image of another class is still nearer than the hardest of the same class. "
+            "The embeddings did not collapse (spread {spread:.0%}).",
+            **found.values,
+        ),
+        facts.try_next(_easier_batches(facts)),
+    )
+
+
+def _easier_batches(facts: Facts) -> dict[str, Any]:
+    return {"batches.kind": "pk", "batches.classes_per_batch": min(8, facts.num_classes)}
 
 
 def _spread(embeddings: Float[ndarray, "n dim"]) -> float:
@@ -148,7 +238,7 @@ def _spread(embeddings: Float[ndarray, "n dim"]) -> float:
     return min(spreads)
 
 
-def still_improving(facts: Facts) -> Finding | None:
+def still_improving(facts: Facts) -> Seen | None:
     """Accuracy on val that was still rising when training ended."""
     stage, num_val = facts.stages()[-1], len(facts.rows("val"))
     # What a fall of the rate brought is not what more epochs would bring.
@@ -156,9 +246,8 @@ def still_improving(facts: Facts) -> Finding | None:
     k = min(max(2, round(0.2 * len(stage))), len(settled) // 2)
     if len(stage) < 6 or k < 2 or not num_val:
         return None
-    stage = settled
-    scores = np.array([line["val_accuracy"] for line in stage])
-    losses = np.array([line["val_loss"] for line in stage])
+    scores = np.array([line["val_accuracy"] for line in settled])
+    losses = np.array([line["val_loss"] for line in settled])
     gain = scores[-k:].mean() - scores[-2 * k : -k].mean()
     # Two scores of a net on the same images differ by chance by less than two of different nets.
     chance = np.sqrt(0.25 / num_val)
@@ -168,40 +257,46 @@ def still_improving(facts: Facts) -> Finding | None:
     schedule = facts.settings["schedule"]
     if schedule["name"] == "multistep":
         changes["schedule.milestones"] = [2 * m for m in schedule["milestones"]]
-    return Finding(
-        "still-improving", "hint",
-        text("The net was still improving when training ended."),
-        text("Accuracy on val rose by {gain:.1f} points from the {k} epochs before to the last "
-             "{k}, and its loss fell.", gain=100 * gain, k=k),
+    return Seen(
+        text("The network was still improving when training ended."),
+        text(
+            "Accuracy on val rose by {gain:.1f} points from the {k} epochs before to the last {k}, "
+            "and its loss fell.",
+            gain=100 * gain,
+            k=k,
+        ),
         facts.try_next(changes),
-    )  # fmt: skip
+    )
 
 
-def milestone_jump(facts: Facts) -> Finding | None:
+def milestone_jump(facts: Facts) -> Seen | None:
     """Accuracy that jumps when the rate falls: it was too high before."""
-    for stage in facts.stages():
-        for at in _falls(stage):
-            if at < 3:
-                continue
-            for split in ("val", "train"):
-                scores = [line[f"{split}_accuracy"] for line in stage]
-                if None in scores:
-                    continue
-                before, after = np.array(scores[:at]), np.array(scores[at : at + 3])
-                jump = after.mean() - before[-3:].mean()
-                # The epochs before say how far it would have come anyway.
-                if jump > 0.03 and after.mean() > _upper_forecast(before, len(after)) + 0.01:
-                    return Finding(
-                        "milestone-jump", "hint",
-                        text("Accuracy on {split} jumped by {jump:.1f} points when the rate fell "
-                             "at epoch {epoch}.", split=split, jump=100 * jump,
-                             epoch=stage[at]["epoch"]),
-                        text("From {before:.1%} to {after:.1%}: at {lr:g} the steps were too large "
-                             "to settle. A schedule that falls smoothly wastes fewer epochs.",
-                             before=float(before[-3:].mean()), after=float(after.mean()),
-                             lr=stage[at - 1]["lr"]),
-                        facts.try_next({"schedule.name": "cosine"}),
-                    )  # fmt: skip
+    places = ((stage, at) for stage in facts.stages() for at in _falls(stage) if at >= 3)
+    for (stage, at), split in itertools.product(places, ("val", "train")):
+        scores = [line[f"{split}_accuracy"] for line in stage]
+        if None in scores:
+            continue
+        before, after = np.array(scores[:at]), np.array(scores[at : at + 3])
+        jump = after.mean() - before[-3:].mean()
+        # The epochs before say how far it would have come anyway.
+        if jump > 0.03 and after.mean() > _upper_forecast(before, len(after)) + 0.01:
+            return Seen(
+                text(
+                    "Accuracy on {split} jumped by {jump:.1f} points when the learning rate fell "
+                    "at epoch {epoch}.",
+                    split=split,
+                    jump=100 * jump,
+                    epoch=stage[at]["epoch"],
+                ),
+                text(
+                    "From {before:.1%} to {after:.1%}: at {lr:g} the steps were too large to "
+                    "settle. A schedule that falls smoothly wastes fewer epochs.",
+                    before=float(before[-3:].mean()),
+                    after=float(after.mean()),
+                    lr=stage[at - 1]["lr"],
+                ),
+                facts.try_next({"schedule.name": "cosine"}),
+            )
     return None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,24 +13,32 @@ from smallset.record.predictions import Predictions
 from smallset.record.record import Record
 from smallset.words import Text
 
+Level = Literal["problem", "hint"]
 
-@dataclass(frozen=True)
-class Finding:
+
+class Seen(NamedTuple):
+    """What a finder saw in a run."""
+
+    sentence: Text
+    """In plain words."""
+    evidence: Text
+    """The numbers behind it, and what they mean."""
+    command: str | None = None
+    """What to try next; None where nothing is to be run."""
+    images: tuple[int, ...] = ()
+    """Rows of predictions.csv concerned."""
+
+
+class Finding(NamedTuple):
     """One thing to know about a run."""
 
     kind: str
-    """Such as "overfitting"; the keys of `FINDERS`."""
-    level: Literal["problem", "hint"]
+    """A key of `smallset.findings.finders.KINDS`."""
+    level: Level
     sentence: Text
-    """What was seen, in plain words."""
     evidence: Text
-    """The numbers behind it, and what they mean."""
     command: str | None
-    """What to try next; None where nothing is to be run."""
-    classes: tuple[int, ...] = ()
-    """The classes concerned."""
-    images: tuple[int, ...] = ()
-    """Rows of predictions.csv concerned."""
+    images: tuple[int, ...]
 
 
 @dataclass(frozen=True)

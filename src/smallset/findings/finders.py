@@ -1,46 +1,77 @@
-"""What a good colleague would see in a run: sentences with their evidence and the next command.
+"""The kinds of findings: for each its level, its title, and the function that looks for it."""
 
-Each finding leaves room for chance (an interval, or a p value corrected for the number of things
-looked at), so that it stays silent where nothing is to be seen. No torch here.
-"""
+from collections.abc import Callable
+from typing import NamedTuple
 
 from smallset.findings.curves import (
     collapse,
+    gradients_too_large,
+    gradients_too_small,
     milestone_jump,
     not_learning,
     still_improving,
-    unstable,
+    triplet_stuck,
 )
-from smallset.findings.facts import Facts, Finding
+from smallset.findings.facts import Facts, Finding, Level, Seen
 from smallset.findings.mistakes import (
     confused,
     memorised,
-    overconfident,
+    miscalibrated,
+    one_class,
     overfitting,
-    swallowing,
     wrong_labels_learnt,
 )
-from smallset.findings.test_set import few_test_images, label_errors, leaks
+from smallset.findings.test_set import few_test_images, label_errors, leak
+from smallset.words import Text, text
 
-FINDERS = {
-    "leaks": leaks,
-    "not-learning": not_learning,
-    "unstable": unstable,
-    "collapse": collapse,
-    "one-class": swallowing,
-    "overfitting": overfitting,
-    "memorised": memorised,
-    "label-errors": label_errors,
-    "wrong-labels-learnt": wrong_labels_learnt,
-    "milestone-jump": milestone_jump,
-    "still-improving": still_improving,
-    "confused": confused,
-    "miscalibrated": overconfident,
-    "few-test-images": few_test_images,
-}  # fmt: skip
+
+class Kind(NamedTuple):
+    """One kind of finding."""
+
+    level: Level
+    title: Text
+    """What a study says of arms that have it."""
+    look: Callable[[Facts], Seen | None]
+    """Says what it saw in a run, or None. It leaves room for chance (an interval, or a p value
+    corrected for the number of things looked at), so that it stays silent where nothing is."""
+
+
+KINDS: dict[str, Kind] = {
+    "leak": Kind("problem", text("Test images that are also training images."), leak),
+    "gradients-too-small": Kind(
+        "problem", text("Did not learn: the gradient is too small."), gradients_too_small
+    ),
+    "gradients-too-large": Kind(
+        "problem",
+        text("Did not learn, or not steadily: the learning rate is too high."),
+        gradients_too_large,
+    ),
+    "not-learning": Kind("problem", text("Did not learn."), not_learning),
+    "collapse": Kind("problem", text("The embeddings collapsed."), collapse),
+    "triplet-stuck": Kind("hint", text("The triplet stage taught little."), triplet_stuck),
+    "one-class": Kind("problem", text("One class gets most predictions."), one_class),
+    "overfitting": Kind("problem", text("Overfitting."), overfitting),
+    "memorised": Kind("problem", text("Memorised classes."), memorised),
+    "wrong-labels-learnt": Kind("problem", text("Memorised wrong labels."), wrong_labels_learnt),
+    "label-errors": Kind("hint", text("Images that may be mislabelled."), label_errors),
+    "milestone-jump": Kind(
+        "hint", text("Accuracy jumped when the learning rate fell."), milestone_jump
+    ),
+    "still-improving": Kind("hint", text("Still improving when training ended."), still_improving),
+    "confused": Kind("hint", text("Classes confused with each other."), confused),
+    "miscalibrated": Kind(
+        "hint", text("Probabilities that cannot be taken at face value."), miscalibrated
+    ),
+    "few-test-images": Kind("hint", text("A small test set."), few_test_images),
+}
+"""Every kind. To add one: write the function, add it here; problems come before hints."""
 
 
 def find(facts: Facts) -> list[Finding]:
     """Return what is to be said about a run, problems first."""
-    found = [finding for finder in FINDERS.values() if (finding := finder(facts)) is not None]
+    found: list[Finding] = []
+    for name, kind in KINDS.items():
+        seen = kind.look(facts)
+        if seen is not None:
+            found.append(Finding(name, kind.level, *seen))
     return sorted(found, key=lambda finding: finding.level == "hint")

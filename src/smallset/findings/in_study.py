@@ -1,4 +1,4 @@
-"""What a good colleague would see in a study: what went wrong where, and what cannot be told."""
+"""What a good colleague would notice in a study: what went wrong where, and what cannot be told."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Literal
 
 from smallset.compare.summary import Arm, Summary
 from smallset.findings.facts import Finding, read_facts
-from smallset.findings.finders import find
+from smallset.findings.finders import KINDS, find
 from smallset.record.record import Record
 from smallset.words import Text, text
 
@@ -25,26 +25,6 @@ class StudyFinding:
     """Arm or comparison, and what there is to say of it."""
     command: str | None
     """What to try next; None where nothing is to be run."""
-
-
-TITLES = {
-    "leak": text("Test images that are also training images."),
-    "gradients-too-small": text("Did not learn: the gradient is too small for the rate."),
-    "gradients-too-large": text("Did not learn, or not steadily: the rate is too high."),
-    "not-learning": text("Did not learn."),
-    "collapse": text("The embeddings collapsed."),
-    "triplet-stuck": text("The triplet stage taught little."),
-    "one-class": text("One class swallows the predictions."),
-    "overfitting": text("Overfitting."),
-    "memorised": text("Classes learnt by heart."),
-    "label-errors": text("Images that may be mislabelled."),
-    "wrong-labels-learnt": text("Wrong labels learnt by heart."),
-    "milestone-jump": text("Accuracy jumped when the rate fell."),
-    "still-improving": text("Still improving when training ended."),
-    "confused": text("Classes taken for each other."),
-    "miscalibrated": text("Probabilities that cannot be read as such."),
-    "few-test-images": text("A small test set."),
-}
 
 
 def find_in_study(
@@ -69,7 +49,7 @@ def find_in_study(
                 by_kind.setdefault(kind, []).append((arm, those))
     said = [_of_runs(kind, arms) for kind, arms in by_kind.items()]
     said += [each for each in (_failed(summary), _cannot_tell(summary)) if each is not None]
-    order = ["failed", *TITLES]
+    order = ["failed", *KINDS]
     known = {kind: number for number, kind in enumerate(order)}
     return sorted(said, key=lambda f: (f.level == "hint", known.get(f.kind, len(known))))
 
@@ -77,15 +57,13 @@ def find_in_study(
 def _of_runs(kind: str, arms: list[tuple[Arm, list[Finding]]]) -> StudyFinding:
     first = arms[0][1][0]
     command = next((each.command for _, those in arms for each in those if each.command), None)
-    lines = tuple(
-        (
-            arm.name,
-            text("{sentence} ({seeds} of {all} seeds)", sentence=those[0].sentence,
-                 seeds=len(those), all=len(arm.records)),
+    lines: list[tuple[str, Text]] = []
+    for arm, those in arms:
+        count, said = {"seeds": len(those), "all": len(arm.records)}, those[0].sentence
+        lines.append(
+            (arm.name, text("{sentence} ({seeds} of {all} seeds)", sentence=said, **count))
         )
-        for arm, those in arms
-    )  # fmt: skip
-    return StudyFinding(kind, first.level, TITLES[kind], lines, command)
+    return StudyFinding(kind, first.level, KINDS[kind].title, tuple(lines), command)
 
 
 def _failed(summary: Summary) -> StudyFinding | None:
@@ -107,13 +85,16 @@ def _cannot_tell(summary: Summary) -> StudyFinding | None:
     lines: list[tuple[str, Text]] = []
     for arm, against, seeds, found in open_ones:
         seen = text(
-            "{seen:+.1f} points seen; {images:,} test images and {seeds} seeds show {can:.1f} or "
-            "more.", seen=100 * found.difference.value, images=summary.num_images, seeds=seeds,
+            "{seen:+.1f} points; {images:,} test images and {seeds} seeds can show {can:.1f} or "
+            "more.",
+            seen=100 * found.difference.value,
+            images=summary.num_images,
+            seeds=seeds,
             can=100 * found.detectable,
-        )  # fmt: skip
+        )
         if found.needed_images is not None:
-            seen = text("{seen} {images:,} test images would settle it.", seen=seen,
-                        images=found.needed_images)  # fmt: skip
+            count = found.needed_images
+            seen = text("{seen} {images:,} test images would settle it.", seen=seen, images=count)
         lines.append((f"{arm} / {against}", seen))
     needed = [each.result.needed_seeds for each in open_ones]
     wanted = min([n for n in needed if n is not None and n <= MOST_SEEDS], default=None)
@@ -121,8 +102,14 @@ def _cannot_tell(summary: Summary) -> StudyFinding | None:
     if wanted is not None:
         command = summary.command(seeds=wanted, out=str(summary.folder))
     return StudyFinding(
-        "cannot-tell", "hint",
-        text("{count} of {all} differences cannot be told from luck: the test set is too small for "
-             "them, or the seeds too few.", count=len(open_ones), all=len(summary.comparisons)),
-        tuple(lines), command,
-    )  # fmt: skip
+        "cannot-tell",
+        "hint",
+        text(
+            "{count} of {all} differences cannot be told from luck: the test set is too small, or "
+            "there are too few seeds.",
+            count=len(open_ones),
+            all=len(summary.comparisons),
+        ),
+        tuple(lines),
+        command,
+    )

@@ -1,4 +1,4 @@
-"""What was learnt by heart, what is taken for each other, and how far probabilities hold."""
+"""What was memorised, which classes are confused, and how far probabilities hold."""
 
 from collections.abc import Sequence
 
@@ -7,35 +7,45 @@ from jaxtyping import Int
 from numpy import ndarray
 from scipy.stats import binom
 
-from smallset.findings.facts import Facts, Finding
+from smallset.findings.facts import Facts, Seen
 from smallset.record.measures import calibration, share_interval, temperature
 from smallset.record.predictions import Predictions
 from smallset.words import Text, text
 
-AGAINST_HEART = {"augment.flip": True, "augment.crop_fraction": 0.1, "optim.weight_decay": 0.001}
-"""Settings that keep a net from learning the training images by heart."""
+AGAINST_MEMORISING = {
+    "augment.flip": True,
+    "augment.crop_fraction": 0.1,
+    "optim.weight_decay": 0.001,
+}
+"""Settings that keep a network from memorising its training images."""
 
 
-def swallowing(facts: Facts) -> Finding | None:
-    """One class that takes far more predictions than it has images."""
+def one_class(facts: Facts) -> Seen | None:
+    """One class that gets far more predictions than it has images."""
     said = np.bincount(facts.predictions.predicted[facts.test], minlength=facts.num_classes)
-    there = np.bincount(facts.predictions.labels[facts.test], minlength=facts.num_classes)
+    labels = np.bincount(facts.predictions.labels[facts.test], minlength=facts.num_classes)
     k = int(said.argmax())
-    share, true = said[k] / len(facts.test), there[k] / len(facts.test)
+    share, true = said[k] / len(facts.test), labels[k] / len(facts.test)
     least = max(4 * true, 0.15) if facts.num_classes > 4 else true + 0.3
     if share_interval(int(said[k]), len(facts.test)).low <= least:
         return None
-    return Finding(
-        "one-class", "problem",
-        text("One class swallows the predictions: {share:.0%} of the test images are called "
-             "{name}.", share=share, name=facts.predictions.classes[k]),
-        text("It has {true:.0%} of them. A net that has learnt nothing, or whose embeddings "
-             "collapsed, looks like this.", true=true),
-        None, classes=(k,), images=_wrong(facts, predicted=k),
-    )  # fmt: skip
+    return Seen(
+        text(
+            "One class gets most predictions: {share:.0%} of the test images are predicted as "
+            "{name}.",
+            share=share,
+            name=facts.predictions.classes[k],
+        ),
+        text(
+            "Only {true:.0%} of them are. Networks that learnt nothing, or whose embeddings "
+            "collapsed, predict like this.",
+            true=true,
+        ),
+        images=_wrong(facts, predicted=k),
+    )
 
 
-def overfitting(facts: Facts) -> Finding | None:
+def overfitting(facts: Facts) -> Seen | None:
     """Far better on the images trained on than on others."""
     predictions = facts.predictions
     as_told = (predictions.predicted == predictions.given_labels)[facts.train]
@@ -45,48 +55,54 @@ def overfitting(facts: Facts) -> Finding | None:
         return None
     augment = facts.settings["augment"]
     if not augment["flip"] or not augment["crop_fraction"]:
-        changes = dict(AGAINST_HEART)
+        changes = dict(AGAINST_MEMORISING)
     elif not facts.settings["optim"]["weight_decay"]:
         changes = {"optim.weight_decay": 0.001}
     else:
         changes = {"data.train_on": "train+val+extra"}
-    return Finding(
-        "overfitting", "problem",
-        text("Overfitting: {known:.0%} of the training images are known, {tested:.0%} of the test "
-             "images.", known=known.value, tested=tested.value),
-        text("The gap is at least {gap:.0f} points. Changing the training images at random, weight "
-             "decay, more images or a pretrained net narrow it.",
-             gap=100 * (known.low - tested.high)),
+    return Seen(
+        text(
+            "Overfitting: {known:.0%} of the training images are predicted right, but only "
+            "{tested:.0%} of the test images.",
+            known=known.value,
+            tested=tested.value,
+        ),
+        text(
+            "The gap is at least {gap:.0f} points. Augmentation, weight decay, more images or a "
+            "pretrained network narrow it.",
+            gap=100 * (known.low - tested.high),
+        ),
         facts.try_next(changes),
-    )  # fmt: skip
+    )
 
 
-def memorised(facts: Facts) -> Finding | None:
-    """Classes learnt by heart: known on train, but on test worse than the net as a whole."""
+def memorised(facts: Facts) -> Seen | None:
+    """Classes that are known on train, but on test worse than the network as a whole."""
     classes = memorised_classes(facts.predictions)
     if not classes:
         return None
-    labels = facts.predictions.labels
-    recall = {
-        split: {k: float(facts.right[rows][labels[rows] == k].mean()) for k in classes}
-        for split, rows in (("train", facts.train), ("test", facts.test))
-    }
+    labels, first = facts.predictions.labels, classes[0]
+    train, test = (
+        float(facts.right[rows][labels[rows] == first].mean()) for rows in (facts.train, facts.test)
+    )
     names = [facts.predictions.classes[k] for k in classes]
-    first = classes[0]
-    taken = facts.predictions.predicted[facts.test][labels[facts.test] == first]
-    wrong = np.bincount(taken[taken != first], minlength=facts.num_classes)
-    return Finding(
-        "memorised", "problem",
-        text("Learnt by heart, not understood: {names}.", names=_listed(names)),
-        text("Of {name} it knows {train:.0%} of the training images and {test:.0%} of the test "
-             "images (all classes together: {all:.0%}); the others it most often calls {other}.",
-             name=names[0], train=recall["train"][first], test=recall["test"][first],
-             all=float(facts.right[facts.test].mean()),
-             other=facts.predictions.classes[int(wrong.argmax())]),
+    given = facts.predictions.predicted[facts.test][labels[facts.test] == first]
+    wrong = np.bincount(given[given != first], minlength=facts.num_classes)
+    return Seen(
+        text("Memorised, not learnt: {names}.", names=_listed(names)),
+        text(
+            "Of {name}, {train:.0%} of the training images are predicted right and {test:.0%} of "
+            "the test images (all classes together: {all:.0%}). Its other images are most often "
+            "predicted as {other}.",
+            name=names[0],
+            train=train,
+            test=test,
+            all=float(facts.right[facts.test].mean()),
+            other=facts.predictions.classes[int(wrong.argmax())],
+        ),
         facts.try_next({"augment.flip": True, "augment.crop_fraction": 0.1, "augment.color": 0.2}),
-        classes=tuple(classes),
-        images=tuple(i for k in classes for i in _wrong(facts, label=k)),
-    )  # fmt: skip
+        tuple(row for k in classes for row in _wrong(facts, label=k)),
+    )
 
 
 def memorised_classes(predictions: Predictions) -> list[int]:
@@ -108,51 +124,60 @@ def memorised_classes(predictions: Predictions) -> list[int]:
     return [k for _, k in sorted(found)]
 
 
-def wrong_labels_learnt(facts: Facts) -> Finding | None:
-    """Added label noise that the net learnt by heart."""
+def wrong_labels_learnt(facts: Facts) -> Seen | None:
+    """Added label noise that the network memorised."""
     predictions = facts.predictions
     flipped = facts.train[predictions.given_labels[facts.train] != predictions.labels[facts.train]]
     if len(flipped) < 10:
         return None
-    told = int((predictions.predicted[flipped] == predictions.given_labels[flipped]).sum())
-    learnt = share_interval(told, len(flipped))
+    as_told = int((predictions.predicted[flipped] == predictions.given_labels[flipped]).sum())
+    learnt = share_interval(as_told, len(flipped))
     if learnt.low < 0.3:
         return None
     true = float((predictions.predicted[flipped] == predictions.labels[flipped]).mean())
-    return Finding(
-        "wrong-labels-learnt", "problem",
-        text("It learnt {share:.0%} of the {count} wrong training labels by heart.",
-             share=learnt.value, count=len(flipped)),
-        text("Of those images it gives {true:.0%} their true class. Cleaning before training takes "
-             "most wrong labels out; changing the images at random and weight decay keep a net "
-             "from learning the rest.", true=true),
-        facts.try_next(AGAINST_HEART if facts.settings["data"]["clean"] else
-                       {"data.clean": "self"}),
-    )  # fmt: skip
+    is_cleaned = bool(facts.settings["data"]["clean"])
+    return Seen(
+        text(
+            "The network memorised {share:.0%} of the {count} wrong training labels.",
+            share=learnt.value,
+            count=len(flipped),
+        ),
+        text(
+            "It predicts the true class of {true:.0%} of these images. Cleaning before training "
+            "removes most wrong labels; augmentation and weight decay keep a network from "
+            "memorising the rest.",
+            true=true,
+        ),
+        facts.try_next(AGAINST_MEMORISING if is_cleaned else {"data.clean": "self"}),
+    )
 
 
-def confused(facts: Facts) -> Finding | None:
-    """Pairs of classes taken for each other more often than scattered errors would be."""
+def confused(facts: Facts) -> Seen | None:
+    """Pairs of classes confused more often than scattered errors would."""
     counts, k = facts.predictions.confusion("test"), facts.num_classes
     pairs = confused_pairs(counts)
-    # A net that guesses confuses everything, mostly with the class it likes best.
+    # A network that guesses confuses everything, mostly with the class it likes best.
     if not pairs or facts.right[facts.test].mean() < 1 / k + 0.1:
         return None
     i, j = pairs[0]
     names = facts.predictions.classes
     listed = [text("{a} and {b}", a=names[a], b=names[b]) for a, b in pairs[:4]]
-    return Finding(
-        "confused", "hint",
-        text("Often taken for each other: {pairs}.", pairs=_joined(listed)),
-        text("{there} of {of} images of {a} are called {b}, and {back} of {back_of} the other way; "
-             "evenly spread errors would give {expected:.1f}.",
-             there=int(counts[i, j]), of=int(counts[i].sum()), a=names[i], b=names[j],
-             back=int(counts[j, i]), back_of=int(counts[j].sum()),
-             expected=float((counts[i].sum() - counts[i, i]) / (k - 1))),
-        None, classes=tuple(dict.fromkeys(c for pair in pairs[:4] for c in pair)),
-        images=tuple(row for a, b in pairs[:4] for x, y in ((a, b), (b, a))
-                     for row in _wrong(facts, label=x, predicted=y)),
-    )  # fmt: skip
+    both_ways = [way for a, b in pairs[:4] for way in ((a, b), (b, a))]
+    return Seen(
+        text("Often confused: {pairs}.", pairs=_joined(listed)),
+        text(
+            "{count} of {of} images of {a} are predicted as {b}, and {back} of {back_of} the other "
+            "way; evenly spread errors would give {expected:.1f}.",
+            count=int(counts[i, j]),
+            of=int(counts[i].sum()),
+            a=names[i],
+            b=names[j],
+            back=int(counts[j, i]),
+            back_of=int(counts[j].sum()),
+            expected=float((counts[i].sum() - counts[i, i]) / (k - 1)),
+        ),
+        images=tuple(row for x, y in both_ways for row in _wrong(facts, label=x, predicted=y)),
+    )
 
 
 def confused_pairs(counts: Int[ndarray, "classes classes"]) -> list[tuple[int, int]]:
@@ -175,29 +200,31 @@ def confused_pairs(counts: Int[ndarray, "classes classes"]) -> list[tuple[int, i
     return [(a, b) if counts[a, b] >= counts[b, a] else (b, a) for _, a, b in found]
 
 
-def overconfident(facts: Facts) -> Finding | None:
-    """Probabilities that promise more than is kept."""
+def miscalibrated(facts: Facts) -> Seen | None:
+    """Probabilities that promise more, or less, than is kept."""
     probs = facts.predictions.probs[facts.test]
     seen = calibration(probs.max(axis=1), facts.right[facts.test])
     if len(facts.test) < 100 or abs(seen.gap) - 2 * np.sqrt(0.25 / len(facts.test)) < 0.05:
         return None
-    right = float(facts.right[facts.test].mean())
-    shares = {"said": float(probs.max(axis=1).mean()), "true": right}
-    sentence = (
-        text("Its probabilities are too high: {said:.0%} in the mean, and {true:.0%} are right.",
-             **shares)
-        if seen.gap > 0
-        else text("Its probabilities are too low: {said:.0%} in the mean, and {true:.0%} are "
-                  "right.", **shares)
-    )  # fmt: skip
-    t = temperature(probs, facts.predictions.labels[facts.test])
-    return Finding(
-        "miscalibrated", "hint", sentence,
-        text("Expected calibration error {error:.1%}. Divided by a temperature of {t:.2f} the "
-             "logits would be right in the mean; until then, do not read 0.9 as nine in ten.",
-             error=seen.error, t=t),
-        None,
-    )  # fmt: skip
+    shares = {
+        "said": float(probs.max(axis=1).mean()),
+        "true": float(facts.right[facts.test].mean()),
+    }
+    high = text(
+        "The probabilities are too high: {said:.0%} on average, but {true:.0%} are right.", **shares
+    )
+    low = text(
+        "The probabilities are too low: {said:.0%} on average, and {true:.0%} are right.", **shares
+    )
+    return Seen(
+        high if seen.gap > 0 else low,
+        text(
+            "The expected calibration error is {error:.1%}. Dividing the logits by a temperature "
+            "of {t:.2f} makes the probabilities right on average.",
+            error=seen.error,
+            t=temperature(probs, facts.predictions.labels[facts.test]),
+        ),
+    )
 
 
 def _wrong(facts: Facts, *, label: int | None = None, predicted: int | None = None) -> tuple:

@@ -4,70 +4,82 @@ import shlex
 
 import numpy as np
 
-from smallset.findings.facts import Facts, Finding
+from smallset.findings.facts import Facts, Seen
 from smallset.record.measures import share_interval
 from smallset.record.predictions import Predictions
 from smallset.words import text
 
 
-def leaks(facts: Facts) -> Finding | None:
+def leak(facts: Facts) -> Seen | None:
     """Test images that were trained on: the same pixels in both splits."""
     ids = facts.predictions.ids
-    seen = {ids[row] for row in facts.train}
-    both = tuple(int(row) for row in facts.test if ids[row] in seen)
+    known = {ids[row] for row in facts.train}
+    both = tuple(int(row) for row in facts.test if ids[row] in known)
     if not both:
         return None
-    return Finding(
-        "leak", "problem",
-        text("{count} test images are also training images, so the test accuracy is too high.",
-             count=len(both)),
-        text("They have exactly the same pixels; the first is {path}.",
-             path=facts.predictions.paths[both[0]]),
-        f"smallset check {facts.data}", images=both,
-    )  # fmt: skip
+    return Seen(
+        text(
+            "{count} test images are also training images, so the test accuracy is too high.",
+            count=len(both),
+        ),
+        text(
+            "They have exactly the same pixels; the first is {path}.",
+            path=facts.predictions.paths[both[0]],
+        ),
+        f"smallset check {facts.data}",
+        both,
+    )
 
 
-def few_test_images(facts: Facts) -> Finding | None:
+def few_test_images(facts: Facts) -> Seen | None:
     """A test set that cannot tell runs apart."""
     count = len(facts.test)
     seen = share_interval(int(facts.right[facts.test].sum()), count)
-    half = (seen.high - seen.low) / 2
-    if half < 0.035:
+    half = 100 * (seen.high - seen.low) / 2
+    if half < 3.5:
         return None
-    return Finding(
-        "few-test-images", "hint",
-        text("The test set is small: {count} images give the accuracy to ±{half:.1f} points.",
-             count=count, half=100 * half),
-        text("Do not believe a difference between two runs that is smaller than that; a study "
-             "compares them image by image, and says what can be told."),
+    return Seen(
+        text(
+            "The test set is small: {count} images give the accuracy to ±{half:.1f} points.",
+            count=count,
+            half=half,
+        ),
+        text(
+            "A smaller difference between two runs means nothing by itself. A study compares runs "
+            "image by image, and says which differences are more than luck."
+        ),
         f"smallset study --list; smallset study NAME --data {facts.data}",
-    )  # fmt: skip
+    )
 
 
-def label_errors(facts: Facts) -> Finding | None:
-    """Images that a good net is sure show another class than their label says."""
+def label_errors(facts: Facts) -> Seen | None:
+    """Images that a good network is sure show another class than their label says."""
     rows = label_suspects(facts.predictions)
     if not rows:
         return None
     first, predictions = rows[0], facts.predictions
-    return Finding(
-        "label-errors", "hint",
-        text("{count} images may be mislabelled: the net is sure that they show another class.",
-             count=len(rows)),
-        text("The first, {path}, is labelled {label}; the net says {said} with {p:.1%}. Look at "
-             "them before you believe either.", path=predictions.paths[first],
-             label=predictions.classes[predictions.given_labels[first]],
-             said=predictions.classes[predictions.predicted[first]],
-             p=float(predictions.probs[first].max())),
+    return Seen(
+        text(
+            "{count} images may be mislabelled: the network is sure that they show another class.",
+            count=len(rows),
+        ),
+        text(
+            "The first, {path}, is labelled {label}; the network says {said} with {p:.1%}. Look at "
+            "the images before you believe either.",
+            path=predictions.paths[first],
+            label=predictions.classes[predictions.given_labels[first]],
+            said=predictions.classes[predictions.predicted[first]],
+            p=float(predictions.probs[first].max()),
+        ),
         shlex.join(["smallset", "clean", facts.data, "--out", "CLEAN", "--with", "self"]),
-        images=rows,
-    )  # fmt: skip
+        rows,
+    )
 
 
 def label_suspects(predictions: Predictions) -> tuple[int, ...]:
-    """Return images whose label a good net contradicts with near certainty, surest first.
+    """Return images whose label a good network contradicts with near certainty, surest first.
 
-    A net that is right in less than 90 % of the test images accuses nobody: its mistakes would
+    A network that is right in less than 90 % of the test images accuses nobody: its mistakes would
     outnumber the wrong labels. Which of the images are mislabelled only a look can tell.
     """
     test = predictions.splits == "test"

@@ -210,7 +210,9 @@ def _start_file(config: RunConfig, classes: tuple[str, ...]) -> Path:
     folder = Path(config.start_from).expanduser()
     file = folder / "model.safetensors"
     if not file.exists():
-        raise DataError(f"start_from: {folder} is no record of a finished run: no {file.name}")
+        raise DataError(
+            f"start_from: {folder} is not the record of a finished run: it has no {file.name}"
+        )
     there = read_json(folder / "model.json")
     for what, old, new in (
         ("model", there["model"], config.model),

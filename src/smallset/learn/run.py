@@ -209,9 +209,9 @@ def _refuse_overwriting(record: Record, resume: bool | None) -> None:
             f"{record.folder} already holds a run; give another --out, or --resume to continue it"
         )
     if record.folder.is_dir() and not there and any(record.folder.iterdir()):
-        raise RunError(f"{record.folder} holds files that are no run; give another --out")
+        raise RunError(f"{record.folder} is not empty, and is not a run; give another --out")
     if resume and not there:
-        raise RunError(f"{record.folder} holds no run to resume; train without --resume")
+        raise RunError(f"{record.folder} has no run to resume; train without --resume")
 
 
 def _clear_leftovers(folder: Path) -> None:

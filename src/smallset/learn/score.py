@@ -27,12 +27,12 @@ def predict(inputs: Inputs, *, cached: bool) -> tuple[Predictions, dict[str, nda
         at = data.of(split)
         if not len(at):
             continue
-        told = partial(inputs.reporter.counted, f"scoring {split}")
+        progress = partial(inputs.reporter.counted, f"scoring {split}")
         outputs = passes(
             lambda batch: forward(model, batch.images, bfloat16=inputs.bfloat16),
             inputs.feed(split, cached=cached),
             in_order(len(at), BATCH_SIZE),
-            progress=(lambda *_: None) if cached else told,
+            progress=(lambda *_: None) if cached else progress,
         )
         vectors: list[ndarray] = []
         for output in outputs:

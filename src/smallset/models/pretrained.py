@@ -99,7 +99,7 @@ def find_weights(name: str, setting: str) -> Path | None:
         setting: "none", "auto" or a file.
 
     Raises:
-        DataError: If they cannot be had; the message says which file to put where.
+        DataError: If they are missing; the message says which file to put where.
     """
     if setting == "none":
         return None
@@ -137,7 +137,7 @@ def timm_model(
 
     Raises:
         ConfigError: If timm is not installed or has no such network.
-        DataError: If weights cannot be had or do not fit.
+        DataError: If weights are missing or do not fit.
     """
     try:
         import timm

@@ -55,7 +55,7 @@ def resolve_weights(name: str, setting: str) -> Weights:
 
     Raises:
         ConfigError: If there is no such model, or it takes no weights.
-        DataError: If they cannot be had; the message says how to bring them.
+        DataError: If they are missing; the message says how to bring them.
     """
     if name in MODELS or _is_function(name):
         if setting not in ("auto", "none"):
@@ -93,7 +93,7 @@ def build_model(
 
     Raises:
         ConfigError: If there is no such model, or it cannot take the setting.
-        DataError: If weights cannot be had or do not fit.
+        DataError: If weights are missing or do not fit.
     """
     found = resolve_weights(name, weights)
     with torch.random.fork_rng():
@@ -151,7 +151,7 @@ def check_weights(name: str, file: str) -> Classifier:
         DataError: If the file does not fit.
     """
     if file in ("auto", "none"):
-        raise DataError(f"{file!r} is no weight file")
+        raise DataError(f"{file!r} is not a weight file")
     size = default_image_size(name)
     return build_model(name, 2, image_size=size, weights=file, seed=0)
 

@@ -1,4 +1,4 @@
-"""`residual` and `bottleneck`: the report's MyBaseModel1 and 2 (blocks of He et al. 2016)."""
+"""`residual` and `bottleneck`: MyBaseModel1 and 2 of the course report (He et al. 2016)."""
 
 from collections.abc import Callable
 

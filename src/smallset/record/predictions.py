@@ -23,7 +23,7 @@ class Predictions:
     labels: Int[ndarray, " n"]
     """What the data says."""
     given_labels: Int[ndarray, " n"]
-    """What the run was told; differs where label noise was added."""
+    """What the run learnt from; differs where label noise was added."""
     probs: Float[ndarray, "n classes"]
 
     @property

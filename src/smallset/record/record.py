@@ -116,7 +116,9 @@ class Record:
         try:
             return (self.folder / name).read_text(encoding="utf-8")
         except OSError:
-            raise DataError(f"{self.folder} is no record of a finished run: no {name}") from None
+            raise DataError(
+                f"{self.folder} is not the record of a finished run: it has no {name}"
+            ) from None
 
     def _json(self, name: str) -> dict[str, Any]:
         return json.loads(self._text(name))

@@ -26,20 +26,17 @@ AXIS_NAMES = {
 }  # fmt: skip
 
 
-def draw_study(summary: Summary, *, lang: Lang = "en") -> list[str]:
+def draw_study(summary: Summary, *, lang: Lang = "en") -> None:
     """Draw arms, comparisons, curves and the study's own charts into its figures folder.
 
     Args:
         lang: Of the words in the charts.
 
-    Returns:
-        The names of the files.
-
     Raises:
         RunError: If a figure cannot be written.
     """
     if not summary.arms:
-        return []
+        return
     folder = make_folder(summary.folder / "figures")
     title = summary.spec.title
     arms = {arm.name: arm for arm in summary.arms}
@@ -66,7 +63,6 @@ def draw_study(summary: Summary, *, lang: Lang = "en") -> list[str]:
                 )  # fmt: skip
         for name, figure in figures.items():
             save_figure(figure, folder / f"{name}.png")
-    return [f"{name}.png" for name in figures]
 
 
 def _even(histories: list[list[dict]]) -> list[list[dict]]:
@@ -75,11 +71,8 @@ def _even(histories: list[list[dict]]) -> list[list[dict]]:
     return [history[:shortest] for history in histories]
 
 
-def draw_search(tuned: Tuned, search: Mapping[str, str]) -> list[str]:
-    """Draw the trials of a search over the first two numbers that it varied.
-
-    Returns:
-        The names of the files; none where fewer than two numbers were varied.
+def draw_search(tuned: Tuned, search: Mapping[str, str]) -> None:
+    """Draw the trials of a search over the first two numbers that it varied, if there are two.
 
     Raises:
         RunError: If the figure cannot be written.
@@ -87,7 +80,7 @@ def draw_search(tuned: Tuned, search: Mapping[str, str]) -> list[str]:
     spaces = {name: parse_space(text) for name, text in search.items()}
     names = [name for name, space in spaces.items() if not space.choices][:2]
     if len(names) < 2:
-        return []
+        return
     shown = [trial for trial in tuned.trials if trial.val_accuracy is not None]
     # The start may lie at 0, which a logarithmic axis has not: it stands at the edge then.
     least = [spaces[name].low for name in names]
@@ -107,4 +100,3 @@ def draw_search(tuned: Tuned, search: Mapping[str, str]) -> list[str]:
         title=f"{len(tuned.trials)} trials",
     )  # fmt: skip
     save_figure(figure, make_folder(tuned.folder / "figures") / "search.png")
-    return ["search.png"]

@@ -32,8 +32,8 @@ class Page:
         """Return the images of a record; None where the page is to have none."""
         if self.without_images:
             return None
-        told = partial(self.reporter.counted, "decoding")
-        return find_pictures(record, self.data, progress=told)
+        progress = partial(self.reporter.counted, "decoding")
+        return find_pictures(record, self.data, progress=progress)
 
 
 def write_run(

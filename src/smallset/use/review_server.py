@@ -323,7 +323,7 @@ def serve_review(
             listener.listen()  # who opens the address at once waits for the server
         except OSError as error:
             raise RunError(
-                f"port {port} cannot be had: {error.strerror}; give another --port"
+                f"cannot listen on port {port}: {error.strerror}; give another --port"
             ) from None
         port = listener.getsockname()[1]
         key = secrets.token_urlsafe(24)

@@ -39,8 +39,7 @@ def write_clean_page(
         RunError: If the page cannot be written.
     """
     rows = read_rows(folder)
-    # Older cleanings judged training images alone, and always decided.
-    about = {"splits": ["train"], "is_weak": False, **read_json(folder / "clean.json")}
+    about = read_json(folder / "clean.json")
     suspects = [row for row in rows if row.is_suspect]
     content: dict[str, Any] = {
         "suspects": [
@@ -62,7 +61,7 @@ def write_clean_page(
     notes = []
     if about["noise"]["rate"]:
         notes.append(
-            text("{share:.0%} of the labels were made wrong for this trial.",
+            text("{share:.0%} of the labels were made wrong on purpose for this trial.",
                  share=about["noise"]["rate"])
         )  # fmt: skip
     if suspects and not without_images:

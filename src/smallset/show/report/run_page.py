@@ -15,7 +15,7 @@ from scipy.spatial.distance import squareform
 from smallset.config import FigureConfig, RunConfig
 from smallset.files import write_atomic
 from smallset.findings.facts import Facts, Finding, read_facts
-from smallset.findings.finders import FINDERS, find
+from smallset.findings.finders import KINDS, find
 from smallset.findings.mistakes import memorised_classes
 from smallset.record.explained import Explained
 from smallset.record.measures import (
@@ -128,7 +128,7 @@ def _images(predictions: Predictions) -> dict[str, Any]:
 
 
 def _similar_order(counts: Int[ndarray, "classes classes"]) -> list[int]:
-    """Return the classes so that those taken for each other stand side by side."""
+    """Return the classes so that those confused with each other stand side by side."""
     if len(counts) < 3:
         return list(range(len(counts)))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -250,7 +250,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
             (split, result[f"{split}_accuracy"], len(facts.rows(split))) for split in SPLITS
         ],
         "seconds": result["seconds"],
-        "num_checks": len(FINDERS),
+        "num_checks": len(KINDS),
         "notes": result["findings"],
         "class_rows": _class_rows(predictions),
         "calibration_error": calibration(confidence, facts.right[facts.test]).error,

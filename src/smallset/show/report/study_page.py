@@ -165,10 +165,17 @@ def _headline(summary: Summary) -> Text:
     ]
     seen = {"best": best.name, "accuracy": best.accuracy.value}
     if beaten:
-        return text("{best} has the highest test accuracy, {accuracy:.1%}, and is better than "
-                    "{others} beyond luck.", **seen, others=", ".join(beaten))  # fmt: skip
-    return text("{best} has the highest test accuracy, {accuracy:.1%}; no comparison shows that "
-                "this is more than luck.", **seen)  # fmt: skip
+        return text(
+            "{best} has the highest test accuracy, {accuracy:.1%}, and is better than {others} by "
+            "more than luck.",
+            **seen,
+            others=", ".join(beaten),
+        )
+    return text(
+        "{best} has the highest test accuracy, {accuracy:.1%}, but no comparison shows that this "
+        "is more than luck.",
+        **seen,
+    )
 
 
 def _pages(summary: Summary, arm: Arm) -> list[tuple[int, str | None]]:

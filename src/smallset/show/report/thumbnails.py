@@ -80,16 +80,6 @@ def find_pictures(
     return Pictures(pixels.array, at)
 
 
-@dataclass(frozen=True)
-class Thumbnails:
-    """Small images as data for a page."""
-
-    size: int
-    """Side, px."""
-    by_row: dict[int, str]
-    """Base64 of a WebP file, by row of predictions.csv."""
-
-
 def fit_thumbnails(
     pictures: Pictures, rows: Sequence[int], *, page: str, budget_mb: float
 ) -> tuple[dict[int, str], list[Text]]:
@@ -100,24 +90,27 @@ def fit_thumbnails(
         budget_mb: What the page may take in all, in 10^6 bytes.
 
     Returns:
-        `Thumbnails.by_row`, and a note where images are left out.
+        As `thumbnails`, and a note where images are left out.
 
     Raises:
         ConfigError: If the page takes more already.
     """
     made = thumbnails(pictures, rows, most_bytes=room_for_images(page, budget_mb, len(rows)))
-    left = len(rows) - len(made.by_row)
+    left = len(rows) - len(made)
     note = text("{count} of {all} images are not in this file, to keep it under {mb:g} MB.",
                 count=left, all=len(rows), mb=budget_mb)  # fmt: skip
-    return made.by_row, [note] if left else []
+    return made, [note] if left else []
 
 
-def thumbnails(pictures: Pictures, rows: Sequence[int], *, most_bytes: float) -> Thumbnails:
+def thumbnails(pictures: Pictures, rows: Sequence[int], *, most_bytes: float) -> dict[int, str]:
     """Make thumbnails as large as fit; of what does not fit at 32 px, the last rows are left out.
 
     Args:
         rows: Whose images, the most important ones first.
         most_bytes: What they may take in the page, as base64.
+
+    Returns:
+        Base64 of a WebP file, by row of predictions.csv.
     """
     sample = rows[:: max(1, len(rows) // 60)]
     share = most_bytes / max(len(rows), 1)
@@ -134,7 +127,7 @@ def thumbnails(pictures: Pictures, rows: Sequence[int], *, most_bytes: float) ->
         if used > most_bytes:
             break
         made[row] = shown
-    return Thumbnails(size, made)
+    return made
 
 
 def _encoded(pictures: Pictures, rows: Sequence[int], size: int) -> list[str]:

@@ -1,9 +1,9 @@
 "use strict";
-/* One image at a time. A decision is sent, and the next image comes when the server has it on disk. */
-const byId = id => document.getElementById(id);
-let S = null;          // what the server says: classes, images, words
-let queue = [];        // numbers of the images that the filters let through
-let at = 0;            // place in the queue
+/* One image at a time. A decision is sent; the next image comes once the server has it on disk. */
+const byId = (id) => document.getElementById(id);
+let S = null; // what the server says: classes, images, words
+let queue = []; // numbers of the images that the filters let through
+let at = 0; // place in the queue
 let busy = false;
 
 const zh = () => document.documentElement.lang.startsWith("zh");
@@ -17,8 +17,8 @@ function make(tag, attributes = {}, ...children) {
   element.append(...children);
   return element;
 }
-const percent = share => share < 0.001 ? "< 0.1%" : (100 * share).toFixed(1) + "%";
-const byHand = image => image.by !== "smallset";
+const percent = (share) => (share < 0.001 ? "< 0.1%" : (100 * share).toFixed(1) + "%");
+const byHand = (image) => image.by !== "smallset";
 const state = ({ decision, suggested, by }) => ({ decision, suggested, by });
 const current = () => queue[at];
 
@@ -28,18 +28,36 @@ function trouble(text) {
   byId("trouble").textContent = text || "";
 }
 async function ask(path, body) {
-  let answer, content = null;
+  let answer,
+    content = null;
   try {
-    answer = await fetch(path, body === undefined ? {} : {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
-    });
-    if (answer.status !== 403) content = await answer.json();  // it may die in the middle of it
+    answer = await fetch(
+      path,
+      body === undefined
+        ? {}
+        : {
+            method: "POST",
+            headers: { "Content-Type": "application/json" },
+            body: JSON.stringify(body),
+          },
+    );
+    if (answer.status !== 403) content = await answer.json(); // it may die in the middle of it
   } catch {
-    trouble(T("The server does not answer. What was decided is on disk; run smallset review again and open its address."));
+    trouble(
+      T(
+        "The server does not answer. Your decisions are on disk; run smallset review again " +
+          "and open its address.",
+      ),
+    );
     return null;
   }
   if (answer.status === 403) {
-    trouble(T("The server was started again: open the address that it shows now. What was decided is on disk."));
+    trouble(
+      T(
+        "The server was started again: open the address that it shows now. Your decisions " +
+          "are on disk.",
+      ),
+    );
     return null;
   }
   if (!answer.ok && answer.status !== 409) {
@@ -57,7 +75,7 @@ async function refresh() {
 
 /* Which images, in which order: as in labels.csv, the least probable labels first. */
 const WHICH = {
-  suspects: [() => T("suspects"), image => image.suspect || byHand(image)],
+  suspects: [() => T("suspects"), (image) => image.suspect || byHand(image)],
   done: [() => T("decided by hand"), byHand],
   all: [() => T("all images"), () => true],
 };
@@ -65,54 +83,90 @@ function filter() {
   const [, wanted] = WHICH[byId("which").value];
   const name = byId("class").value;
   queue = S.images.flatMap((image, n) =>
-    wanted(image) && (!name || image.given === name || image.suggested === name) ? [n] : []);
-  const open = queue.findIndex(n => !byHand(S.images[n]));
+    wanted(image) && (!name || image.given === name || image.suggested === name) ? [n] : [],
+  );
+  const open = queue.findIndex((n) => !byHand(S.images[n]));
   at = byId("which").value === "suspects" && open < 0 ? queue.length : Math.max(open, 0);
   show();
 }
 function fillSelects() {
-  const which = byId("which"), chosen = which.value || "suspects";
-  which.replaceChildren(...Object.entries(WHICH).map(([key, [label]]) => make("option", { value: key }, label())));
+  const which = byId("which"),
+    chosen = which.value || "suspects";
+  which.replaceChildren(
+    ...Object.entries(WHICH).map(([key, [label]]) => make("option", { value: key }, label())),
+  );
   which.value = chosen;
-  const name = byId("class"), kept = name.value, counts = {};
-  for (const image of S.images) if (image.suspect) for (const k of new Set([image.given, image.suggested])) counts[k] = (counts[k] || 0) + 1;
-  name.replaceChildren(make("option", { value: "" }, T("all classes")),
-    ...S.classes.map(k => make("option", { value: k }, counts[k] ? `${k} (${counts[k]})` : k)));
+  const name = byId("class"),
+    kept = name.value,
+    counts = {};
+  for (const image of S.images)
+    if (image.suspect)
+      for (const k of new Set([image.given, image.suggested])) counts[k] = (counts[k] || 0) + 1;
+  name.replaceChildren(
+    make("option", { value: "" }, T("all classes")),
+    ...S.classes.map((k) => make("option", { value: k }, counts[k] ? `${k} (${counts[k]})` : k)),
+  );
   name.value = kept;
-  byId("classes").replaceChildren(...S.classes.map(k => make("option", { value: k })));
+  byId("classes").replaceChildren(...S.classes.map((k) => make("option", { value: k })));
 }
 
 /* Showing. */
 function show() {
-  const decided = queue.filter(n => byHand(S.images[n])).length;
+  const decided = queue.filter((n) => byHand(S.images[n])).length;
   byId("count").textContent = T("{done} of {all} decided", { done: decided, all: queue.length });
   byId("bar").setAttribute("aria-valuemax", queue.length);
   byId("bar").setAttribute("aria-valuenow", decided);
-  byId("bar").firstElementChild.style.width = `${queue.length ? 100 * decided / queue.length : 0}%`;
+  byId("bar").firstElementChild.style.width =
+    `${queue.length ? (100 * decided) / queue.length : 0}%`;
   const over = at >= queue.length;
   byId("main").hidden = over;
   byId("done").hidden = !over;
   if (over) {
-    byId("done").firstElementChild.textContent = queue.length ? T("That was the last one.") : T("There is nothing to show here.");
-    byId("done").lastElementChild.textContent = T("Every decision is in labels.csv. U takes the last one back; other images are under “Show”.");
+    byId("done").firstElementChild.textContent = queue.length
+      ? T("That was the last one.")
+      : T("There is nothing to show here.");
+    byId("done").lastElementChild.textContent = T(
+      "Every decision is in labels.csv. U undoes the last one; other images are under “Show”.",
+    );
     document.body.dataset.shown = "none";
     return;
   }
-  const n = current(), image = S.images[n];
+  const n = current(),
+    image = S.images[n];
   const big = byId("big").firstElementChild;
   big.src = `/image/${n}/big`;
   big.alt = image.path;
   byId("big").lastElementChild.textContent = image.path;
   const other = image.suggested === image.given ? null : image.suggested;
-  candidate("given", n, image.given, T("given; right with probability {p}", { p: percent(image.probability) }));
-  candidate("suggested", n, other, other ? (byHand(image) && image.decision === "relabel" ? T("chosen by {by}", { by: image.by }) : T("suggested")) : "");
+  candidate(
+    "given",
+    n,
+    image.given,
+    T("given; right with probability {p}", { p: percent(image.probability) }),
+  );
+  candidate(
+    "suggested",
+    n,
+    other,
+    other
+      ? byHand(image) && image.decision === "relabel"
+        ? T("chosen by {by}", { by: image.by })
+        : T("suggested")
+      : "",
+  );
   byId("relabel").disabled = !other;
-  byId("relabel").lastElementChild.textContent = other ? T("relabel as {label}", { label: other }) : T("relabel");
-  for (const name of ["keep", "relabel", "drop"]) byId(name).setAttribute("aria-pressed", byHand(image) && image.decision === name);
+  byId("relabel").lastElementChild.textContent = other
+    ? T("relabel as {label}", { label: other })
+    : T("relabel");
+  for (const name of ["keep", "relabel", "drop"])
+    byId(name).setAttribute("aria-pressed", byHand(image) && image.decision === name);
   byId("given").classList.toggle("chosen", image.decision === "keep");
   byId("suggested").classList.toggle("chosen", image.decision === "relabel");
-  byId("said").textContent = (byHand(image) ? T("Decided by {by}:", { by: image.by }) : T("smallset would:")) + " " +
-    T(image.decision) + (image.decision === "relabel" ? ` → ${image.suggested}` : "");
+  byId("said").textContent =
+    (byHand(image) ? T("Decided by {by}:", { by: image.by }) : T("smallset would:")) +
+    " " +
+    T(image.decision) +
+    (image.decision === "relabel" ? ` → ${image.suggested}` : "");
   byId("other").value = "";
   document.body.dataset.shown = n;
   for (const ahead of queue.slice(at + 1, at + 3)) new Image().src = `/image/${ahead}/big`;
@@ -127,14 +181,19 @@ async function candidate(id, n, label, note) {
   near.replaceChildren();
   const got = await ask(`/neighbours/${n}?label=${encodeURIComponent(label)}`);
   if (!got || current() !== n || title.textContent !== label) return;
-  near.replaceChildren(...got.content.map(m => make("img", { src: `/image/${m}/small`, alt: S.images[m].path, title: S.images[m].path })));
+  near.replaceChildren(
+    ...got.content.map((m) =>
+      make("img", { src: `/image/${m}/small`, alt: S.images[m].path, title: S.images[m].path }),
+    ),
+  );
 }
 
 /* Deciding. */
 async function decide(decision, label = "") {
   if (busy || at >= queue.length) return;
   busy = true;
-  const n = current(), image = S.images[n];
+  const n = current(),
+    image = S.images[n];
   const got = await ask("/decide", { image: n, decision, label, seen: state(image) });
   busy = false;
   if (!got) return;
@@ -157,7 +216,7 @@ async function undo() {
   if (!got) return;
   if (got.conflict) return trouble(got.content.detail);
   if (got.content.image === null) {
-    byId("said").textContent = T("There is nothing to take back.");
+    byId("said").textContent = T("There is nothing to undo.");
     return;
   }
   const n = got.content.image;
@@ -181,12 +240,19 @@ function choose() {
   byId("other").blur();
   decide("relabel", label);
 }
-const relabel = () => { if (!byId("relabel").disabled) decide("relabel", S.images[current()].suggested); };
-const KEYS = {
-  k: () => decide("keep"), r: relabel, d: () => decide("drop"), u: undo,
-  c: () => byId("other").focus(), ArrowLeft: () => move(-1), ArrowRight: () => move(1),
+const relabel = () => {
+  if (!byId("relabel").disabled) decide("relabel", S.images[current()].suggested);
 };
-addEventListener("keydown", event => {
+const KEYS = {
+  k: () => decide("keep"),
+  r: relabel,
+  d: () => decide("drop"),
+  u: undo,
+  c: () => byId("other").focus(),
+  ArrowLeft: () => move(-1),
+  ArrowRight: () => move(1),
+};
+addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || !S) return;
   if (event.target === byId("other")) {
     if (event.key === "Enter") choose();
@@ -205,9 +271,15 @@ byId("drop").addEventListener("click", KEYS.d);
 byId("undo").addEventListener("click", undo);
 byId("back").addEventListener("click", () => move(-1));
 byId("next").addEventListener("click", () => move(1));
-byId("other").addEventListener("change", () => { if (S.classes.includes(byId("other").value)) choose(); });
-for (const id of ["which", "class"]) byId(id).addEventListener("change", event => { event.target.blur(); filter(); });
-byId("language").addEventListener("click", event => {
+byId("other").addEventListener("change", () => {
+  if (S.classes.includes(byId("other").value)) choose();
+});
+for (const id of ["which", "class"])
+  byId(id).addEventListener("change", (event) => {
+    event.target.blur();
+    filter();
+  });
+byId("language").addEventListener("click", (event) => {
   document.documentElement.lang = zh() ? "en" : "zh-CN";
   event.target.textContent = zh() ? "English" : "中文";
   fillSelects();
@@ -216,7 +288,15 @@ byId("language").addEventListener("click", event => {
 /* Another tab may have decided on something. */
 addEventListener("focus", async () => {
   if (!S || busy) return;
-  if (await refresh()) { fillSelects(); show(); }
+  if (await refresh()) {
+    fillSelects();
+    show();
+  }
 });
 history.replaceState(null, "", "/");
-refresh().then(ok => { if (ok) { fillSelects(); filter(); } });
+refresh().then((ok) => {
+  if (ok) {
+    fillSelects();
+    filter();
+  }
+});

@@ -8,14 +8,17 @@ function T(template, values = {}) {
   return said.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 const redraws = [];
-function onRedraw(draw) { redraws.push(draw); draw(); }
-document.getElementById("language").addEventListener("click", event => {
+function onRedraw(draw) {
+  redraws.push(draw);
+  draw();
+}
+document.getElementById("language").addEventListener("click", (event) => {
   document.documentElement.lang = zh() ? "en" : "zh-CN";
   event.target.textContent = zh() ? "English" : "中文";
-  redraws.forEach(draw => draw());
+  redraws.forEach((draw) => draw());
 });
 
-const percent = (share, digits = 1) => share == null ? "–" : (100 * share).toFixed(digits) + "%";
+const percent = (share, digits = 1) => (share == null ? "–" : (100 * share).toFixed(digits) + "%");
 function make(tag, { text, cls, ...attributes } = {}, ...children) {
   const element = document.createElement(tag);
   if (text != null) element.textContent = text;
@@ -27,17 +30,22 @@ function make(tag, { text, cls, ...attributes } = {}, ...children) {
   element.append(...children);
   return element;
 }
-const byId = id => document.getElementById(id);
-const thumb = row => D.thumbs && D.thumbs[row] ? "data:image/webp;base64," + D.thumbs[row] : null;
+const byId = (id) => document.getElementById(id);
+const thumb = (row) =>
+  D.thumbs && D.thumbs[row] ? "data:image/webp;base64," + D.thumbs[row] : null;
 
 /* A row of buttons of which one is pressed. */
 function choice(place, options, chosen, onChoose) {
   const group = make("span", { role: "group" });
   const buttons = options.map(([value, label]) => {
-    const button = make("button", { type: "button", "aria-pressed": value === chosen, "data-value": value });
+    const button = make("button", {
+      type: "button",
+      "aria-pressed": value === chosen,
+      "data-value": value,
+    });
     button.append(label());
     button.addEventListener("click", () => {
-      buttons.forEach(b => b.setAttribute("aria-pressed", b === button));
+      buttons.forEach((b) => b.setAttribute("aria-pressed", b === button));
       onChoose(value);
     });
     group.append(button);
@@ -48,27 +56,53 @@ function choice(place, options, chosen, onChoose) {
 }
 
 /* Charts are drawn when they come near the screen, and again in another language or light. */
-const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const SERIES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#8C6D1F", "#7B61C9", "#B8B000"];
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const SERIES = [
+  "#0072B2",
+  "#E69F00",
+  "#009E73",
+  "#CC79A7",
+  "#56B4E9",
+  "#D55E00",
+  "#7F7F7F",
+  "#8C6D1F",
+  "#7B61C9",
+  "#B8B000",
+];
 const MARKS = ["circle", "square", "triangle-up", "diamond", "cross"];
 function layout(more = {}) {
-  const ink = colour("--ink"), line = colour("--line");
+  const ink = colour("--ink"),
+    line = colour("--line");
   const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
   const { xaxis = {}, yaxis = {}, ...rest } = more;
   return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 12 },
-    margin: { l: 50, r: 14, t: 66, b: 46 }, hovermode: "closest",
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { color: ink, size: 12 },
+    margin: { l: 50, r: 14, t: 66, b: 46 },
+    hovermode: "closest",
     legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", itemsizing: "constant" },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--accent") },
     hoverlabel: { bgcolor: colour("--panel"), bordercolor: line, font: { color: ink } },
-    xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, ...rest,
+    xaxis: { ...axis, ...xaxis },
+    yaxis: { ...axis, ...yaxis },
+    ...rest,
   };
 }
-const SETTINGS = { responsive: true, displaylogo: false, displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+const SETTINGS = {
+  responsive: true,
+  displaylogo: false,
+  displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false,
+  modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+};
 const waiting = new Map();
-const watcher = new IntersectionObserver(entries => entries.forEach(entry => {
-  if (entry.isIntersecting) show(entry.target);
-}), { rootMargin: "300px" });
+const watcher = new IntersectionObserver(
+  (entries) =>
+    entries.forEach((entry) => {
+      if (entry.isIntersecting) show(entry.target);
+    }),
+  { rootMargin: "300px" },
+);
 function show(place) {
   const draw = waiting.get(place);
   if (!draw) return;
@@ -105,31 +139,37 @@ function loadPlotly() {
   document.head.append(script);
 }
 /* Draw one chart again, if it was drawn at all. */
-const redraw = id => redraws.filter(draw => draw.place === byId(id)).forEach(draw => draw());
+const redraw = (id) => redraws.filter((draw) => draw.place === byId(id)).forEach((draw) => draw());
 /* Plotly reads some HTML in its texts; names have none. */
-const plain = text => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
+const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
 addEventListener("beforeprint", () => [...waiting.keys()].forEach(show));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraws.forEach(draw => draw()));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
+  redraws.forEach((draw) => draw()),
+);
 
 /* Columns sorted by their buttons. */
-document.querySelectorAll("table.sortable").forEach(table => {
+document.querySelectorAll("table.sortable").forEach((table) => {
   const body = table.tBodies[0];
-  table.querySelectorAll("th[data-sort]").forEach(head => head.querySelector("button").addEventListener("click", () => {
-    const up = head.getAttribute("aria-sort") !== "ascending";
-    table.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const key = row => {
-      const value = row.cells[head.cellIndex].dataset.value ?? row.cells[head.cellIndex].textContent;
-      return head.dataset.sort === "number" ? (value === "" ? -1 : Number(value)) : value;
-    };
-    const rows = [...body.rows].sort((a, b) => (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0));
-    body.append(...(up ? rows : rows.reverse()));
-  }));
+  table.querySelectorAll("th[data-sort]").forEach((head) =>
+    head.querySelector("button").addEventListener("click", () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      table.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const key = (row) => {
+        const value =
+          row.cells[head.cellIndex].dataset.value ?? row.cells[head.cellIndex].textContent;
+        return head.dataset.sort === "number" ? (value === "" ? -1 : Number(value)) : value;
+      };
+      const rows = [...body.rows].sort((a, b) => (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0));
+      body.append(...(up ? rows : rows.reverse()));
+    }),
+  );
 });
 
 /* A name that may break after an underscore, as file and class names have them. */
-const named = text => text.split(/(?<=[_/-])/).flatMap((part, n) => n ? [make("wbr"), part] : [part]);
-const short = (text, most = 26) => text.length > most ? text.slice(0, most - 1) + "…" : text;
+const named = (text) =>
+  text.split(/(?<=[_/-])/).flatMap((part, n) => (n ? [make("wbr"), part] : [part]));
+const short = (text, most = 26) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
 
 /* Many images, some at a time; each page has a `tile` of its own. */
 const MOST = 200;
@@ -137,10 +177,17 @@ function gallery(place, list) {
   let shown = MOST;
   const draw = () => {
     place.replaceChildren(...list.slice(0, shown).map(tile));
-    if (list.length > shown) place.append(make("button", {
-      type: "button", text: T("{count} more", { count: list.length - shown }),
-      onclick: () => { shown += MOST; draw(); },
-    }));
+    if (list.length > shown)
+      place.append(
+        make("button", {
+          type: "button",
+          text: T("{count} more", { count: list.length - shown }),
+          onclick: () => {
+            shown += MOST;
+            draw();
+          },
+        }),
+      );
   };
   draw();
 }

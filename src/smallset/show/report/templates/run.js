@@ -1,20 +1,35 @@
 "use strict";
-const I = D.images, SPLITS = ["train", "val", "test"];
-const rows = SPLITS.map((_, s) => I.split.map((x, i) => x === s ? i : -1).filter(i => i >= 0));
+const I = D.images,
+  SPLITS = ["train", "val", "test"];
+const rows = SPLITS.map((_, s) => I.split.map((x, i) => (x === s ? i : -1)).filter((i) => i >= 0));
 
 /* One image: the thumbnail, what it is and what it was called. */
 function tile(row) {
   const right = I.predicted[row] === I.label[row];
   const p = I.top[row][0][1];
-  const box = make("figure", { cls: "tile " + (right ? "right-edge" : "wrong-edge"), "data-row": row });
-  const button = make("button", { type: "button", onclick: () => closer(row), "aria-label": I.path[row] });
+  const box = make("figure", {
+    cls: "tile " + (right ? "right-edge" : "wrong-edge"),
+    "data-row": row,
+  });
+  const button = make("button", {
+    type: "button",
+    onclick: () => closer(row),
+    "aria-label": I.path[row],
+  });
   const source = thumb(row);
-  button.append(source ? make("img", { src: source, alt: I.path[row], loading: "lazy" })
-    : make("span", { cls: "gone", text: I.path[row] }));
+  button.append(
+    source
+      ? make("img", { src: source, alt: I.path[row], loading: "lazy" })
+      : make("span", { cls: "gone", text: I.path[row] }),
+  );
   const caption = make("figcaption");
-  caption.append(make("span", { cls: right ? "right" : "wrong" }, ...named(D.classes[I.predicted[row]])), " " + percent(p));
-  if (!right) caption.append(make("br"), T("is") + " ", ...named(D.classes[I.label[row]]));
-  if (I.given[row] !== I.label[row]) caption.append(make("br"), T("given as") + " ", ...named(D.classes[I.given[row]]));
+  caption.append(
+    make("span", { cls: right ? "right" : "wrong" }, ...named(D.classes[I.predicted[row]])),
+    " " + percent(p),
+  );
+  if (!right) caption.append(make("br"), T("truly") + " ", ...named(D.classes[I.label[row]]));
+  if (I.given[row] !== I.label[row])
+    caption.append(make("br"), T("given as") + " ", ...named(D.classes[I.given[row]]));
   box.append(button, caption);
   return box;
 }
@@ -24,12 +39,27 @@ function closer(row) {
   const source = thumb(row);
   if (source) content.append(make("img", { src: source, alt: "" }));
   content.append(make("p", { text: `${T(SPLITS[I.split[row]])}: ${I.path[row]}` }));
-  content.append(make("p", { text: T("true class") + ": " + D.classes[I.label[row]] +
-    (I.given[row] !== I.label[row] ? `; ${T("given as")} ${D.classes[I.given[row]]}` : "") }));
+  content.append(
+    make("p", {
+      text:
+        T("true class") +
+        ": " +
+        D.classes[I.label[row]] +
+        (I.given[row] !== I.label[row] ? `; ${T("given as")} ${D.classes[I.given[row]]}` : ""),
+    }),
+  );
   for (const [k, p] of I.top[row]) {
     const bar = make("i");
     bar.style.width = `${100 * p}%`;
-    content.append(make("div", { cls: "bar" }, make("span", { text: D.classes[k] }), bar, make("span", { text: percent(p) })));
+    content.append(
+      make(
+        "div",
+        { cls: "bar" },
+        make("span", { text: D.classes[k] }),
+        bar,
+        make("span", { text: percent(p) }),
+      ),
+    );
   }
   content.append(make("p"));
   byId("closer").showModal();
@@ -38,74 +68,164 @@ function closer(row) {
 /* Curves. */
 {
   const place = byId("curve-charts");
-  const stages = [...new Set(D.history.map(e => e.stage))];
-  const add = id => place.append(make("div", { cls: "chart", id }));
-  const whole = epochs => epochs <= 12 ? { dtick: 1 } : {};
+  const stages = [...new Set(D.history.map((e) => e.stage))];
+  const add = (id) => place.append(make("div", { cls: "chart", id }));
+  const whole = (epochs) => (epochs <= 12 ? { dtick: 1 } : {});
   const titles = { train: () => T("train, running mean"), val: () => T("val") };
-  const lines = (list, x, what) => ["train", "val"].filter(s => list.some(e => e[`${s}_${what}`] != null)).map((s, n) => ({
-    x, y: list.map(e => e[`${s}_${what}`]), name: titles[s](), mode: list.length > 1 ? "lines+markers" : "markers",
-    line: { color: SERIES[n ? 5 : 0] }, marker: { size: 5 },
-  }));
+  const lines = (list, x, what) =>
+    ["train", "val"]
+      .filter((s) => list.some((e) => e[`${s}_${what}`] != null))
+      .map((s, n) => ({
+        x,
+        y: list.map((e) => e[`${s}_${what}`]),
+        name: titles[s](),
+        mode: list.length > 1 ? "lines+markers" : "markers",
+        line: { color: SERIES[n ? 5 : 0] },
+        marker: { size: 5 },
+      }));
   for (const stage of stages) {
     add(`loss-${stage}`);
-    const list = D.history.filter(e => e.stage === stage);
-    chart(`loss-${stage}`, () => [lines(list, list.map(e => e.epoch), "loss"), layout({
-      title: { text: T("loss: {name}", { name: plain(list[0].objective) }), font: { size: 14 } },
-      xaxis: { title: { text: T("epoch") }, ...whole(list.length) }, yaxis: { rangemode: "tozero" },
-    })]);
+    const list = D.history.filter((e) => e.stage === stage);
+    chart(`loss-${stage}`, () => [
+      lines(
+        list,
+        list.map((e) => e.epoch),
+        "loss",
+      ),
+      layout({
+        title: { text: T("loss: {name}", { name: plain(list[0].objective) }), font: { size: 14 } },
+        xaxis: { title: { text: T("epoch") }, ...whole(list.length) },
+        yaxis: { rangemode: "tozero" },
+      }),
+    ]);
   }
   add("accuracy-chart");
   chart("accuracy-chart", () => {
-    const x = D.history.map((_, n) => n), drops = x.filter(n => n && D.history[n].stage !== D.history[n - 1].stage);
-    return [[...lines(D.history, x, "accuracy"), {
-      x: [x[0], x[x.length - 1]], y: [D.accuracy, D.accuracy], name: T("test, at the end"), mode: "lines",
-      line: { color: SERIES[2], dash: "dash" },
-    }], layout({
-      title: { text: T("accuracy"), font: { size: 14 } },
-      xaxis: { title: { text: stages.length > 1 ? T("epoch, stage after stage") : T("epoch") }, ...whole(D.history.length) },
-      yaxis: { range: [0, 1.02], tickformat: ".0%" },
-      shapes: drops.map(n => ({ type: "line", x0: n - 0.5, x1: n - 0.5, yref: "paper", y0: 0, y1: 1, line: { color: colour("--soft"), width: 1, dash: "dot" } })),
-    })];
+    const x = D.history.map((_, n) => n),
+      drops = x.filter((n) => n && D.history[n].stage !== D.history[n - 1].stage);
+    return [
+      [
+        ...lines(D.history, x, "accuracy"),
+        {
+          x: [x[0], x[x.length - 1]],
+          y: [D.accuracy, D.accuracy],
+          name: T("test, at the end"),
+          mode: "lines",
+          line: { color: SERIES[2], dash: "dash" },
+        },
+      ],
+      layout({
+        title: { text: T("accuracy"), font: { size: 14 } },
+        xaxis: {
+          title: { text: stages.length > 1 ? T("epoch, stage after stage") : T("epoch") },
+          ...whole(D.history.length),
+        },
+        yaxis: { range: [0, 1.02], tickformat: ".0%" },
+        shapes: drops.map((n) => ({
+          type: "line",
+          x0: n - 0.5,
+          x1: n - 0.5,
+          yref: "paper",
+          y0: 0,
+          y1: 1,
+          line: { color: colour("--soft"), width: 1, dash: "dot" },
+        })),
+      }),
+    ];
   });
 }
 
 /* Confusion matrix. */
 {
   const state = { split: 2, order: "name", cell: null };
-  const K = D.classes.length, LIMIT = 60;
-  const tools = byId("confusion-tools"), place = byId("matrix-place");
-  const names = [["train", 0], ["val", 1], ["test", 2]].filter(([, s]) => rows[s].length);
-  choice(tools, names.map(([n, s]) => [s, () => T(n)]), 2, s => { state.split = s; state.cell = null; draw(); });
-  choice(tools, [["name", () => T("by name")], ["confusion", () => T("confused classes side by side")], ["recall", () => T("worst class first")]],
-    "name", order => { state.order = order; draw(); });
+  const K = D.classes.length,
+    LIMIT = 60;
+  const tools = byId("confusion-tools"),
+    place = byId("matrix-place");
+  const names = [
+    ["train", 0],
+    ["val", 1],
+    ["test", 2],
+  ].filter(([, s]) => rows[s].length);
+  choice(
+    tools,
+    names.map(([n, s]) => [s, () => T(n)]),
+    2,
+    (s) => {
+      state.split = s;
+      state.cell = null;
+      draw();
+    },
+  );
+  choice(
+    tools,
+    [
+      ["name", () => T("by name")],
+      ["confusion", () => T("confused classes side by side")],
+      ["recall", () => T("worst class first")],
+    ],
+    "name",
+    (order) => {
+      state.order = order;
+      draw();
+    },
+  );
   function counts() {
     const c = Array.from({ length: K }, () => new Array(K).fill(0));
     for (const i of rows[state.split]) c[I.label[i]][I.predicted[i]]++;
     return c;
   }
   function draw() {
-    const c = counts(), total = c.map(r => r.reduce((a, b) => a + b, 0));
+    const c = counts(),
+      total = c.map((r) => r.reduce((a, b) => a + b, 0));
     let order = state.order === "confusion" ? D.order.slice() : D.classes.map((_, k) => k);
-    if (state.order === "recall") order.sort((a, b) => (total[a] ? c[a][a] / total[a] : 2) - (total[b] ? c[b][b] / total[b] : 2));
+    if (state.order === "recall")
+      order.sort(
+        (a, b) => (total[a] ? c[a][a] / total[a] : 2) - (total[b] ? c[b][b] / total[b] : 2),
+      );
     if (K > LIMIT) {
-      const wrong = k => total[k] - c[k][k];
+      const wrong = (k) => total[k] - c[k][k];
       const kept = new Set([...order].sort((a, b) => wrong(b) - wrong(a)).slice(0, LIMIT));
-      order = order.filter(k => kept.has(k));
+      order = order.filter((k) => kept.has(k));
     }
-    byId("matrix-note").textContent = K > LIMIT ? T("The {shown} classes with most mistakes, of {all}.", { shown: LIMIT, all: K }) : "";
-    const table = make("table", { cls: "matrix", role: "grid", "aria-label": T("Confusion matrix") });
-    const head = make("tr", {}, make("td", { cls: "zero" }), ...order.map(j => make("th", { scope: "col", text: short(D.classes[j]), title: D.classes[j] })));
+    byId("matrix-note").textContent =
+      K > LIMIT
+        ? T("The {shown} classes with most mistakes, of {all}.", { shown: LIMIT, all: K })
+        : "";
+    const table = make("table", {
+      cls: "matrix",
+      role: "grid",
+      "aria-label": T("Confusion matrix"),
+    });
+    const head = make(
+      "tr",
+      {},
+      make("td", { cls: "zero" }),
+      ...order.map((j) =>
+        make("th", { scope: "col", text: short(D.classes[j]), title: D.classes[j] }),
+      ),
+    );
     table.append(make("thead", {}, head));
     const body = make("tbody");
     order.forEach((i, y) => {
-      const line = make("tr", {}, make("th", { scope: "row", text: short(D.classes[i]), title: D.classes[i] }));
+      const line = make(
+        "tr",
+        {},
+        make("th", { scope: "row", text: short(D.classes[i]), title: D.classes[i] }),
+      );
       order.forEach((j, x) => {
-        const n = c[i][j], share = total[i] ? Math.sqrt(n / total[i]) : 0;
+        const n = c[i][j],
+          share = total[i] ? Math.sqrt(n / total[i]) : 0;
         const cell = make("td", {
-          role: "gridcell", tabindex: x + y ? -1 : 0, text: n || "", "data-i": i, "data-j": j,
-          title: T("{true} called {said}: {n}", { true: D.classes[i], said: D.classes[j], n }),
+          role: "gridcell",
+          tabindex: x + y ? -1 : 0,
+          text: n || "",
+          "data-i": i,
+          "data-j": j,
+          title: T("{true} predicted as {said}: {n}", { true: D.classes[i], said: D.classes[j], n }),
         });
-        if (n) cell.style.background = `color-mix(in srgb, var(--cell) ${Math.round(100 * share)}%, var(--back))`;
+        if (n)
+          cell.style.background = `color-mix(in srgb, var(--cell) ${Math.round(100 * share)}%, var(--back))`;
         cell.className = (n ? "" : "zero ") + (share > 0.62 ? "dark" : "");
         line.append(cell);
       });
@@ -116,113 +236,284 @@ function closer(row) {
     showCell();
   }
   function showCell() {
-    const title = byId("cell-title"), images = byId("cell-images");
-    place.querySelectorAll("[aria-selected]").forEach(cell => cell.removeAttribute("aria-selected"));
-    if (!state.cell) { title.textContent = ""; images.replaceChildren(); return; }
+    const title = byId("cell-title"),
+      images = byId("cell-images");
+    place
+      .querySelectorAll("[aria-selected]")
+      .forEach((cell) => cell.removeAttribute("aria-selected"));
+    if (!state.cell) {
+      title.textContent = "";
+      images.replaceChildren();
+      return;
+    }
     const [i, j] = state.cell;
     const cell = place.querySelector(`td[data-i="${i}"][data-j="${j}"]`);
     if (cell) cell.setAttribute("aria-selected", "true");
-    const list = rows[state.split].filter(r => I.label[r] === i && (j == null ? I.predicted[r] !== i : I.predicted[r] === j));
-    title.textContent = j == null
-      ? T("{split}: {n} images of {true} called something else", { split: T(SPLITS[state.split]), n: list.length, true: D.classes[i] })
-      : T("{split}: {n} images of {true} called {said}", { split: T(SPLITS[state.split]), n: list.length, true: D.classes[i], said: D.classes[j] });
-    gallery(images, list.sort((a, b) => I.top[b][0][1] - I.top[a][0][1]));
+    const list = rows[state.split].filter(
+      (r) => I.label[r] === i && (j == null ? I.predicted[r] !== i : I.predicted[r] === j),
+    );
+    title.textContent =
+      j == null
+        ? T("{split}: {n} images of {true} predicted as another class", {
+            split: T(SPLITS[state.split]),
+            n: list.length,
+            true: D.classes[i],
+          })
+        : T("{split}: {n} images of {true} predicted as {said}", {
+            split: T(SPLITS[state.split]),
+            n: list.length,
+            true: D.classes[i],
+            said: D.classes[j],
+          });
+    gallery(
+      images,
+      list.sort((a, b) => I.top[b][0][1] - I.top[a][0][1]),
+    );
   }
-  const select = cell => { state.cell = [Number(cell.dataset.i), Number(cell.dataset.j)]; showCell(); };
-  place.addEventListener("click", event => { const cell = event.target.closest("td[data-i]"); if (cell) { cell.focus(); select(cell); } });
-  place.addEventListener("keydown", event => {
+  const select = (cell) => {
+    state.cell = [Number(cell.dataset.i), Number(cell.dataset.j)];
+    showCell();
+  };
+  place.addEventListener("click", (event) => {
+    const cell = event.target.closest("td[data-i]");
+    if (cell) {
+      cell.focus();
+      select(cell);
+    }
+  });
+  place.addEventListener("keydown", (event) => {
     const cell = event.target.closest("td[data-i]");
     if (!cell) return;
-    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); select(cell); return; }
-    const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      select(cell);
+      return;
+    }
+    const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[
+      event.key
+    ];
     if (!step) return;
     event.preventDefault();
-    const next = cell.closest("table").tBodies[0].rows[cell.parentNode.rowIndex - 1 + step[0]]?.cells[cell.cellIndex + step[1]];
+    const next =
+      cell.closest("table").tBodies[0].rows[cell.parentNode.rowIndex - 1 + step[0]]?.cells[
+        cell.cellIndex + step[1]
+      ];
     if (!next || !next.dataset.i) return;
-    cell.tabIndex = -1; next.tabIndex = 0; next.focus();
+    cell.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
   });
   onRedraw(draw);
-  document.querySelectorAll(".class-link").forEach(button => button.addEventListener("click", () => {
-    state.cell = [Number(button.dataset.class), null];
-    showCell();
-    byId("cell-title").scrollIntoView({ block: "start" });
-  }));
+  document.querySelectorAll(".class-link").forEach((button) =>
+    button.addEventListener("click", () => {
+      state.cell = [Number(button.dataset.class), null];
+      showCell();
+      byId("cell-title").scrollIntoView({ block: "start" });
+    }),
+  );
 }
 
 onRedraw(() => gallery(byId("worst"), D.worst));
 onRedraw(() => gallery(byId("unsure"), D.unsure));
-document.querySelectorAll("details[data-rows]").forEach(details => {
+document.querySelectorAll("details[data-rows]").forEach((details) => {
   let drawn = false;
-  const draw = () => { if (drawn) gallery(details.querySelector(".gallery"), D.findingImages[details.dataset.rows]); };
-  details.addEventListener("toggle", () => { if (details.open && !drawn) { drawn = true; draw(); } });
+  const draw = () => {
+    if (drawn) gallery(details.querySelector(".gallery"), D.findingImages[details.dataset.rows]);
+  };
+  details.addEventListener("toggle", () => {
+    if (details.open && !drawn) {
+      drawn = true;
+      draw();
+    }
+  });
   redraws.push(draw);
 });
 
 /* Features. */
 if (D.planes) {
-  const state = { plane: "tsne" in D.planes ? "tsne" : "pca", colour: "label", splits: "both", classes: new Set(D.chosen) };
-  const tools = byId("plane-tools"), list = byId("class-list");
+  const state = {
+    plane: "tsne" in D.planes ? "tsne" : "pca",
+    colour: "label",
+    splits: "both",
+    classes: new Set(D.chosen),
+  };
+  const tools = byId("plane-tools"),
+    list = byId("class-list");
   const again = () => redraw("plane-chart");
-  choice(tools, Object.keys(D.planes).map(p => [p, () => p === "pca" ? "PCA" : "t-SNE"]), state.plane, v => { state.plane = v; again(); });
-  choice(tools, [["label", () => T("colour: class")], ["given", () => T("given label")], ["right", () => T("right or wrong")]],
-    "label", v => { state.colour = v; again(); });
-  choice(tools, [["both", () => T("train and test")], ["train", () => T("train")], ["test", () => T("test")]],
-    "both", v => { state.splits = v; again(); });
+  choice(
+    tools,
+    Object.keys(D.planes).map((p) => [p, () => (p === "pca" ? "PCA" : "t-SNE")]),
+    state.plane,
+    (v) => {
+      state.plane = v;
+      again();
+    },
+  );
+  choice(
+    tools,
+    [
+      ["label", () => T("colour: class")],
+      ["given", () => T("given label")],
+      ["right", () => T("right or wrong")],
+    ],
+    "label",
+    (v) => {
+      state.colour = v;
+      again();
+    },
+  );
+  choice(
+    tools,
+    [
+      ["both", () => T("train and test")],
+      ["train", () => T("train")],
+      ["test", () => T("test")],
+    ],
+    "both",
+    (v) => {
+      state.splits = v;
+      again();
+    },
+  );
   const boxes = D.classes.map((name, k) => {
     const box = make("input", { type: "checkbox", "data-class": k });
     box.checked = state.classes.has(k);
-    box.addEventListener("change", () => { state.classes[box.checked ? "add" : "delete"](k); again(); });
+    box.addEventListener("change", () => {
+      state.classes[box.checked ? "add" : "delete"](k);
+      again();
+    });
     list.append(make("label", {}, box, make("span", {}, ...named(name))));
     return box;
   });
-  const all = on => { boxes.forEach((box, k) => { box.checked = on; state.classes[on ? "add" : "delete"](k); }); again(); };
+  const all = (on) => {
+    boxes.forEach((box, k) => {
+      box.checked = on;
+      state.classes[on ? "add" : "delete"](k);
+    });
+    again();
+  };
   byId("all-classes").addEventListener("click", () => all(true));
   byId("no-classes").addEventListener("click", () => all(false));
   function traces() {
     const points = D.planes[state.plane].points;
-    const found = [], wanted = [...state.classes].sort((a, b) => a - b);
-    const groups = state.colour === "right" ? [[T("right"), i => I.predicted[i] === I.label[i], 2, 0], [T("wrong"), i => I.predicted[i] !== I.label[i], 5, 0]]
-      : wanted.map((k, n) => [D.classes[k], i => I[state.colour][i] === k, n % SERIES.length, Math.floor(n / SERIES.length) % MARKS.length]);
-    for (const [name, belongs, c, mark] of groups) for (const s of [0, 2]) {
-      if (state.splits !== "both" && SPLITS[s] !== state.splits) continue;
-      const at = rows[s].filter(i => belongs(i) && (state.colour === "given" || state.classes.has(I.label[i])));
-      if (!at.length) continue;
-      const hollow = s === 0 && state.splits === "both";
-      found.push({
-        x: at.map(i => points[i][0]), y: at.map(i => points[i][1]), customdata: at, mode: "markers", type: "scatter",
-        name: plain(short(name)), legendgroup: name, showlegend: s === 2 || state.splits === "train" || !rows[2].some(belongs),
-        hovertemplate: "%{text}<extra></extra>", text: at.map(i => plain(short(D.classes[I.label[i]]))),
-        marker: { size: hollow ? 5 : 7, color: SERIES[c], opacity: hollow ? 0.35 : 0.9, symbol: MARKS[mark], line: { width: 0.5, color: colour("--panel") } },
-      });
-    }
+    const found = [],
+      wanted = [...state.classes].sort((a, b) => a - b);
+    const groups =
+      state.colour === "right"
+        ? [
+            [T("right"), (i) => I.predicted[i] === I.label[i], 2, 0],
+            [T("wrong"), (i) => I.predicted[i] !== I.label[i], 5, 0],
+          ]
+        : wanted.map((k, n) => [
+            D.classes[k],
+            (i) => I[state.colour][i] === k,
+            n % SERIES.length,
+            Math.floor(n / SERIES.length) % MARKS.length,
+          ]);
+    for (const [name, belongs, c, mark] of groups)
+      for (const s of [0, 2]) {
+        if (state.splits !== "both" && SPLITS[s] !== state.splits) continue;
+        const at = rows[s].filter(
+          (i) => belongs(i) && (state.colour === "given" || state.classes.has(I.label[i])),
+        );
+        if (!at.length) continue;
+        const hollow = s === 0 && state.splits === "both";
+        found.push({
+          x: at.map((i) => points[i][0]),
+          y: at.map((i) => points[i][1]),
+          customdata: at,
+          mode: "markers",
+          type: "scatter",
+          name: plain(short(name)),
+          legendgroup: name,
+          showlegend: s === 2 || state.splits === "train" || !rows[2].some(belongs),
+          hovertemplate: "%{text}<extra></extra>",
+          text: at.map((i) => plain(short(D.classes[I.label[i]]))),
+          marker: {
+            size: hollow ? 5 : 7,
+            color: SERIES[c],
+            opacity: hollow ? 0.35 : 0.9,
+            symbol: MARKS[mark],
+            line: { width: 0.5, color: colour("--panel") },
+          },
+        });
+      }
     return found;
   }
-  chart("plane-chart", () => {
-    const plane = D.planes[state.plane], few = state.colour === "right" || state.classes.size <= 20;
-    byId("plane-note").textContent = [
-      plane.explained == null ? T("t-SNE keeps neighbours, not distances: sizes and gaps of clusters mean little.") : T("These two axes hold {share} of the variance of train.", { share: percent(plane.explained) }),
-      T("Ten nearest training images name {full} of the test images right in all features, {flat} in this picture.", { full: percent(plane.full), flat: percent(plane.flat) }),
-      state.splits === "both" ? T("Small and pale: train; large: test.") : "",
-    ].join(" ");
-    const hidden = { showgrid: false, zeroline: false, showline: false, showticklabels: false, ticks: "" };
-    return [traces(), layout({ showlegend: few, margin: { l: 10, r: 10, t: 30, b: 10 }, xaxis: hidden, yaxis: { ...hidden }, uirevision: state.plane })];
-  }, place => {
-    place.on("plotly_hover", event => byId("hover").replaceChildren(tile(event.points[0].customdata)));
-    place.on("plotly_click", event => closer(event.points[0].customdata));
-  });
+  chart(
+    "plane-chart",
+    () => {
+      const plane = D.planes[state.plane],
+        few = state.colour === "right" || state.classes.size <= 20;
+      byId("plane-note").textContent = [
+        plane.explained == null
+          ? T("t-SNE keeps neighbours, not distances: sizes and gaps of clusters mean little.")
+          : T("These two axes hold {share} of the variance of the training embeddings.", {
+              share: percent(plane.explained),
+            }),
+        T(
+          "The ten nearest training images predict {full} of the test images right with " +
+            "all features, and {flat} in this picture.",
+          { full: percent(plane.full), flat: percent(plane.flat) },
+        ),
+        state.splits === "both" ? T("Small and pale: train; large: test.") : "",
+      ].join(" ");
+      const hidden = {
+        showgrid: false,
+        zeroline: false,
+        showline: false,
+        showticklabels: false,
+        ticks: "",
+      };
+      return [
+        traces(),
+        layout({
+          showlegend: few,
+          margin: { l: 10, r: 10, t: 30, b: 10 },
+          xaxis: hidden,
+          yaxis: { ...hidden },
+          uirevision: state.plane,
+        }),
+      ];
+    },
+    (place) => {
+      place.on("plotly_hover", (event) =>
+        byId("hover").replaceChildren(tile(event.points[0].customdata)),
+      );
+      place.on("plotly_click", (event) => closer(event.points[0].customdata));
+    },
+  );
 }
 
 chart("calibration-chart", () => {
-  const c = D.calibration, x = c.confidence.map((v, n) => v ?? (n + 0.5) / c.confidence.length);
-  return [[
-    { x: [0, 1], y: [0, 1], mode: "lines", name: T("perfect"), line: { color: colour("--soft"), dash: "dash", width: 1 } },
-    { x, y: c.accuracy, mode: "lines+markers", name: T("test"), line: { color: SERIES[0] }, cliponaxis: false,
-      marker: { size: c.counts.map(n => 6 + 14 * Math.sqrt(n / Math.max(...c.counts))) },
-      error_y: { type: "data", symmetric: false, array: c.high, arrayminus: c.low, thickness: 1 },
-      text: c.counts.map(n => T("{n} images", { n })), hovertemplate: "%{x:.1%} → %{y:.1%}<br>%{text}<extra></extra>" },
-  ], layout({
-    xaxis: { title: { text: T("probability it gave") }, range: [0, 1.02], tickformat: ".0%" },
-    yaxis: { title: { text: T("share that was right") }, range: [0, 1.02], tickformat: ".0%" },
-  })];
+  const c = D.calibration,
+    x = c.confidence.map((v, n) => v ?? (n + 0.5) / c.confidence.length);
+  return [
+    [
+      {
+        x: [0, 1],
+        y: [0, 1],
+        mode: "lines",
+        name: T("perfect"),
+        line: { color: colour("--soft"), dash: "dash", width: 1 },
+      },
+      {
+        x,
+        y: c.accuracy,
+        mode: "lines+markers",
+        name: T("test"),
+        line: { color: SERIES[0] },
+        cliponaxis: false,
+        marker: { size: c.counts.map((n) => 6 + 14 * Math.sqrt(n / Math.max(...c.counts))) },
+        error_y: { type: "data", symmetric: false, array: c.high, arrayminus: c.low, thickness: 1 },
+        text: c.counts.map((n) => T("{n} images", { n })),
+        hovertemplate: "%{x:.1%} → %{y:.1%}<br>%{text}<extra></extra>",
+      },
+    ],
+    layout({
+      xaxis: { title: { text: T("predicted probability") }, range: [0, 1.02], tickformat: ".0%" },
+      yaxis: { title: { text: T("share that was right") }, range: [0, 1.02], tickformat: ".0%" },
+    }),
+  ];
 });
 document.documentElement.dataset.ready = "yes";

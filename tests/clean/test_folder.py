@@ -188,7 +188,7 @@ def test_a_weak_judge_says_so_and_guesses_no_rate(cleaned, browser):
     page = browser.new_page()
     page.goto((folder / "report.html").as_uri())
     assert page.inner_text(".big") == "?"
-    assert "too weak to decide" in page.inner_text("#decided")
+    assert "too few to judge them" in page.inner_text("#decided")
 
 
 def test_the_page_tells_what_was_decided_by_hand(cleaned, browser):

@@ -222,10 +222,15 @@ function closer(row) {
           text: n || "",
           "data-i": i,
           "data-j": j,
-          title: T("{true} predicted as {said}: {n}", { true: D.classes[i], said: D.classes[j], n }),
+          title: T("{true} predicted as {said}: {n}", {
+            true: D.classes[i],
+            said: D.classes[j],
+            n,
+          }),
         });
         if (n)
-          cell.style.background = `color-mix(in srgb, var(--cell) ${Math.round(100 * share)}%, var(--back))`;
+          const part = `${Math.round(100 * share)}%`;
+          cell.style.background = `color-mix(in srgb, var(--cell) ${part}, var(--back))`;
         cell.className = (n ? "" : "zero ") + (share > 0.62 ? "dark" : "");
         line.append(cell);
       });

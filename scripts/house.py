@@ -40,17 +40,21 @@ def main() -> int:
     if short < SHARE_SHORT:
         faults.append(f"{short:.1%} of the functions have {SHORT} lines or fewer, under 96 %")
     for path in templates:
-        wide = [
-            n for n, line in enumerate(path.read_text().splitlines(), 1) if len(line) > MAX_COLUMNS
-        ]
+        written = enumerate(path.read_text().splitlines(), 1)
+        wide = [n for n, line in written if len(line) > MAX_COLUMNS]
         faults += [f"over {MAX_COLUMNS} columns: {path.relative_to(SRC)}:{n}" for n in wide]
-    print(f"{len(files)} files, {sum(lines.values()):,} lines; the longest {max(lines.values())}, "
-          f"the median {statistics.median(lines.values()):.0f}")  # fmt: skip
-    print(f"{len(functions)} functions; the longest {max(functions.values())}, the median "
-          f"{statistics.median(functions.values()):.0f}, {short:.1%} of {SHORT} lines or fewer")  # fmt: skip
+    total, median = sum(lines.values()), statistics.median(lines.values())
+    print(
+        f"{len(files)} files, {total:,} lines; longest {max(lines.values())}, median {median:.0f}"
+    )
+    longest, median = max(functions.values()), statistics.median(functions.values())
+    print(f"{len(functions)} functions; longest {longest}, median {median:.0f}, ", end="")
+    print(f"{short:.1%} of {SHORT} lines or fewer")
     print(f"{len(classes)} classes; the longest {max(classes.values())}")
-    print(f"{sum(text.count('# fmt: skip') for text in files.values())} x fmt: skip, "
-          f"{sum(text.count('# noqa') for text in files.values())} x noqa")  # fmt: skip
+    skips, noqas = (
+        sum(text.count(mark) for text in files.values()) for mark in ("# fmt: skip", "# noqa")
+    )
+    print(f"{skips} x fmt: skip, {noqas} x noqa")
     print("\n".join(faults) or "all within their limits")
     return 1 if faults else 0
 

@@ -103,7 +103,6 @@ def study(
         workers: Processes at a time; None shares the processors out.
         address: Of the Ray cluster; None takes ``RAY_ADDRESS``, or the one that runs here.
         without_missing: Leave arms out whose pretrained weights are missing.
-        all_pairs: Compare every arm with every other.
         reporter: Told of progress; None says nothing.
 
     Raises:

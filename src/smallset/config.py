@@ -274,7 +274,6 @@ def change(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     """Return `config` with dotted settings replaced, and what they make unread at its default.
 
     Args:
-        config: Where the other values come from.
         changes: As in `override`.
 
     Example:
@@ -310,7 +309,6 @@ def override(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     """Return `config` with dotted settings replaced, such as ``{"optim.momentum": 0.9}``.
 
     Args:
-        config: Where the other values come from.
         settings: New values by dotted path; text is read as TOML would read it, where it can be.
 
     Raises:

@@ -35,7 +35,6 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     """Write a file aside and rename it, so that `path` holds all of the old or all of the new.
 
     Args:
-        path: Where to; its folder exists.
         content: Text is written as UTF-8.
 
     Raises:
@@ -74,11 +73,7 @@ def make_folder(path: Path) -> Path:
 
 
 def csv_text(rows: list[list[Any]]) -> str:
-    """Return rows as CSV text with Unix line ends.
-
-    Args:
-        rows: The header and the lines.
-    """
+    """Return rows as CSV text with Unix line ends."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

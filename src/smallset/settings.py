@@ -48,11 +48,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """List the settings in which two nested mappings differ, as "path: old -> new".
-
-    Args:
-        prefix: Path of both inside larger ones.
-    """
+    """List the settings in which two nested mappings differ, as "path: old -> new"."""
     lines: list[str] = []
     for key in sorted(old.keys() | new.keys()):
         left, right = old.get(key), new.get(key)
@@ -101,7 +97,6 @@ def explain(error: Any, model: type[Settings]) -> str:
 
     Args:
         error: One of pydantic's ``ValidationError.errors()``.
-        model: The settings that were read.
     """
     parts: list[str] = [str(part) for part in error["loc"]]
     path = ".".join(parts)

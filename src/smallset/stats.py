@@ -87,9 +87,6 @@ def resampled_means(values: Float[ndarray, "seeds images"]) -> Float[ndarray, " 
     about training luck. Draw d is the same images and seeds for all arrays of one shape, so the
     draws of two arms may be subtracted.
 
-    Args:
-        values: One number per seed and image.
-
     Source:
         Owen 2007, "The pigeonhole bootstrap", https://arxiv.org/abs/0712.1111, for rows and columns
         that are both samples; Bouthillier et al. 2021, https://arxiv.org/abs/2103.03098.
@@ -124,7 +121,6 @@ def mcnemar(first: Float[ndarray, " images"], second: Float[ndarray, " images"])
 
     Args:
         first: 1 where the first is right, else 0.
-        second: The same of the second.
 
     Example:
         >>> first = np.repeat([1.0, 0.0, 1.0], [6, 1, 20])  # 6 images it alone is right about
@@ -148,9 +144,6 @@ def sign_flip_test(differences: Float[ndarray, " images"]) -> float:
 
     Two-sided: how often is a mean of randomly signed differences at least as far from 0 as the one
     seen, itself counted.
-
-    Args:
-        differences: Per image, averaged over seeds.
     """
     differing = differences[differences != 0]
     if not len(differing):
@@ -166,9 +159,6 @@ def sign_flip_test(differences: Float[ndarray, " images"]) -> float:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p values corrected for their number: step-down Bonferroni.
-
-    Args:
-        p_values: Of the comparisons of one report.
 
     Example:
         >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03, 0.005])]
@@ -347,7 +337,6 @@ def fit_power_law(
     Args:
         images: Number of training images of each arm; at least two different ones.
         arms: `correct` of each arm.
-        at: Numbers of images to predict for.
 
     Raises:
         ValueError: If there are fewer than two different numbers of images.

@@ -29,10 +29,6 @@ class Text(NamedTuple):
 def text(template: str, **values: Any) -> Text:
     """Return a sentence with its values, to be said later.
 
-    Args:
-        template: English, a key of zh.toml.
-        **values: What goes into its places.
-
     Example:
         >>> text("{count:,} images", count=3).say("zh")
         '3 张图像'

@@ -75,9 +75,6 @@ class Tuned:
 def parse_space(text: str) -> Space:
     """Read "low:high", "low:high:log", or "a,b,c".
 
-    Args:
-        text: As a user writes it.
-
     Raises:
         ConfigError: If it is none of these.
 
@@ -119,7 +116,6 @@ def tune(
         data: As `smallset.data.read.read_data` takes it; needs a val split.
         folder: Where the journal, trials.csv, best.toml and compare.toml go.
         search: Space of each setting, as `parse_space` reads it; None takes rate x weight decay.
-        on_trial: Told of each trial that ended.
         reporter: Told what a user should know; None says nothing.
 
     Raises:

@@ -174,9 +174,6 @@ def choose(judged: Sequence[Judged]) -> Judged | None:
     say less for a cleaning than there is to say: without them it is decided on three fifths of the
     labels and not refitted. So it is rejected if it loses accuracy, unless the loss is below two
     points with 95 % confidence.
-
-    Args:
-        judged: The posterior's first, then others.
     """
     if not judged:
         return None

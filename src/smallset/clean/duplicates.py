@@ -51,7 +51,6 @@ def find_nearly_same(
     """Look through a whole data set, by features of its own patches.
 
     Args:
-        config: Its limit on megapixels is used.
         ids: sha256 of each image's decoded pixels.
         on_progress: Told what is done, how many of it, and of how many.
     """

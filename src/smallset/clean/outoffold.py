@@ -126,7 +126,6 @@ def out_of_fold(
 
     Args:
         features: As `reduce_features` gives them.
-        labels: Given class of each image.
         penalties: Strengths to try, as in `probe`.
         repeats: How often the images are dealt into five folds.
         keep: Images that may be trained on; all get probabilities.
@@ -157,7 +156,6 @@ def out_of_two_folds(
 
     Args:
         features: As `reduce_features` gives them.
-        labels: Given class of each image.
         fold: Of each image, as `fold_of` gives it.
         penalty: As in `probe`.
 
@@ -185,7 +183,6 @@ def neighbour_probs(
 
     Args:
         features: As `reduce_features` gives them.
-        labels: Given class of each image.
         keep: Images that may vote; all get votes.
     """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

@@ -44,7 +44,6 @@ def learn_filters(
 
     Args:
         images: Square, `SIDE` px or more.
-        seed: Chooses patches and first filters.
     """
     rng = np.random.default_rng(seed)
     corners = rng.integers(images.shape[1] - SIDE + 1, size=(len(images), _per(len(images)), 2))

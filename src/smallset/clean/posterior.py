@@ -74,11 +74,7 @@ class Posterior:
 def fit_posterior(
     probe: Float[ndarray, "n K"], neighbours: Float[ndarray, "n K"], labels: Int[ndarray, " n"]
 ) -> Posterior:
-    """Fit the posterior of the true class, with the noise model that held-out labels speak for.
-
-    Args:
-        probe: Out-of-fold probabilities of the probe.
-    """
+    """Fit the posterior of the true class, with the noise model that held-out labels speak for."""
     logs = _logs(probe, neighbours)
     even = fit_even(probe, neighbours, labels)
     start = _flows(even, labels)
@@ -116,11 +112,7 @@ class Hill(NamedTuple):
 def fit_even(
     probe: Float[ndarray, "n K"], neighbours: Float[ndarray, "n K"], labels: Int[ndarray, " n"]
 ) -> Posterior:
-    """Fit the posterior under one rate for all classes and pairs of classes.
-
-    Args:
-        probe: Out-of-fold probabilities of the probe.
-    """
+    """Fit the posterior under one rate for all classes and pairs of classes."""
     logs = _logs(probe, neighbours)
     rows, others = np.arange(len(labels)), probe.shape[1] - 1
 

@@ -83,7 +83,6 @@ def find_images(folder: Path, rows: Sequence[Row], data: str | None) -> ImageSet
     """List the data that a cleaned set was made from, and see that all its images are there.
 
     Args:
-        rows: The images that are wanted.
         data: Where the data is now; None takes the place where it was.
 
     Raises:
@@ -117,9 +116,6 @@ class Review:
     """The decisions in a folder that `smallset clean` left.
 
     The file is read again whenever it changed, so that what is edited beside it stays.
-
-    Args:
-        by: Whose decisions these will be.
 
     Raises:
         DataError: If it is no such folder, or its labels.csv is damaged.

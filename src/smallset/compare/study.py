@@ -235,7 +235,6 @@ class Accountant:
         classifiers that can train side by side one group.
 
         Args:
-            jobs: Runs that were looked at.
             draw: Draws the figures of a finished run.
         """
         from smallset.learn.plan import shares_backbone, shares_features
@@ -294,7 +293,6 @@ def run_study(
     Args:
         study: As planned, and looked at by the accountant.
         draw: Draws the figures of a finished run; None draws none.
-        on_outcome: Told of each run that ended.
 
     Raises:
         RunError: If the study's folder cannot be written, or holds other runs.

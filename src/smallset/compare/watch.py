@@ -30,8 +30,6 @@ def watched(
 
     Args:
         console: Where to write; None shows nothing.
-        workers: Runs at a time.
-        stages: Stages of each run, by arm.
     """
     if console is None:
         yield lambda _: None

@@ -19,7 +19,6 @@ class Augmenter:
     """Draws the changes of one epoch; batches must come in the epoch's order.
 
     Args:
-        config: Which changes, and how strong.
         epoch: Number of the epoch; the same epoch always draws the same changes.
         mean: Mean colour, in [0, 1]; erased rectangles take it.
     """

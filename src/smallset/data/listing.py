@@ -34,11 +34,7 @@ class ImageSet:
         return len(self.paths)
 
     def where(self, keep: Bool[ndarray, " n"]) -> "ImageSet":
-        """Return the images where `keep` is True; the class list stays.
-
-        Args:
-            keep: One truth value per image.
-        """
+        """Return the images where `keep` is True; the class list stays."""
         rows = np.flatnonzero(keep)
         return replace(
             self,

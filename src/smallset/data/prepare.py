@@ -103,11 +103,7 @@ class DataSource:
         return prepare(self._opened(config), config, needs_test=not self.judged_splits)
 
     def once(self, what: str, key: Sequence[Any], make: Callable[[], T]) -> T:
-        """Return what `make` gives, made once for each key.
-
-        Args:
-            key: Which of them; anything JSON holds.
-        """
+        """Return what `make` gives, made once for each key."""
         name = f"{what} {json.dumps(key)}"
         if name not in self._known:
             self._known[name] = make()

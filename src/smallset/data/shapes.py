@@ -64,7 +64,6 @@ def draw_shape(
         shape: A key of `SHAPES`.
         texture: A key of `TEXTURES`.
         size: Side of the picture, px.
-        rng: Every random choice comes from here.
     """
     picture = _background(size, rng)
     for _ in range(rng.integers(1, 4)):

@@ -58,11 +58,7 @@ class Facts:
     """What the data is called on the command line."""
 
     def try_next(self, changes: Mapping[str, Any]) -> str | None:
-        """Return the command line with settings changed; None if that is how the run was trained.
-
-        Args:
-            changes: Dotted settings and their new values.
-        """
+        """Return the command line with settings changed; None if the run was trained like that."""
         command = self.command(changes)
         return None if command == self.command({}) else command
 

@@ -25,7 +25,6 @@ def save_checkpoint(
     """Write weights, optimizer state and progress as one file, whole or not at all.
 
     Args:
-        model: Its parameters and buffers are saved.
         optimizer: Its state is saved; None between two stages.
         kept: Weights that may be the ones to keep, where they are not the last ones; may be empty.
 

@@ -25,7 +25,6 @@ def describe(
     """Return the content of config.json: everything that decides the numbers of a run.
 
     Args:
-        data: What the user called it.
         weights: sha256 of the pretrained weights; None where there are none.
         start: sha256 of the weights of another run that this one starts from; None for none.
         cleaning: What cleans the training labels; None where nothing does.

@@ -86,8 +86,6 @@ def grad_cam(
     logit with respect to them, summed, and what speaks against the class is cut off.
 
     Args:
-        model: In eval mode, on the CPU.
-        preprocessing: How images become its inputs.
         classes: Which class to ask about, per image.
 
     Source:

@@ -31,8 +31,6 @@ class Inputs:
 
     Args:
         model: The network, in eval mode, on its device.
-        preprocessing: How pictures become its inputs.
-        reporter: Told how far features are.
         scratch: Folder for features of weights that only this run has; None where the frozen part
             is as it was loaded, so that its features go to the cache.
         features: What the frozen part gave, by split; runs on one frozen network share it.

@@ -11,11 +11,7 @@ Line = Mapping[str, Any]
 
 
 class KeptWeights:
-    """The last epoch's weights stay; the base of the other rules.
-
-    Args:
-        module: Everything that the training changes.
-    """
+    """The last epoch's weights stay; the base of the other rules."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module

@@ -49,6 +49,14 @@ def triplet_cosine_loss(
         margin: Wanted gap, in units of s, which is in [-1, 1].
         soft_margin: Use log(1 + exp(x)) in place of max(0, margin + x); `margin` is not used.
 
+    Example:
+        >>> right = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> triplet_cosine_loss(right, labels).item()  # s = 1 within, 0 between
+        0.0
+        >>> triplet_cosine_loss(torch.ones(4, 2), labels).item()  # all equal
+        0.25
+
     Source:
         Mining as in Hermans et al. 2017, section 2, https://arxiv.org/abs/1703.07737.
     """
@@ -72,6 +80,11 @@ def triplet_euclidean_loss(
         labels: Class index of each image.
         margin: Wanted gap, in units of d.
         soft_margin: Use log(1 + exp(x)) in place of max(0, margin + x); `margin` is not used.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> triplet_euclidean_loss(torch.ones(4, 2), labels, margin=0.5).item()  # all equal
+        0.5
 
     Source:
         Hermans et al. 2017, "In Defense of the Triplet Loss for Person Re-Identification", the
@@ -102,6 +115,9 @@ def squared_loss(logits: Logits, labels: Labels) -> Scalar:
     Args:
         logits: Raw outputs; the softmax is taken here.
         labels: Class index of each image.
+    Example:
+        >>> squared_loss(torch.zeros(2, 2), torch.tensor([0, 1])).item()  # 4 x 0.5^2
+        1.0
     """
     return (logits.softmax(dim=1) - _one_hot(logits, labels)).square().sum()
 
@@ -115,6 +131,9 @@ def mse_loss(logits: Logits, labels: Labels) -> Scalar:
     Args:
         logits: Raw outputs; the softmax is taken here.
         labels: Class index of each image.
+    Example:
+        >>> mse_loss(torch.zeros(2, 2), torch.tensor([0, 1])).item()
+        0.25
     """
     return (logits.softmax(dim=1) - _one_hot(logits, labels)).square().mean()
 
@@ -126,6 +145,10 @@ def gce_loss(logits: Logits, labels: Labels, *, gce_q: float = 0.7) -> Scalar:
         logits: Raw outputs; the softmax is taken here.
         labels: Class index of each image.
         gce_q: q, in (0, 1]; towards 0 it is cross-entropy, at 1 the mean absolute error.
+
+    Example:
+        >>> round(gce_loss(torch.zeros(1, 2), torch.tensor([0]), gce_q=1.0).item(), 4)
+        0.5
 
     Source:
         Zhang & Sabuncu 2018, section 3.1, https://arxiv.org/abs/1805.07836.

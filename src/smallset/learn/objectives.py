@@ -107,9 +107,6 @@ def build_stages(name: str, config: LossConfig) -> list[Stage]:
 def refuse_unread(name: str, config: LossConfig, read: set[str]) -> None:
     """Refuse numbers that a loss does not read.
 
-    Args:
-        read: Names of those that it reads.
-
     Raises:
         ConfigError: If another one has been changed.
     """
@@ -133,11 +130,7 @@ def _stage(name: str, config: LossConfig, trains: Parts) -> Stage:
 
 
 def per_lane(objective: OnePass) -> OnePass:
-    """Return an objective that gives one loss per lane.
-
-    Args:
-        objective: Gives the loss of one lane.
-    """
+    """Return an objective that gives one loss per lane."""
 
     def losses(output: Output, labels: Tensor) -> Tensor:
         lanes = zip(*output, labels.expand(output.logits.shape[:2]), strict=True)

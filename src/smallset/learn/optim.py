@@ -34,11 +34,7 @@ SCHEDULES: dict[str, Callable[[ScheduleConfig, float, int], float]] = {
 
 
 def parameter_groups(part: nn.Module, config: OptimConfig, lr: float) -> list[Group]:
-    """Return the parameters that a stage trains, each group with its peak rate and its decay.
-
-    Args:
-        lr: Peak learning rate of the run.
-    """
+    """Return the parameters that a stage trains, each group with its peak rate and its decay."""
     return [{"params": list(part.parameters()), "lr": lr, "weight_decay": config.weight_decay}]
 
 
@@ -47,7 +43,6 @@ def build_optimizer(groups: list[Group], config: OptimConfig) -> torch.optim.Opt
 
     Args:
         groups: As `parameter_groups` gives them.
-        config: Which optimizer, and its numbers.
     """
     return OPTIMIZERS[config.name](groups, config)
 
@@ -68,11 +63,7 @@ def side_by_side(optimizers: Sequence[torch.optim.Optimizer]) -> torch.optim.Opt
 
 
 def build_schedule(config: ScheduleConfig, epochs: int) -> Schedule:
-    """Build the schedule of one stage.
-
-    Args:
-        config: Which schedule, and its numbers.
-    """
+    """Build the schedule of one stage."""
     schedule = SCHEDULES[config.name]
 
     def factor(time: float) -> float:

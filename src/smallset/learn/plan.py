@@ -52,9 +52,6 @@ class Planner:
     def plan(self, config: RunConfig) -> Plan:
         """Resolve the settings of a run and choose its images; nothing is computed from them.
 
-        Args:
-            config: Settings as the user gave them.
-
         Raises:
             ConfigError: If settings do not fit.
             DataError: If the data is not fit for training, or weights are not at hand.
@@ -169,7 +166,6 @@ def check_batches(plan: Plan, stages: Sequence[Stage], reporter: Reporter) -> No
     """See whether the batches of a run can be what its settings and its loss want.
 
     Args:
-        plan: The run, its labels cleaned.
         reporter: Told how many anchors will have no positive.
 
     Raises:

@@ -80,7 +80,6 @@ def train_runs(
     layer on frozen features (`shares_backbone` tells); each gets the numbers it would get alone.
 
     Args:
-        jobs: Plan and folder of each run.
         resume: Continue those that were stopped; None begins those that are not there yet.
         reporter: Told of progress; None says nothing.
 
@@ -124,7 +123,6 @@ def build_run(plan: Plan, folder: Path, reporter: Reporter, *, beside: Run | Non
     """Return a run that has not begun; nothing is written.
 
     Args:
-        folder: Where its epochs and checkpoints go.
         beside: A run on the same frozen network, which this one shares with it.
 
     Raises:

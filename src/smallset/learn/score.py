@@ -15,7 +15,6 @@ def predict(inputs: Inputs, *, cached: bool) -> tuple[Predictions, dict[str, nda
     """Return the predictions, and the embeddings of train and test.
 
     Args:
-        inputs: Images and network of the run.
         cached: Go on from the features of the frozen part.
     """
     data, images = inputs.data, inputs.data.images

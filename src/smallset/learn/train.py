@@ -100,8 +100,6 @@ def train_step(
     are whatever the optimizer holds; schedules are applied by the caller.
 
     Args:
-        forward: One pass through the network.
-        optimizer: Holds the parameters to change.
         grad_clip: Largest allowed L2 norm of a lane's whole gradient; None for no limit.
 
     Returns:
@@ -137,7 +135,6 @@ def fit(
     Args:
         setup: The network, its images and the objective.
         optimizer: Holds the parameters of the lanes, each group at its peak rate.
-        schedule: Factor on the rates over time.
         epochs: Which epochs to run; starts above 0 where a run is resumed.
         grad_clip: Largest L2 norm of a lane's gradient; None for no limit.
         bfloat16: Compute forward passes in bfloat16.

@@ -28,12 +28,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 class Training:
-    """What a run has learnt so far.
-
-    Args:
-        model: The network; changed by the training.
-        folder: Where epochs and checkpoints go.
-    """
+    """What a run has learnt so far."""
 
     def __init__(
         self, config: RunConfig, stages: Sequence[Stage], model: Classifier, folder: Path
@@ -118,7 +113,6 @@ class Training:
         """Write down what an epoch gave.
 
         Args:
-            seconds: How long the epoch took.
             save: Write the files too, not the memory alone.
 
         Raises:

@@ -37,8 +37,6 @@ def compute_features(
     """Return the output of the feature part for every image, from disk or computed now.
 
     Args:
-        model: The network, in eval mode.
-        ids: Content hash of each image.
         bfloat16: Compute in bfloat16; the result is float32 all the same.
         folder: Keep the file here rather than in the cache, where features of weights that only
             this run has would stay for ever.

@@ -49,7 +49,6 @@ def passes(
 
     Args:
         step: Maps a batch to what is wanted of it.
-        batches: Which of them come together.
         progress: Told the number of images done and of all.
     """
     done = 0

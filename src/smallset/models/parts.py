@@ -24,7 +24,6 @@ class Classifier(nn.Module):
         features: Maps normalised images (batch, 3, side, side) to feature maps or vectors.
         classifier: Maps what `features` gives to logits (batch, classes).
         mean: Mean colour that images are normalised with, in [0, 1].
-        std: Spread that images are normalised with.
     """
 
     def __init__(

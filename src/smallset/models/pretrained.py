@@ -171,9 +171,6 @@ def timm_model(
 def weight_file(setting: str) -> Path:
     """Return the file that a user named.
 
-    Args:
-        setting: As the user wrote it.
-
     Raises:
         DataError: If it is not there.
     """

@@ -143,9 +143,6 @@ def outline(name: str, num_classes: int, image_size: int) -> Classifier:
 def check_weights(name: str, file: str) -> Classifier:
     """Build a pretrained model from a file, to see whether it fits.
 
-    Args:
-        name: A torchvision or timm network.
-
     Raises:
         ConfigError: If there is no such model, or it takes no weights.
         DataError: If the file does not fit.

@@ -13,7 +13,6 @@ class ResidualBlock(nn.Module):
     The shortcut is the identity where shapes agree, else conv1x1-BatchNorm.
 
     Args:
-        body: Ends in a BatchNorm without ReLU.
         out_channels: Channels that `body` gives.
         stride: Stride of `body`.
     """
@@ -29,11 +28,7 @@ class ResidualBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return the block's output.
-
-        Args:
-            maps: Feature maps (batch, channels, height, width).
-        """
+        """Return the block's output."""
         return self.relu(self.body(maps) + self.shortcut(maps))
 
 

@@ -62,7 +62,6 @@ def calibration(
 
     Args:
         confidence: Probability of the predicted class, in [0, 1].
-        right: Whether the prediction is right.
         bins: Number of bins of equal width over [0, 1].
 
     Source:

@@ -59,11 +59,7 @@ PREDICTION_COLUMNS = ("id", "path", "split", "label", "given_label", "predicted"
 
 
 def write_predictions(folder: Path, predictions: Predictions) -> None:
-    """Write predictions.csv.
-
-    Args:
-        predictions: One row per scored image.
-    """
+    """Write predictions.csv."""
     names = predictions.classes
     labels = (predictions.labels, predictions.given_labels, predictions.predicted)
     rows: list[list[Any]] = [[*PREDICTION_COLUMNS, *(f"p_{name}" for name in names)]]

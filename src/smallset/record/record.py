@@ -81,8 +81,6 @@ class Record:
         """Return the command line that trains this run again, with settings changed.
 
         Args:
-            changes: Dotted settings and their new values.
-            out: Folder of the new run.
             exact: Name the device, its arithmetic and threads too, which decide the last bits.
         """
         config = change(RunConfig.model_validate(self.config["config"]), changes or {})

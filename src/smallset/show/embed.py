@@ -39,12 +39,7 @@ class Axes:
 
 
 def principal_axes(train: Float[ndarray, "n dim"], test: Float[ndarray, "m dim"]) -> Axes:
-    """Project train and test on the first 50 principal components of train.
-
-    Args:
-        train: Embeddings of the training images.
-        test: Embeddings of the test images.
-    """
+    """Project train and test on the first 50 principal components of train."""
     from sklearn.decomposition import PCA
 
     num_axes = min(NUM_AXES, *train.shape)
@@ -89,10 +84,6 @@ def neighbour_accuracy(
 
     The same before and after a projection says how much of the classes the picture keeps. Of more
     than 2,000 points, as many are drawn, always the same.
-
-    Args:
-        train: Points of the training images.
-        test: Points of the test images.
     """
     from sklearn.neighbors import KNeighborsClassifier
 

@@ -114,9 +114,6 @@ def _draw_features(record: Record, config: FigureConfig, folder: Path) -> list[s
 def chosen_classes(config: FigureConfig, classes: Sequence[str]) -> list[int]:
     """Return the classes that feature pictures show: those asked for, else all or the first five.
 
-    Args:
-        config: Which classes are asked for.
-
     Raises:
         ConfigError: If a class that is asked for is not among them.
     """

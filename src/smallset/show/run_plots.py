@@ -35,7 +35,6 @@ def training_curves(
 
     Args:
         test_accuracy: In [0, 1]; None draws no line.
-        lang: Of the words in it.
     """
     say = partial(translate, lang=lang)
     stages = sorted({line["stage"] for line in history})
@@ -109,7 +108,6 @@ def confusion_matrix(
 
     Args:
         counts: counts[i, j]: images of class i predicted as j.
-        lang: Of the words in it.
     """
     say = partial(translate, lang=lang)
     size = len(classes)
@@ -150,10 +148,7 @@ def feature_scatter(
     """Draw train and test features side by side on the same axes, coloured by class.
 
     Args:
-        train_labels: Class of each training point.
-        test_labels: Class of each test point.
         chosen: The classes that are drawn, as positions in it.
-        lang: Of the words in it.
     """
     say = partial(translate, lang=lang)
     columns = 1 if len(chosen) <= 20 else 2

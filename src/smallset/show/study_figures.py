@@ -29,9 +29,6 @@ AXIS_NAMES = {
 def draw_study(summary: Summary, *, lang: Lang = "en") -> None:
     """Draw arms, comparisons, curves and the study's own charts into its figures folder.
 
-    Args:
-        lang: Of the words in the charts.
-
     Raises:
         RunError: If a figure cannot be written.
     """

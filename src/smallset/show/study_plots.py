@@ -45,7 +45,6 @@ def arms_chart(
 
     Args:
         arms: By name: the interval over images and seeds, and the accuracy of each seed.
-        lang: Of the words in it.
     """
     figure, [axis] = _axes(8.2, 1.5 + 0.34 * len(arms))
     for row, (interval, seeds) in enumerate(arms.values()):
@@ -69,11 +68,7 @@ def arms_chart(
 
 
 def forest_plot(comparisons: Sequence[Comparison], *, title: str, lang: Lang = "en") -> Figure:
-    """Draw paired differences with their intervals; right of 0 the first of the two is better.
-
-    Args:
-        lang: Of the words in it.
-    """
+    """Draw paired differences with their intervals; right of 0 the first of the two is better."""
     say = partial(translate, lang=lang)
     figure, [axis] = _axes(9.4, 1.7 + 0.36 * len(comparisons))
     axis.axvline(0, color="0.4", linewidth=1)
@@ -105,11 +100,7 @@ def forest_plot(comparisons: Sequence[Comparison], *, title: str, lang: Lang = "
 def accuracy_chart(
     curves: Mapping[str, Sequence[Point]], *, title: str, x_label: str, log: bool, lang: Lang = "en"
 ) -> Figure:
-    """Draw test accuracy against a number the arms differ in, one curve per label.
-
-    Args:
-        lang: Of the words in it.
-    """
+    """Draw test accuracy against a number the arms differ in, one curve per label."""
     say = partial(translate, lang=lang)
     figure, [axis] = _axes(7.4, 4.6)
     places = sorted({point.x for points in curves.values() for point in points})
@@ -148,7 +139,6 @@ def arm_curves(
 
     Args:
         arms: By name, the lines of epochs.jsonl of each seed.
-        lang: Of the words in it.
     """
     say = partial(translate, lang=lang)
     has_val = any(
@@ -194,8 +184,6 @@ def search_chart(
     Args:
         trials: Value of the first and the second number, accuracy on val, and whether the trial
             came to its end (those that were stopped early are drawn small).
-        names: What the two numbers are.
-        best: Position of the best trial.
     """
     figure, [axis] = _axes(7.0, 4.8)
     whole = np.array([complete for *_, complete in trials])

@@ -75,7 +75,6 @@ def layers_table(
 
     Args:
         layers: As `smallset.models.layers.layer_table` returns them.
-        head: Parameters of the classifier part.
     """
     table = Table("layer", "kind", "output shape", "parameters", title=title)
     table.columns[3].justify = "right"

@@ -183,7 +183,6 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: Lang
 
     Args:
         cookie: Name of the cookie that holds the key.
-        lang: The language the page opens in.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, key=key, cookie=cookie)
@@ -308,7 +307,6 @@ def serve_review(
         data: Where the data is now; None takes the place where it was.
         port: Of 127.0.0.1; 0 takes a free one.
         by: Whose decisions these are; None takes the user's name.
-        lang: The language the page opens in.
         on_line: Told the address, and at the end what was decided.
 
     Raises:

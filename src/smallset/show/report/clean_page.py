@@ -30,9 +30,7 @@ def write_clean_page(
 
     Args:
         data: Where the data is now; None takes the place where it was.
-        lang: The language the page opens in.
         budget_mb: The file stays under this, in 10^6 bytes; thumbnails become smaller for it.
-        progress: Told how far decoding is.
 
     Raises:
         DataError: If it is no cleaned set, or its images are gone.

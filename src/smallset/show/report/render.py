@@ -21,7 +21,6 @@ def render(template: str, *, lang: Lang, data: Mapping[str, Any], **context: Any
         template: Name of a file in `templates`.
         lang: The language it opens in; it can be switched in the page.
         data: What the page's scripts work on; becomes JSON.
-        **context: What the template asks for.
     """
     return environment().get_template(template).render(
         lang=lang,
@@ -38,7 +37,6 @@ def room_for_images(page: str, budget_mb: float, num_images: int) -> float:
 
     Args:
         budget_mb: What it may take in all, in 10^6 bytes.
-        num_images: How many thumbnails there would be.
 
     Raises:
         ConfigError: If the page takes more already.

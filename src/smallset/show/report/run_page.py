@@ -56,7 +56,6 @@ def write_run_page(
         pictures: Its images; None makes a page without them.
         explained: What its network says; None leaves those panels out.
         findings: Of the run, where they are known; None looks for them.
-        lang: The language the page opens in.
         budget_mb: The file stays under this, in 10^6 bytes; thumbnails become smaller for it.
         notes: What else a reader should know, such as why something was left out.
 

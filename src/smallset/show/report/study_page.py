@@ -23,7 +23,6 @@ def write_study_page(
 
     Args:
         pictures: The images of its first run; None makes a page without them.
-        lang: The language the page opens in.
         budget_mb: The file stays under this, in 10^6 bytes; thumbnails become smaller for it.
 
     Raises:

@@ -228,9 +228,10 @@ function closer(row) {
             n,
           }),
         });
-        if (n)
+        if (n) {
           const part = `${Math.round(100 * share)}%`;
           cell.style.background = `color-mix(in srgb, var(--cell) ${part}, var(--back))`;
+        }
         cell.className = (n ? "" : "zero ") + (share > 0.62 ? "dark" : "");
         line.append(cell);
       });

@@ -94,6 +94,10 @@ def test_a_study_leaves_tables_charts_and_a_record_per_arm_and_seed(split_folder
         assert float(row["test_accuracy"]) == pytest.approx(np.mean(tests), abs=1e-6)
         assert row["seeds"] == "2"
         assert float(row["test_low"]) <= float(row["test_accuracy"]) <= float(row["test_high"])
+    html = found._repr_html_()
+    assert html.count("<tr>") == 3
+    assert f"<td>fast</td><td>2</td><td>{found.arms[1].accuracy.value:.1%}</td>" in html
+    assert f"<td>{found.comparisons[0].result.verdict} (slow)</td>" in html
     [row] = rows(tmp_path / "out/comparisons.csv")
     assert (row["arm"], row["compared_with"]) == ("fast", "slow")
     assert float(row["difference"]) == pytest.approx(

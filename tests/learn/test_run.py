@@ -31,6 +31,7 @@ from smallset.learn.run import train_run, train_runs
 from smallset.models.parts import Classifier
 from smallset.models.registry import build_model
 from smallset.progress import Reporter
+from smallset.record.record import Record
 from smallset.use import pages
 from smallset.words import text
 
@@ -65,6 +66,17 @@ def test_it_learns_and_its_accuracy_is_that_of_its_predictions(split_folders, tm
         probs = {name: float(row[f"p_{name}"]) for name in ("ant", "bee", "cat", "dog")}
         assert sum(probs.values()) == pytest.approx(1, abs=1e-5)
         assert max(probs, key=lambda name: probs[name]) == row["predicted"]
+
+
+def test_a_record_shows_itself_in_a_notebook(split_folders, tmp_path, tiny):
+    record = train_run(split_folders, tiny(epochs=1), tmp_path / "<run>")
+    html = record._repr_html_()
+    assert f"<td>{record.result['test_accuracy']:.1%}</td>" in html
+    assert "&lt;run&gt;" in html
+    assert "<td>plain</td><td>cross-entropy</td>" in html
+    (record.folder / "result.json").unlink()
+    assert "begun, not finished" in Record(record.folder)._repr_html_()
+    assert "no run" in Record(tmp_path)._repr_html_()
 
 
 def test_the_saved_model_gives_the_saved_predictions(split_folders, tmp_path, tiny):

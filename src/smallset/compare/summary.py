@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from smallset.compare.spec import Chart, StudySpec
 from smallset.errors import DataError
-from smallset.files import csv_text, read_json, write_atomic, write_json
+from smallset.files import csv_text, html_table, read_json, write_atomic, write_json
 from smallset.record.record import Record
 from smallset.stats import (
     Interval,
@@ -109,6 +109,19 @@ class Summary:
     def num_images(self) -> int:
         """Return the number of test images."""
         return len(self.arms[0].test_ids) if self.arms else 0
+
+    def _repr_html_(self) -> str:
+        """Show the arms in a notebook, each with its first comparison."""
+        first = {each.arm: each for each in reversed(self.comparisons)}
+        rows: list[list[object]] = []
+        for arm in self.arms:
+            found = first.get(arm.name)
+            low, high = f"{arm.accuracy.low:.1%}", f"{arm.accuracy.high:.1%}"
+            verdict = f"{found.result.verdict} ({found.against})" if found else ""
+            share = f"{arm.accuracy.value:.1%}"
+            rows.append([arm.name, len(arm.seeds), share, f"{low} to {high}", verdict])
+        head = ["arm", "seeds", "test accuracy", "95 % interval", "verdict (against)"]
+        return html_table(head, rows)
 
     def notes(self) -> list[str]:
         """Return what a reader must know beside the tables, as sentences."""

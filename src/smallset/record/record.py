@@ -16,7 +16,7 @@ from numpy import ndarray
 
 from smallset.config import RunConfig, change
 from smallset.errors import DataError
-from smallset.files import write_atomic
+from smallset.files import html_table, write_atomic
 from smallset.record.command import FLAGS, set_option, setting_text
 from smallset.record.predictions import PREDICTION_COLUMNS, Predictions
 from smallset.settings import flat
@@ -99,6 +99,18 @@ class Record:
             flag = FLAGS.get(name)
             words += [flag, setting_text(value)] if flag else set_option(name, value)
         return shlex.join([*words, "--out", out])
+
+    def _repr_html_(self) -> str:
+        """Show the run in a notebook."""
+        if not self.is_complete:
+            state = "begun, not finished" if self.has_begun else "no run"
+            return html_table(["record", "state"], [[self.folder, state]])
+        config, result = self.config["config"], self.result
+        shares = [result[f"{split}_accuracy"] for split in ("train", "val", "test")]
+        cells = ["" if share is None else f"{share:.1%}" for share in shares]
+        head = ["record", "model", "loss", "train", "val", "test", "seconds"]
+        row = [self.folder, config["model"], config["loss"], *cells, result["seconds"]]
+        return html_table(head, [row])
 
     @property
     def has_begun(self) -> bool:

@@ -1,8 +1,9 @@
 # `make demo` and `make test` are all there is to know; both install what they need into .venv.
+# `make wheel-test` tests the package as people get it: built, and installed outside of the checkout.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test
+.PHONY: demo test wheel-test
 
 demo: .venv/installed
 	$(BIN)/smallset demo
@@ -11,9 +12,14 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+	$(BIN)/python scripts/house.py
 	# Two processes of one thread each: with more threads, two pools fight over two cores. In order
 	# of their names the long files come early, so that both processes end at about the same time.
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+wheel-test: .venv/installed-test
+	$(BIN)/python scripts/wheel.py --lowest
+	$(BIN)/python scripts/wheel.py
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

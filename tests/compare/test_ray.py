@@ -17,7 +17,7 @@ seeds = 2
 baseline = "slow"
 [base]
 image_size = 32
-epochs = 60
+epochs = 25
 batches.size = 8
 figures.tsne = false
 [arms.slow]

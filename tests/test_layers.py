@@ -22,8 +22,10 @@ def imported(path, root):
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        if isinstance(node, ast.ImportFrom):
+            here = ("smallset", *path.relative_to(root).parts)[: -node.level] if node.level else ()
+            base = ".".join((*here, node.module) if node.module else here)
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         for name in names:
@@ -72,6 +74,9 @@ def test_two_rooms_have_no_file_of_one_name():
             "circle",
         ),
         ("data/listing.py", "from smallset.data import split", "circle"),
+        ("data/listing.py", "def late():\n    from . import split", "circle"),
+        ("data/listing.py", "def late():\n    from .split import anything", "circle"),
+        ("data/listing.py", "def late():\n    from ..learn.train import fit", "learn/train.py"),
     ],
 )
 def test_a_wrong_import_is_found_where_it_hides(tmp_path, file, line, said):

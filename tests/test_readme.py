@@ -1,6 +1,7 @@
 """Every command and flag that the README shows exists."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from typer.main import get_command
 
 from smallset.cli import app
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+SRC = ROOT / "src/smallset"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHOWN = sorted(set(re.findall(r"\bsmallset ((?:weights )?[a-z]+)((?: [^`#\n]*)?)", README)))
 
 
@@ -25,3 +28,18 @@ def test_a_command_of_the_readme_exists_with_its_flags(name, arguments):
 
 def test_the_readme_shows_every_command():
     assert {name.split()[0] for name, _ in SHOWN} == set(getattr(get_command(app), "commands", {}))
+
+
+def test_the_readme_names_every_file_of_the_source_once():
+    source = README[README.index("## The source") :]
+    named = Counter(re.findall(r"[\w/]*?(\w+\.py)\b", source))
+    files = [p.name for p in SRC.rglob("*.py") if not p.name.startswith("__")]
+    assert {name: named[name] for name in files if named[name] != 1} == {}
+    assert sorted(set(named) - set(files)) == []
+
+
+def test_the_pictures_and_pages_that_the_docs_link_to_are_there():
+    for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "docs/results.md"):
+        page = ROOT / name
+        links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        assert [link for link in links if not (page.parent / link).exists()] == [], name

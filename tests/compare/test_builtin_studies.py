@@ -64,7 +64,8 @@ def test_a_built_in_study_runs_from_the_command_line(
             call(monkeypatch, capsys, "weights", "import", file, "--model", model)
     sets = [part for setting in SETTINGS for part in ("--set", setting)]
     seeds = "1" if name in ("models", "features") else "2"  # a run of VGG16 takes 10 s and 0.5 GB
-    command = ["study", name, "--data", DATA, "--out", runs / name, "--seeds", seeds, *sets]
+    command = ["study", name, "--data", DATA, "--out", runs / name, "--seeds", seeds]
+    command += ["--execute", "serial", *sets]  # other tests run processes, which start slowly
     out = call(monkeypatch, capsys, *command)
     spec = built_in_studies()[name]
     with (runs / name / "summary.csv").open() as file:

@@ -303,12 +303,6 @@ def test_the_command_of_a_study_is_the_study_again(split_folders, tmp_path, rate
     told = CliRunner().invoke(app, [*shlex.split(command)[1:], "--execute", "serial"])
     assert told.exit_code == 0, told.output
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    place = tmp_path / "out/study.json"
-    content = json.loads(place.read_text())
-    del content["called"]
-    place.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="from an earlier smallset; run smallset study rates"):
-        summarise(tmp_path / "out")
 
 
 def test_arms_start_from_the_runs_of_another_study_of_the_same_seed(split_folders, tmp_path):
@@ -342,7 +336,7 @@ def test_starting_from_a_run_of_another_size_is_refused(split_folders, tmp_path,
     config = tiny(epochs=1, image_size=48, start_from=str(tmp_path / "a"))
     with pytest.raises(ConfigError, match=r"the image size of .* is 32, this run's is 48"):
         smallset.train(split_folders, config, out=tmp_path / "b")
-    with pytest.raises(DataError, match=r"is no record of a finished run"):
+    with pytest.raises(DataError, match=r"is not the record of a finished run"):
         smallset.train(split_folders, tiny(start_from=str(tmp_path)), out=tmp_path / "b")
 
 

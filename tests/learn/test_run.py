@@ -167,6 +167,8 @@ def test_every_other_loss_and_a_users_own_run(split_folders, tmp_path, tiny, los
 def test_a_frozen_backbone_runs_once_over_each_image(
     split_folders, tmp_path, tiny, squeeze_file, monkeypatch
 ):
+    # A test before this one may have left the features of these very pictures.
+    monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path / "cache"))
     seen = []
     original = Classifier.forward
 

@@ -21,11 +21,12 @@ wheel-test: .venv/installed-test
 	$(BIN)/python scripts/wheel.py --lowest
 	$(BIN)/python scripts/wheel.py
 
+# What is imported is compiled then; compiling all of torch beforehand takes a minute.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable .
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
 	touch $@

@@ -57,18 +57,9 @@ def main() -> None:
         assert Path(shown.stdout.strip()) == packages / "smallset", shown.stdout
         if lowest:
             # Shapes are checked at run time by the newest jaxtyping, in `make test`.
-            options = [
-                "-q",
-                "-o",
-                "addopts=",
-                "-o",
-                "filterwarnings=default",
-                "-p",
-                "no:cacheprovider",
-                "--rootdir",
-                ROOT,
-            ]
-            options += ["-c", ROOT / "pyproject.toml"]
+            options = ["-q", "-o", "addopts=", "-o", "filterwarnings=default"]
+            options += ["-p", "no:cacheprovider", "--numprocesses", "2"]
+            options += ["--rootdir", ROOT, "-c", ROOT / "pyproject.toml"]
             tests = [ROOT / test for test in TESTS]
             subprocess.run([python, "-m", "pytest", *options, *tests], **run)
             return

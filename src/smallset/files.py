@@ -58,6 +58,12 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         raise RunError(f"cannot write {path}: {error.strerror}{kept}") from error
 
 
+def clear_unfinished(folder: Path) -> None:
+    """Remove what `write_atomic` left beside its files where its process was killed."""
+    for left in folder.glob(".writing-*"):
+        left.unlink()
+
+
 def make_folder(path: Path) -> Path:
     """Make a folder with its parents and return it.
 

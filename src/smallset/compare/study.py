@@ -13,7 +13,7 @@ from smallset.compare.spec import StudySpec, read_study
 from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.files import make_folder, write_json
+from smallset.files import clear_unfinished, make_folder, write_json
 from smallset.progress import Reporter
 from smallset.record.command import set_option
 from smallset.record.record import Record
@@ -297,7 +297,7 @@ def run_study(
     Raises:
         RunError: If the study's folder cannot be written, or holds other runs.
     """
-    make_folder(study.folder)
+    clear_unfinished(make_folder(study.folder))
     write_study(study)
     own_starts = {id(job.needs) for job in study.jobs if job.needs is not None}
     first = [*study.before, *(job for job in study.jobs if id(job) in own_starts)]

@@ -16,7 +16,7 @@ from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, RunError
-from smallset.files import make_folder, write_atomic, write_json
+from smallset.files import clear_unfinished, make_folder, write_atomic, write_json
 from smallset.learn.inputs import Inputs
 from smallset.learn.plan import Plan, Planner, check_batches, clean_labels, stages_of
 from smallset.learn.score import predict
@@ -215,8 +215,7 @@ def _refuse_overwriting(record: Record, resume: bool | None) -> None:
 def _clear_leftovers(folder: Path) -> None:
     """Remove what a killed run could not clear away itself."""
     shutil.rmtree(folder / SCRATCH, ignore_errors=True)
-    for left in folder.glob(".writing-*"):
-        left.unlink()
+    clear_unfinished(folder)
 
 
 def _refuse_other_run(record: Record, new: dict[str, Any]) -> None:

@@ -25,16 +25,11 @@ from sklearn.metrics import roc_auc_score
 
 from smallset.clean.find import find_wrong_labels
 from smallset.clean.judges import features_of, plan_judges
-from smallset.clean.outoffold import (
-    PENALTIES,
-    out_of_fold,
-    probe,
-    probe_probs,
-    reduce_features,
-)
+from smallset.clean.outoffold import PENALTIES, reduce_features
 from smallset.config import RunConfig, override
 from smallset.data.noise import flip_labels
 from smallset.data.prepare import DataSource
+from smallset.models.probe import out_of_fold, probe, probe_probs
 from smallset.progress import Reporter
 
 PENALTY = 3e-4

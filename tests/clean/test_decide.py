@@ -13,11 +13,9 @@ from smallset.clean.decide import (
     judge,
 )
 from smallset.clean.find import _blind, find_wrong_labels
-from smallset.clean.outoffold import (
-    fold_of,
-    reduce_features,
-)
+from smallset.clean.outoffold import reduce_features
 from smallset.clean.posterior import Posterior
+from smallset.models.probe import fold_of
 from smallset.stats import Interval
 
 

@@ -5,15 +5,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from support import K, clouds
 
-from smallset.clean.outoffold import (
-    fold_of,
-    neighbour_probs,
-    out_of_fold,
-    out_of_two_folds,
-    probe,
-    probe_probs,
-    reduce_features,
-)
+from smallset.clean.outoffold import neighbour_probs, out_of_two_folds, reduce_features
+from smallset.models.probe import fold_of, out_of_fold, probe, probe_probs
 
 
 def test_folds_hold_every_class_evenly():

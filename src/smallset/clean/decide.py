@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from smallset.clean.outoffold import FOLDS, probe, probe_probs
 from smallset.clean.posterior import Posterior, confident_joint
+from smallset.models.probe import FOLDS, probe, probe_probs
 from smallset.stats import Interval
 
 RELABEL = 0.8  # probability of another class from which a label is changed rather than dropped

@@ -9,11 +9,8 @@ from numpy import ndarray
 
 from smallset.clean.decide import Candidate, Judged, by_posterior, by_pruning, choose, judge
 from smallset.clean.outoffold import (
-    FOLDS,
     PENALTIES,
-    fold_of,
     neighbour_probs,
-    out_of_fold,
     out_of_two_folds,
     reduce_features,
 )
@@ -25,6 +22,7 @@ from smallset.clean.posterior import (
     fit_posterior,
     joint_rate,
 )
+from smallset.models.probe import FOLDS, fold_of, out_of_fold
 
 REPEATS = 3
 ROUNDS = 2

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy.optimize import minimize
 
-from smallset.clean.outoffold import FOLDS, fold_of
+from smallset.models.probe import FOLDS, fold_of
 from smallset.stats import Interval
 
 DRAWS = 400

@@ -15,6 +15,7 @@ def models(
 ) -> None:
     """List the models, or print each layer of one with output shape and parameter count."""
     from smallset.models.layers import layer_table
+    from smallset.models.packages import PACKAGED
     from smallset.models.pretrained import torchvision_names
     from smallset.models.registry import MODELS, default_image_size, outline
     from smallset.show.terminal import layers_table
@@ -22,6 +23,7 @@ def models(
     shown = console()
     if name is None:
         shown.print("from scratch:", ", ".join(MODELS), highlight=False)
+        shown.print("weights by pip:", ", ".join(PACKAGED), highlight=False)
         shown.print("torchvision:", ", ".join(torchvision_names()), highlight=False)
         shown.print("timm (extra): timm:NAME", highlight=False)
         return
@@ -33,19 +35,19 @@ def models(
 
 
 def weights_list() -> None:
-    """List the imported weights, and those torchvision has downloaded before."""
-    import torch
-
+    """Say of every pretrained network whether its weights are here, and how they come if not."""
+    from smallset.models.registry import weight_sources
     from smallset.models.weights import store_dir
 
-    downloads = Path(torch.hub.get_dir()) / "checkpoints"
-    for title, folder in (("imported", store_dir()), ("torchvision's downloads", downloads)):
-        files = sorted(p for p in folder.glob("*") if p.suffix in (".pth", ".pt", ".safetensors"))
-        print(f"{title} ({folder}):")
-        for file in files:
-            print(f"  {file.name}  {file.stat().st_size / 1e6:.1f} MB")
-        if not files:
-            print("  none")
+    sources = weight_sources()
+    width = max(len(source.name) for source in sources)
+    for state in ("here", "by pip", "by download"):
+        chosen = [source for source in sources if source.state == state]
+        print(f"{state} ({len(chosen)}):")
+        for source in chosen:
+            print(f"  {source.name:<{width}}  {source.licence:<12}  {source.place}")
+    print(f"imported files are in {store_dir()}")
+    print("timm:NAME: downloaded by timm from its hub, under the licence that is said there")
 
 
 def weights_import(

@@ -1,6 +1,7 @@
 """Any classification network of torchvision or timm, its last layer replaced."""
 
 import urllib.error
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from smallset.errors import ConfigError, DataError, suggest
+from smallset.models.packages import timm_names
 from smallset.models.parts import Classifier
 from smallset.models.weights import WeightFile, check_tensors, imported, read_weights
 
@@ -55,10 +57,7 @@ def pretrained(
         ConfigError: If there is no such network, or it cannot take the size.
         DataError: If the weights do not fit it.
     """
-    if name not in torchvision_names():
-        raise ConfigError(
-            f"no torchvision network named {name!r}; {suggest(name, torchvision_names())}"
-        )
+    _check_name(name)
     arguments: dict[str, Any] = dict(AUXILIARY.get(name, {}))
     if name.startswith("vit_"):
         arguments["image_size"] = image_size
@@ -109,7 +108,7 @@ def find_weights(name: str, setting: str) -> Path | None:
     if stored is not None:
         return stored
     official = _zoo().get_model_weights(name)["DEFAULT"].url
-    place = Path(torch.hub.get_dir()) / "checkpoints" / official.rsplit("/", 1)[-1]
+    place = download_place(name)
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -125,28 +124,28 @@ def find_weights(name: str, setting: str) -> Path | None:
     return place
 
 
+def download_place(name: str) -> Path:
+    """Return where torchvision keeps the weights of a network once it has downloaded them."""
+    official: str = _zoo().get_model_weights(name)["DEFAULT"].url
+    return Path(torch.hub.get_dir()) / "checkpoints" / official.rsplit("/", 1)[-1]
+
+
 def timm_model(
-    name: str, num_classes: int, *, image_size: int = 224, setting: str = "auto"
+    name: str, num_classes: int, *, image_size: int = 224, setting: str | Path = "auto"
 ) -> Classifier:
     """Build a timm network with a new last layer.
 
     Args:
         name: timm's name, without the "timm:".
         image_size: Side of the images, px; used where the network is built for one size.
-        setting: "none", "auto" (timm's own download) or a file in timm's layout.
+        setting: "none", "auto" (timm's own download) or a file, in timm's layout or that of
+            efficientnet_pytorch.
 
     Raises:
         ConfigError: If timm is not installed or has no such network.
         DataError: If weights are missing or do not fit.
     """
-    try:
-        import timm
-    except ImportError:
-        raise ConfigError("timm:... needs the extra: pip install 'smallset[timm]'") from None
-    if not timm.is_model(name):
-        raise ConfigError(
-            f"timm has no network named {name!r}; {suggest(name, timm.list_models())}"
-        )
+    timm = _timm(name)
     try:
         network = timm.create_model(name, pretrained=setting == "auto", num_classes=0)
     # huggingface_hub raises many kinds; all of them are OSError or RuntimeError underneath.
@@ -158,6 +157,7 @@ def timm_model(
     config: Any = network.pretrained_cfg
     if setting not in ("auto", "none"):
         file = read_weights(Path(setting).expanduser())
+        file = replace(file, tensors=timm_names(file.tensors, network.state_dict()))
         head = str(config.get("classifier") or "head")
         network.load_state_dict(check_tensors(file, network.state_dict(), ignored=(f"{head}.",)))
     with torch.no_grad():
@@ -166,6 +166,30 @@ def timm_model(
     return Classifier(
         network, nn.Linear(width, num_classes), mean=config["mean"], std=config["std"]
     )
+
+
+def torchvision_size(name: str) -> int:
+    """Return the side in px that the weights of a torchvision network were tested with.
+
+    Raises:
+        ConfigError: If there is no such network.
+    """
+    _check_name(name)
+    preset: Any = _zoo().get_model_weights(name)["DEFAULT"].transforms()
+    return int(preset.crop_size[0])
+
+
+def timm_size(name: str) -> int:
+    """Return the side in px that the weights of a timm network were trained with.
+
+    Args:
+        name: timm's name, without the "timm:".
+
+    Raises:
+        ConfigError: If timm is not installed or has no such network.
+    """
+    config: Any = _timm(name).models.get_pretrained_cfg(name)
+    return 224 if config is None else int(config.input_size[-1])
 
 
 def weight_file(setting: str) -> Path:
@@ -189,6 +213,26 @@ def draw_last_layer(classifier: nn.Module, seed: int) -> None:
     """
     torch.manual_seed(seed)
     _last_layer(classifier)[1].reset_parameters()
+
+
+def _check_name(name: str) -> None:
+    if name not in torchvision_names():
+        raise ConfigError(
+            f"no torchvision network named {name!r}; {suggest(name, torchvision_names())}"
+        )
+
+
+def _timm(name: str) -> Any:
+    """Import timm, and see that it has a network."""
+    try:
+        import timm
+    except ImportError:
+        raise ConfigError("timm:... needs the extra: pip install 'smallset[timm]'") from None
+    if not timm.is_model(name):
+        raise ConfigError(
+            f"timm has no network named {name!r}; {suggest(name, timm.list_models())}"
+        )
+    return timm
 
 
 def _last_layer(head: nn.Module) -> tuple[str, Any]:

@@ -4,24 +4,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 
 from smallset.config import RunConfig
 from smallset.data.preprocessing import Preprocessing, square_of
 from smallset.errors import ConfigError, DataError, suggest
+from smallset.models.packages import PACKAGED, packaged_file, require_package
 from smallset.models.parts import Classifier
 from smallset.models.plain import plain
 from smallset.models.pretrained import (
+    download_place,
     draw_last_layer,
     find_weights,
     pretrained,
     timm_model,
+    timm_size,
     torchvision_names,
+    torchvision_size,
     weight_file,
 )
 from smallset.models.residual import bottleneck, residual
-from smallset.models.weights import file_sha256, read_weights
+from smallset.models.together import together
+from smallset.models.weights import file_sha256, imported, read_weights
 from smallset.own_code import load_object
 
 MODELS: dict[str, Callable[[int, int], Classifier]] = {
@@ -37,13 +43,13 @@ class Weights:
     """Where a model's pretrained weights are."""
 
     is_pretrained: bool
-    file: Path | None = None
-    """None where there are none, or timm fetches them itself."""
+    files: tuple[Path, ...] = ()
+    """One per network; none where there are none, or timm fetches them itself."""
 
     @property
     def sha256(self) -> str | None:
-        """Return the hash of the file's content."""
-        return None if self.file is None else file_sha256(self.file)
+        """Return the hash of the file's content; of several files joined by "+"."""
+        return "+".join(map(file_sha256, self.files)) or None
 
 
 def resolve_weights(name: str, setting: str) -> Weights:
@@ -57,27 +63,87 @@ def resolve_weights(name: str, setting: str) -> Weights:
         ConfigError: If there is no such model, or it takes no weights.
         DataError: If they are missing; the message says how to bring them.
     """
-    if name in MODELS or _is_function(name):
+    if "+" in name:
+        each = [resolve_weights(*one) for one in _members(name, setting)]
+        if len({one.is_pretrained for one in each}) > 1:
+            raise ConfigError(f"{name}: either all networks have pretrained weights, or none")
+        return Weights(each[0].is_pretrained, tuple(file for one in each for file in one.files))
+    if is_own(name):
         if setting not in ("auto", "none"):
             raise ConfigError(f"model {name!r} is trained from scratch; it takes no --weights")
         return Weights(is_pretrained=False)
     if name.startswith("timm:"):
-        file = None if setting in ("auto", "none") else weight_file(setting)
-        return Weights(setting != "none", file)
+        files = () if setting in ("auto", "none") else (weight_file(setting),)
+        return Weights(setting != "none", files)
+    if name in PACKAGED:
+        if setting == "none":
+            return Weights(is_pretrained=False)
+        if setting != "auto":
+            return Weights(True, (weight_file(setting),))
+        return Weights(True, (imported(name) or require_package(name),))
     if name not in torchvision_names():
-        known = [*MODELS, *torchvision_names()]
+        known = [*MODELS, *PACKAGED, *torchvision_names()]
         raise ConfigError(f"no model named {name!r}; {suggest(name, known)}")
     file = find_weights(name, setting)
-    return Weights(file is not None, file)
+    return Weights(file is not None, () if file is None else (file,))
 
 
-def default_image_size(name: str) -> int:
-    """Return the side in px that a model takes where none is set: 112, or 224 if pretrained.
+class Source(NamedTuple):
+    """Where the weights of a network are, or come from."""
+
+    name: str
+    state: Literal["here", "by pip", "by download"]
+    place: str
+    """The file, the command that brings it, or the name of what is downloaded."""
+    licence: str
+
+
+def weight_sources() -> list[Source]:
+    """Return, for every pretrained network with a name, where its weights come from.
+
+    Those of torchvision are under the licence of torchvision; the images they were trained on have
+    terms of their own. timm's networks are on a hub, each with its own licence.
+    """
+    sources: list[Source] = []
+    for name in [*PACKAGED, *torchvision_names()]:
+        licence = PACKAGED[name].licence if name in PACKAGED else "BSD-3-Clause"
+        file = imported(name)
+        if file is None:
+            file = packaged_file(name) if name in PACKAGED else download_place(name)
+        if file is not None and file.exists():
+            sources.append(Source(name, "here", str(file), licence))
+        elif name in PACKAGED:
+            command = f"pip install {PACKAGED[name].package}"
+            sources.append(Source(name, "by pip", command, licence))
+        else:
+            sources.append(Source(name, "by download", download_place(name).name, licence))
+    return sources
+
+
+def is_own(name: str) -> bool:
+    """Whether a model is one of ours or the user's, which is trained from scratch.
 
     Args:
         name: As in `RunConfig.model`.
     """
-    return 112 if name in MODELS or _is_function(name) else 224
+    return name in MODELS or _is_function(name)
+
+
+def default_image_size(name: str) -> int:
+    """Return the side in px that a model takes where none is set.
+
+    112 for our own; for one of torchvision or timm what its weights were trained or tested with.
+
+    Args:
+        name: As in `RunConfig.model`.
+    """
+    if is_own(name):
+        return 112
+    if "+" in name:
+        return max(default_image_size(each) for each, _ in _members(name, "auto"))
+    if name in PACKAGED:
+        return timm_size(PACKAGED[name].timm)
+    return timm_size(name[5:]) if name.startswith("timm:") else torchvision_size(name)
 
 
 def build_model(
@@ -102,10 +168,22 @@ def build_model(
             return MODELS[name](num_classes, image_size)
         if _is_function(name):
             return _call(name, num_classes, image_size)
-        if name.startswith("timm:"):
+        if "+" in name:
+            built = [
+                (build_model(each, num_classes, image_size=size, weights=own, seed=seed), size)
+                for each, own in _members(name, weights)
+                if (size := min(default_image_size(each), image_size))
+            ]
+            model = together(built, num_classes)
+        elif name in PACKAGED:
+            file = found.files[0] if found.files else "none"
+            model = timm_model(
+                PACKAGED[name].timm, num_classes, image_size=image_size, setting=file
+            )
+        elif name.startswith("timm:"):
             model = timm_model(name[5:], num_classes, image_size=image_size, setting=weights)
         else:
-            file = None if found.file is None else read_weights(found.file)
+            file = read_weights(found.files[0]) if found.files else None
             model = pretrained(name, num_classes, image_size=image_size, weights=file)
         # From the seed alone, so that another seed can have its last layer on the same backbone.
         draw_last_layer(model.classifier, seed)
@@ -153,8 +231,26 @@ def check_weights(name: str, file: str) -> Classifier:
     return build_model(name, 2, image_size=size, weights=file, seed=0)
 
 
+def _members(name: str, setting: str) -> list[tuple[str, str]]:
+    """Return the networks of "a+b", each with its setting of weights."""
+    names, settings = name.split("+"), setting.split("+")
+    if len(set(names)) < len(names) or not all(names):
+        raise ConfigError(f"{name!r} must join different networks by '+'")
+    for each in names:
+        if is_own(each):
+            raise ConfigError(f"{name!r}: only networks of torchvision and timm can be joined")
+    if len(settings) == 1:
+        settings *= len(names)
+    if len(settings) != len(names):
+        raise ConfigError(
+            f"the model {name!r} joins {len(names)} networks, and the weights {setting!r} are "
+            f"{len(settings)}; give one for each, joined by '+', such as auto+{names[-1]}.pth"
+        )
+    return list(zip(names, settings, strict=True))
+
+
 def _is_function(name: str) -> bool:
-    return ":" in name and not name.startswith("timm:")
+    return ":" in name and "+" not in name and not name.startswith("timm:")
 
 
 def _call(name: str, num_classes: int, image_size: int) -> Classifier:

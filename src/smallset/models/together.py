@@ -1,0 +1,91 @@
+"""Several pretrained networks on one picture, their features side by side: `model = "a+b"`."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from smallset.errors import ConfigError
+from smallset.models.parts import Classifier
+
+
+def together(members: Sequence[tuple[Classifier, int]], num_classes: int) -> Classifier:
+    """Build a network whose features are those of several networks, and whose head is one Linear.
+
+    It takes images as its first member wants them normalised, at the largest size; each member
+    sees them at its own size and normalised its own way.
+
+    Args:
+        members: Networks, each with the side in px of the images it takes.
+
+    Raises:
+        ConfigError: If a network does not end in a Linear layer.
+    """
+    first, width = members[0][0], 0
+    views: list[nn.Module] = []
+    for member, size in members:
+        behind, dim = _without_last(member.classifier)
+        width += dim
+        views.append(View(nn.Sequential(member.features, behind), size, member, seen_as=first))
+    return Classifier(
+        SideBySide(views), nn.Linear(width, num_classes), mean=first.mean, std=first.std
+    )
+
+
+class SideBySide(nn.Module):
+    """What several modules make of the same images, one after the other in a vector."""
+
+    def __init__(self, views: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.views = nn.ModuleList(views)
+
+    def forward(self, images: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch dim"]:
+        """Return the vectors of all views, joined."""
+        return torch.cat([view(images).flatten(1) for view in self.views], dim=1)
+
+
+class View(nn.Module):
+    """A network that sees images at its own size and normalisation, whichever they come in.
+
+    Args:
+        size: Side of its images, px; those that come in are as large or larger.
+        own: Says how its images are normalised.
+        seen_as: Says how those that come in are.
+    """
+
+    def __init__(
+        self, network: nn.Module, size: int, own: Classifier, *, seen_as: Classifier
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.size = size
+        pairs = zip(own.mean, own.std, seen_as.mean, seen_as.std, strict=True)
+        scale, shift = zip(*((t / s, (n - m) / s) for m, s, n, t in pairs), strict=True)
+        self.is_same = scale == (1.0,) * 3 and shift == (0.0,) * 3
+        self.scale: Tensor
+        self.shift: Tensor
+        self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", torch.tensor(shift).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Float[Tensor, "batch 3 side side"]) -> Tensor:
+        """Return what the network makes of the images."""
+        if images.shape[-1] != self.size:
+            size = (self.size, self.size)
+            images = F.interpolate(images, size, mode="bilinear", antialias=True)
+        if not self.is_same:
+            images = images * self.scale + self.shift
+        return self.network(images)
+
+
+def _without_last(classifier: nn.Module) -> tuple[nn.Module, int]:
+    """Return a classifier part without its last layer, and the width of what that one saw."""
+    if isinstance(classifier, nn.Linear):
+        return nn.Identity(), classifier.in_features
+    name, last = [(n, m) for n, m in classifier.named_modules() if not list(m.children())][-1]
+    if not isinstance(last, nn.Linear):
+        raise ConfigError("only networks that end in a Linear layer can be joined by '+'")
+    parent, _, child = name.rpartition(".")
+    setattr(classifier.get_submodule(parent), child, nn.Identity())
+    return classifier, last.in_features

@@ -22,7 +22,10 @@ from PIL import Image
 
 DATA = "sample:shapes,scale=0.2,seed=1,size=64"
 FILES = ("predictions.csv", "model.safetensors")
-SMALL = {"image_size": 48, "epochs": 3, "figures.report": "false", "figures.tsne": "false"}
+SMALL = {
+    "recipe": "course-report", "image_size": 48, "epochs": 3,
+    "figures.report": "false", "figures.tsne": "false",
+}  # fmt: skip
 NET = {"model": "squeezenet1_1", "weights": "WEIGHTS", "image_size": 64}
 PK = {"batches.kind": "pk", "batches.classes_per_batch": 6, "batches.images_per_class": 3}
 
@@ -68,6 +71,7 @@ about = "a"
 seeds = 2
 baseline = "slow"
 [base]
+recipe = "course-report"
 image_size = 64
 epochs = 3
 [arms.slow]
@@ -128,7 +132,7 @@ def main():
     if options.only in (None, "tune"):
         smallset(
             "tune", DATA, "--out", out / "tune", "--trials", 4, "--no-compare",
-            "--set", "image_size=32", "--set", "epochs=3",
+            "--set", "image_size=32", "--set", "epochs=3", "--set", "recipe=course-report",
         )  # fmt: skip
         show(out, out / "tune", "trials.csv", "best.toml")
     if options.only in (None, "cleaned"):

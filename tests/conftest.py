@@ -38,7 +38,7 @@ def tiny():
     """Settings of a run that takes a second: tiny(lr=0.1, **{"optim.momentum": 0.9})."""
 
     def build(**settings):
-        base = {"image_size": 32, "epochs": 2}
+        base = {"recipe": "course-report", "image_size": 32, "epochs": 2}
         base |= {} if settings.get("batches.kind") == "pk" else {"batches.size": 8}
         base |= {"figures.tsne": False, "figures.report": False}
         return override(RunConfig(), {**base, **settings})

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from smallset.errors import ConfigError
-from smallset.settings import Settings, explain, flat, parse_value, unknown_setting
+from smallset.settings import Settings, explain, flat, nested, parse_value, unknown_setting
 
 Split = Literal["train", "val", "test", "extra"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -104,10 +104,18 @@ class OptimConfig(Settings):
     """L2 penalty (SGD) or decoupled decay (AdamW), on all trained parameters."""
     grad_clip: float | None = Field(default=None, gt=0)
     """Largest L2 norm of the whole gradient; none for no limit."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor on the rate from each block of the feature part to the one before it, in (0, 1]; the
+    classifier part has the whole rate."""
+    frozen_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the blocks of the feature part, the first ones, that stay as they are, in [0, 1)."""
+    batch_norm: Literal["train", "eval"] = "train"
+    """eval: BatchNorm keeps the means and variances that it was loaded with."""
 
     @model_validator(mode="after")
     def _check(self) -> "OptimConfig":
-        if self.nesterov and not self.momentum:
+        # Where the momentum is open, a recipe may bring it; then this is looked at again.
+        if self.nesterov and not self.momentum and "momentum" in self.model_fields_set:
             raise ValueError("nesterov needs a momentum above 0")
         return self
 
@@ -138,6 +146,9 @@ class AugmentConfig(Settings):
     """Brightness, contrast and saturation times a factor uniform in [1 - x, 1 + x]."""
     erasing: float = Field(default=0.0, ge=0, le=1)
     """Probability of painting a random rectangle (2-33 % of the area) in the mean colour."""
+    smallest_crop: float = Field(default=1.0, gt=0, le=1)
+    """Cut out a random rectangle (sides 3:4 to 4:3) of an area uniform in [x, 1] of the image, and
+    bring it to full size; 1 for none."""
 
     @property
     def is_on(self) -> bool:
@@ -184,9 +195,19 @@ class FigureConfig(Settings):
     """Write the page of the run, report.html, too."""
 
 
-class RunConfig(Settings):
-    """Everything that decides the numbers of one run; two equal configs give equal numbers."""
+Recipe = Literal["auto", "quick", "strong", "head", "finetune", "course-report"]
 
+
+class RunConfig(Settings):
+    """Everything that decides the numbers of one run; two equal configs give equal numbers.
+
+    A setting that was not set explicitly is open until the run is planned: its recipe says it.
+    """
+
+    recipe: Recipe = "auto"
+    """Values of the settings that are not set, as `smallset.recipes.RECIPES` has them: "quick" or
+    "strong" from scratch, "head" on a frozen pretrained network, "finetune" for all of one,
+    "course-report"; auto: quick, head or finetune, by what is trained."""
     model: str = "plain"
     """A name `smallset models` lists, "timm:NAME", or "their.module:function"."""
     weights: str = "auto"
@@ -196,8 +217,14 @@ class RunConfig(Settings):
     start_from: str = ""
     """Record of a finished run of the same model and classes whose weights this one starts from;
     empty for none. Its content is part of what decides the numbers, its place is not."""
+    head: Literal["sgd", "probe"] = "sgd"
+    """How the last layer of a frozen network is fitted: by steps like everything else, or as a
+    probe: logistic regression to convergence, its penalty by cross-validation."""
+    mirror: bool = False
+    """Score the average of a picture and its mirror image, wherever the model is used."""
     image_size: int | None = Field(default=None, ge=32, le=2048)
-    """Side of the square image in px; none: 112 for our own models, 224 for pretrained ones."""
+    """Side of the square image in px; none: the recipe's, else 112 for our own models, and for
+    pretrained ones what they were trained with."""
     loss: str = "cross-entropy"
     """A name in `smallset.learn.objectives.LOSSES`, or "their.module:function"."""
     epochs: int = Field(default=20, ge=1)
@@ -231,7 +258,11 @@ class RunConfig(Settings):
         if self.start_from and self.weights not in ("auto", "none"):
             raise ValueError("weights is not read where start_from brings them")
         values = flat(self.model_dump(mode="json"))
+        # What is open, a recipe may still say; then this is looked at again.
+        given = flat(self.model_dump(mode="json", exclude_unset=True))
         for name, (switch, value) in READ_WHERE.items():
+            if name not in given or (switch in OF_RECIPES and switch not in given):
+                continue
             if values[switch] != value and values[name] != _default(name):
                 raise ValueError(
                     f"{name} is read where {switch} is {value}, got {switch} = {values[switch]}"
@@ -242,12 +273,16 @@ class RunConfig(Settings):
         """Twelve hex digits that name what decides the numbers.
 
         Figures do not, nor does the place of the weights: their content does, and is hashed apart.
+        Nor does the name of a recipe, but the settings that came of it.
         """
-        exclude = {"figures", "start_from"}
+        exclude = {"figures", "start_from", "recipe"}
         content = self.model_dump(mode="json", exclude=exclude)
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+
+OF_RECIPES = frozenset({"schedule.name", "optim.name"})
+"""Those of the settings that others depend on which some recipe says."""
 
 READ_WHERE: dict[str, tuple[str, Any]] = {
     "schedule.milestones": ("schedule.name", "multistep"),
@@ -314,20 +349,15 @@ def override(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: If a path does not exist or a value does not fit.
     """
-    nested = config.model_dump(mode="json")
+    known = flat(config.model_dump(mode="json"))
+    given = flat(config.model_dump(mode="json", exclude_unset=True))
     for path, value in settings.items():
-        *groups, name = path.split(".")
-        inner: Any = nested
-        for group in groups:
-            if not isinstance(inner.get(group), dict):
-                raise ConfigError(unknown_setting(path, RunConfig))
-            inner = inner[group]
-        if name not in inner:
+        if path not in known:
             raise ConfigError(unknown_setting(path, RunConfig))
         # A setting that is text stays as it was written: classes "1", weights "none".
-        is_text = isinstance(inner[name], str)
-        inner[name] = parse_value(value) if isinstance(value, str) and not is_text else value
-    return build_config(nested)
+        is_text = isinstance(known[path], str)
+        given[path] = parse_value(value) if isinstance(value, str) and not is_text else value
+    return build_config(nested(given))
 
 
 def read_config(path: Path) -> RunConfig:

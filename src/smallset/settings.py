@@ -47,6 +47,18 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return named
 
 
+def nested(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with dotted names as nested mappings: the inverse of `flat`."""
+    whole: dict[str, Any] = {}
+    for path, value in named.items():
+        *groups, name = path.split(".")
+        inner = whole
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[name] = value
+    return whole
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """List the settings in which two nested mappings differ, as "path: old -> new"."""
     lines: list[str] = []

@@ -89,3 +89,31 @@ def test_an_epoch_draws_the_same_again_and_another_epoch_others(pixels):
     first, again, other = (augmenter(epoch, crop_fraction=0.2).move(pixels) for epoch in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_a_cut_shows_a_rectangle_of_the_image_at_full_size():
+    size, count = 40, 200
+    ramp = (torch.arange(size) + 0.5) * 6
+    images = torch.stack(
+        [
+            ramp[None, :].expand(size, size),
+            ramp[:, None].expand(size, size),
+            torch.zeros(size, size),
+        ]
+    )
+    config = AugmentConfig(smallest_crop=0.35)
+    augment = Augmenter(config, seed=0, stage=0, epoch=0, mean=(0.5, 0.5, 0.5))
+    seen = augment.change(images.expand(count, 3, size, size).clone()) / (6 * size)
+    # On a ramp the slope is the side of what was cut out, and the middle is where it was.
+    inner = slice(4, size - 4)
+    width = (seen[:, 0, 20, inner].diff(dim=1) * size).median(dim=1).values.numpy()
+    height = (seen[:, 1, inner, 20].diff(dim=1) * size).median(dim=1).values.numpy()
+    area, ratio = width * height, width / height
+    assert 0.3 < area.min() < 0.4
+    assert 0.9 < area.max() < 1.01
+    assert 0.74 < ratio.min() < 0.85
+    assert 1.2 < ratio.max() < 1.34
+    middle = seen[:, 0, 20, 19:21].mean(dim=1).numpy()
+    assert (middle - width / 2 > -0.01).all()
+    assert (middle + width / 2 < 1.01).all()
+    assert middle.std() > 0.05

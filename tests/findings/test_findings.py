@@ -153,6 +153,7 @@ def test_the_gradient_against_cross_entropy_is_that_of_the_losses_themselves(los
     norms = {}
     for name in (loss, "cross-entropy"):
         [*_, stage] = build_stages(name, LossConfig())
+        assert stage.objective is not None
         rows = []
         for start in range(0, 320, 32):
             logits = probs[start : start + 32].log().requires_grad_()

@@ -177,14 +177,14 @@ def test_schedules_follow_their_formulas(config, times, factors):
 def test_optimizers_are_torchs_own_with_the_settings_given():
     model = toy()
     config = OptimConfig(momentum=0.9, nesterov=True, weight_decay=0.1)
-    sgd = build_optimizer(parameter_groups(model, config, 0.5), config)
+    sgd = build_optimizer(parameter_groups(model, model, config, 0.5), config)
     assert isinstance(sgd, torch.optim.SGD)
     [group] = sgd.param_groups
     assert {k: group[k] for k in ("lr", "momentum", "nesterov", "weight_decay")} == {
         "lr": 0.5, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1,
     }  # fmt: skip
     assert len(group["params"]) == len(list(model.parameters()))
-    adamw = build_optimizer(parameter_groups(model, config, 0.5), OptimConfig(name="adamw"))
+    adamw = build_optimizer(parameter_groups(model, model, config, 0.5), OptimConfig(name="adamw"))
     assert isinstance(adamw, torch.optim.AdamW)
 
 

@@ -129,10 +129,11 @@ def tune(
     """
     optuna = _optuna()
     spaces = {name: parse_space(text) for name, text in (search or DEFAULT_SEARCH).items()}
-    start = _start(config, spaces)
+    _known(config, spaces)
     make_folder(folder)
     _same_search(folder, config, spaces, seeds)
     trainer = _Trainer(data, config, folder, seeds, reporter or Reporter())
+    start = trainer.start(spaces)
     backend = optuna.storages.journal.JournalFileBackend(str(folder / "journal.log"))
     steps = trainer.num_epochs
     study = optuna.create_study(
@@ -163,7 +164,7 @@ def tune(
         raise RunError("no trial came to its end: every one diverged; search lower rates")
     best = max(finished, key=lambda trial: trial.val_accuracy or 0.0)
     tuned = Tuned(folder, ended, best, override(config, best.settings))
-    write_atomic(folder / "best.toml", toml_text(_changed(tuned.config)))
+    write_atomic(folder / "best.toml", toml_text(_set(tuned.config)))
     write_atomic(folder / "compare.toml", _comparison(config, best.settings))
     return tuned
 
@@ -182,7 +183,14 @@ class _Trainer:
         plan = self.planner.plan(config)
         if not len(plan.data.of("val")):
             raise DataError(f"{data} has no val images, and val decides what is best; add some")
-        self.num_epochs = config.epochs * len(stages_of(plan.config))
+        self.config = plan.config
+        stages = stages_of(plan.config)
+        self.num_epochs = sum(1 if s.objective is None else plan.config.epochs for s in stages)
+
+    def start(self, spaces: Mapping[str, Space]) -> dict[str, Any]:
+        """Return the values that the searched settings have at the start."""
+        known = flat(self.config.model_dump(mode="json"))
+        return {name: known[name] for name in spaces}
 
     def epochs(self, config: RunConfig) -> Iterator[float | None]:
         """Yield the mean accuracy on val after each epoch; None ends it: a seed diverged."""
@@ -240,13 +248,12 @@ def _read_trial(trial: Any) -> Trial:
     return Trial(trial.number, dict(trial.params), last, len(values), states[trial.state.name])
 
 
-def _start(config: RunConfig, spaces: Mapping[str, Space]) -> dict[str, Any]:
-    """Return the values that the searched settings have at the start."""
+def _known(config: RunConfig, spaces: Mapping[str, Space]) -> None:
+    """Refuse to search a setting that there is not."""
     known = flat(config.model_dump(mode="json"))
     for name in spaces:
         if name not in known:
             raise ConfigError(unknown_setting(name, RunConfig))
-    return {name: known[name] for name in spaces}
 
 
 def _same_search(folder: Path, config: RunConfig, spaces: Mapping[str, Space], seeds: int) -> None:
@@ -273,18 +280,9 @@ def _write_trials(folder: Path, study: Any) -> None:
     write_atomic(folder / "trials.csv", csv_text(rows))
 
 
-def _changed(config: RunConfig) -> dict[str, Any]:
-    """Return what differs from the defaults, nested."""
-    default = RunConfig().model_dump(mode="json")
-    changed: dict[str, Any] = {}
-    for key, value in config.model_dump(mode="json").items():
-        if isinstance(value, dict):
-            inner = {k: v for k, v in value.items() if v != default[key][k]}
-            if inner:
-                changed[key] = inner
-        elif value != default[key]:
-            changed[key] = value
-    return changed
+def _set(config: RunConfig) -> dict[str, Any]:
+    """Return what was set, nested; the rest is the recipe's."""
+    return config.model_dump(mode="json", exclude_unset=True)
 
 
 def _comparison(start: RunConfig, best: Mapping[str, Any]) -> str:
@@ -295,7 +293,7 @@ def _comparison(start: RunConfig, best: Mapping[str, Any]) -> str:
         for group in groups:
             inner = inner.setdefault(group, {})
         inner[name] = value
-    base = _changed(start)
+    base = _set(start)
     base.pop("seed", None)
     study = {
         "title": "Tuned against the start",

@@ -30,7 +30,7 @@ class Augmenter:
         self.mean = mean
         self.rng = {
             kind: stream(seed, f"augment.{kind}", stage, epoch)
-            for kind in ("flip", "crop", "rotation", "color", "erasing")
+            for kind in ("flip", "crop", "cut", "rotation", "color", "erasing")
         }
 
     def move(self, images: UInt8[Tensor, "B S S 3"]) -> UInt8[Tensor, "B S S 3"]:
@@ -55,11 +55,13 @@ class Augmenter:
         return images[image, r[:, :, None], c[:, None, :]]
 
     def change(self, images: Batch) -> Batch:
-        """Rotate, recolour and erase.
+        """Cut out, rotate, recolour and erase.
 
         Args:
             images: Values in [0, 255].
         """
+        if self.config.smallest_crop < 1:
+            images = self._cut(images)
         if self.config.rotation_degrees:
             images = self._rotate(images)
         if self.config.color:
@@ -68,14 +70,27 @@ class Augmenter:
             self._erase(images)
         return images
 
+    def _cut(self, images: Batch) -> Batch:
+        """Cut out a random rectangle of each image, and bring it to full size.
+
+        Source:
+            Szegedy et al. 2015, "Going Deeper with Convolutions", section 6.
+        """
+        area, ratio, x, y = self.rng["cut"].random((len(images), 4)).T
+        area = self.config.smallest_crop + (1 - self.config.smallest_crop) * area
+        ratio = 0.75 * (16 / 9) ** ratio  # width to height, from 3:4 to 4:3
+        width = np.minimum(np.sqrt(area * ratio), 1)
+        height = np.minimum(np.sqrt(area / ratio), 1)
+        zero = np.zeros(len(images))
+        x, y = (2 * x - 1) * (1 - width), (2 * y - 1) * (1 - height)
+        theta = np.stack([width, zero, x, zero, height, y], axis=1)
+        return _sampled(images, theta)
+
     def _rotate(self, images: Batch) -> Batch:
         reach = np.deg2rad(self.config.rotation_degrees)
         angles = self.rng["rotation"].uniform(-reach, reach, len(images))
         cos, sin, zero = np.cos(angles), np.sin(angles), np.zeros(len(images))
-        theta = np.stack([cos, -sin, zero, sin, cos, zero], axis=1).reshape(-1, 2, 3)
-        matrices = torch.from_numpy(theta).to(images)
-        grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        return _sampled(images, np.stack([cos, -sin, zero, sin, cos, zero], axis=1))
 
     def _recolour(self, images: Batch) -> Batch:
         reach = self.config.color
@@ -103,6 +118,13 @@ class Augmenter:
             width = min(size, round(size * (area / ratio) ** 0.5))
             y, x = int(top * (size - height + 1)), int(left * (size - width + 1))
             image[:, y : y + height, x : x + width] = colour
+
+
+def _sampled(images: Batch, theta: Float[np.ndarray, "B 6"]) -> Batch:
+    """Return images seen through affine maps, bilinear; what lies outside repeats the edge."""
+    matrices = torch.from_numpy(theta.reshape(-1, 2, 3)).to(images)
+    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def _mirror(positions: np.ndarray, size: int) -> np.ndarray:

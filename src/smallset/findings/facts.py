@@ -58,7 +58,13 @@ class Facts:
     """What the data is called on the command line."""
 
     def try_next(self, changes: Mapping[str, Any]) -> str | None:
-        """Return the command line with settings changed; None if the run was trained like that."""
+        """Return the command line with settings changed; None if the run was trained like that.
+
+        A probe has no steps to change: what comes next there is to fine-tune.
+        """
+        is_probe = self.settings.get("head") == "probe" and self.settings["trains"] == "classifier"
+        if is_probe and not all(name.startswith("data.") for name in changes):
+            changes = {"recipe": "finetune"}
         command = self.command(changes)
         return None if command == self.command({}) else command
 

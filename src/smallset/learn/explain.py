@@ -38,6 +38,7 @@ def explain(
         model, preprocessing, _ = restore(record)
     except SmallsetError as error:
         return None, [text("Grad-CAM is left out: {why}", why=str(error))]
+    model.mirror = False  # a map belongs to the picture as it is
     predictions = record.predictions
     rows = [*wanted, *worst_mistakes(predictions, 8)]
     rows += [row for row in least_sure(predictions, 4) if row not in rows]

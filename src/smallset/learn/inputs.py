@@ -5,14 +5,19 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor, nn
 
 from smallset.config import BatchConfig, RunConfig
 from smallset.data.augment import Augmenter
-from smallset.data.batches import Rows, pk_batches, random_batches
+from smallset.data.batches import Rows, in_order, pk_batches, random_batches
 from smallset.data.feed import FeatureFeed, PixelFeed, Selection
 from smallset.data.prepare import Prepared
 from smallset.data.preprocessing import Preprocessing
+from smallset.errors import ConfigError
 from smallset.models.features import compute_features
+from smallset.models.forward import BATCH_SIZE, forward, passes
 from smallset.models.parts import Classifier
 from smallset.progress import Reporter
 from smallset.seeds import stream
@@ -88,6 +93,42 @@ class Inputs:
         )
         self.features[split] = FeatureFeed(features, labels, device=self.device)
         return self.features[split]
+
+    def vectors(self, split: str) -> Float[ndarray, "n dim"]:
+        """Return what the last layer sees of the images of a split, as the network now is.
+
+        Raises:
+            ConfigError: If the classifier part does not end in a Linear layer.
+        """
+        seen: list[Tensor] = []
+        last = self.last_layer()
+        hook = last.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+        feed = self.feed(split, cached=True)
+        rows = in_order(len(feed.labels), BATCH_SIZE)
+        step = lambda batch: forward(self.model.classify, batch.images, bfloat16=False)  # noqa: E731
+        vectors: list[ndarray] = []
+        with hook:
+            for output in passes(step, feed, rows):
+                given = seen.pop().float()
+                if self.model.mirror:  # a linear layer of the mean is the mean of its outputs
+                    given = given.unflatten(0, (-1, 2)).mean(dim=1)
+                vectors.append(given.cpu().numpy())
+                assert len(output.logits) == len(given)
+        return np.concatenate(vectors)
+
+    def last_layer(self) -> nn.Linear:
+        """Return the last layer of the network.
+
+        Raises:
+            ConfigError: If it is no Linear layer.
+        """
+        layers = [m for m in self.model.classifier.modules() if not list(m.children())]
+        if not layers or not isinstance(layers[-1], nn.Linear):
+            raise ConfigError(
+                f"head=probe needs a network that ends in a Linear layer, and {self.config.model} "
+                "does not; use --set head=sgd"
+            )
+        return layers[-1]
 
     def batches(self, stage: int, epoch: int) -> Sequence[Rows]:
         """Return the batches of an epoch of a stage."""

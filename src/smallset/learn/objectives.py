@@ -54,12 +54,17 @@ class Stage(NamedTuple):
     """One part of a training."""
 
     name: str
-    objective: Objective
+    objective: Objective | None
+    """None where the last layer is fitted as a probe, not by steps."""
     trains: Parts
     collapsed_loss: float | None = None
     """Where the loss stands when all embeddings are equal; None for a loss that does not compare
     the images of a batch. Of one that does, anchors without a second image of their class are
     lost."""
+
+
+PROBE = Stage("probe", None, "classifier")
+"""The last layer, fitted to convergence on the features of the network as it is."""
 
 
 class Loss(NamedTuple):

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from smallset.config import OptimConfig, ScheduleConfig
+from smallset.models.blocks import blocks_of, own_parameters
+from smallset.models.parts import Classifier
 
 Schedule = Callable[[float], float]
 """From the time in epochs (2.5: the middle of the third) to the factor on the learning rate."""
@@ -33,9 +35,45 @@ SCHEDULES: dict[str, Callable[[ScheduleConfig, float, int], float]] = {
 """From the settings, the time and the epochs in all to the factor, warm-up aside."""
 
 
-def parameter_groups(part: nn.Module, config: OptimConfig, lr: float) -> list[Group]:
-    """Return the parameters that a stage trains, each group with its peak rate and its decay."""
-    return [{"params": list(part.parameters()), "lr": lr, "weight_decay": config.weight_decay}]
+def parameter_groups(
+    model: Classifier, part: nn.Module, config: OptimConfig, lr: float
+) -> list[Group]:
+    """Return the parameters that a stage trains, each group with its peak rate and its decay.
+
+    Where rates fall from block to block, the last block and the classifier part have the whole one.
+
+    Args:
+        part: What the stage trains: all of the model, or one of its parts.
+    """
+    decay = {"weight_decay": config.weight_decay}
+    if part is model.classifier or (config.layer_decay == 1 and not config.frozen_share):
+        return [{"params": list(part.parameters()), "lr": lr, **decay}]
+    blocks = blocks_of(model.features)
+    groups: list[Group] = []
+    for number, block in enumerate(blocks):
+        if number >= num_frozen(blocks, config):
+            rate = lr * config.layer_decay ** (len(blocks) - 1 - number)
+            groups.append({"params": list(block.parameters()), "lr": rate, **decay})
+    if not num_frozen(blocks, config) and (first := own_parameters(model.features, blocks)):
+        groups.insert(0, {"params": first, "lr": lr * config.layer_decay ** len(blocks), **decay})
+    if part is model:
+        groups.append({"params": list(model.classifier.parameters()), "lr": lr, **decay})
+    return groups
+
+
+def num_frozen(blocks: Sequence[nn.Module], config: OptimConfig) -> int:
+    """Return how many of the first blocks stay as they are."""
+    return int(config.frozen_share * len(blocks))
+
+
+def still_modules(model: Classifier, config: OptimConfig) -> list[nn.Module]:
+    """Return the modules that stay in eval mode while a model trains."""
+    blocks = blocks_of(model.features)
+    still: list[nn.Module] = [*blocks[: num_frozen(blocks, config)]]
+    if config.batch_norm == "eval":
+        norms = nn.modules.batchnorm._BatchNorm
+        still += [module for module in model.modules() if isinstance(module, norms)]
+    return still
 
 
 def build_optimizer(groups: list[Group], config: OptimConfig) -> torch.optim.Optimizer:

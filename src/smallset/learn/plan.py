@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from smallset.clean.training_labels import clean_prepared, describe_cleaning
-from smallset.compute import resolve
 from smallset.config import RunConfig
 from smallset.data.batches import share_without_positive
 from smallset.data.prepare import DataSource, Prepared
 from smallset.errors import ConfigError, DataError
 from smallset.files import read_json
 from smallset.learn.describe import describe, describe_images
-from smallset.learn.objectives import OnePass, Stage, build_stages, refuse_unread
+from smallset.learn.objectives import PROBE, OnePass, Stage, build_stages, refuse_unread
+from smallset.learn.settle import settle
 from smallset.learn.stack import is_stackable
-from smallset.models.registry import Weights, default_image_size, outline, resolve_weights
+from smallset.models.registry import Weights, outline, resolve_weights
 from smallset.models.weights import file_sha256
 from smallset.own_code import load_object
 from smallset.progress import Reporter
-from smallset.record.record import Record
 
 
 @dataclass(frozen=True)
@@ -56,24 +55,18 @@ class Planner:
             ConfigError: If settings do not fit.
             DataError: If the data is not fit for training, or weights are not at hand.
         """
-        size = config.image_size or default_image_size(config.model)
-        config = config.model_copy(update={"image_size": size, "compute": resolve(config.compute)})
-        stages_of(config)  # an unknown loss should not wait for the data
         # What a run starts from has all the weights: others need not be there.
         weights = Weights(is_pretrained=False) if config.start_from else self.weights(config)
+        config = settle(config, is_pretrained=weights.is_pretrained)
+        stages_of(config)  # an unknown loss should not wait for the data
         cleaning = describe_cleaning(config)
         data = self.source.prepared(config)
         start = _start_file(config, data.images.classes) if config.start_from else None
-        if config.trains == "auto":
-            trains = "classifier" if weights.is_pretrained else "all"
-            if start is not None:
-                trains = Record(start.parent).config["config"]["trains"]
-            config = config.model_copy(update={"trains": trains})
         described = describe(
             self.source.data,
             config,
             data,
-            weights=self.source.once("sha256", [str(weights.file)], lambda: weights.sha256),
+            weights=self.source.once("sha256", [*map(str, weights.files)], lambda: weights.sha256),
             start=file_sha256(start) if start else None,
             cleaning=cleaning,
         )
@@ -121,9 +114,10 @@ def stages_of(config: RunConfig) -> list[Stage]:
         stages = [Stage(config.loss, OnePass(load_object(config.loss)), "all")]
     else:
         stages = build_stages(config.loss, config.loss_args)
+    probe = [PROBE] if config.head == "probe" else []
     if config.trains != "classifier":
-        return stages
-    return [stage._replace(trains="classifier") for stage in stages]
+        return probe + stages
+    return probe or [stage._replace(trains="classifier") for stage in stages]
 
 
 def shares_features(plan: Plan) -> str | None:
@@ -131,7 +125,7 @@ def shares_features(plan: Plan) -> str | None:
     config, weights = plan.config, plan.described["weights"]
     if config.trains != "classifier" or config.augment.is_on or plan.start or weights is None:
         return None
-    return json.dumps([config.model, config.image_size, config.data.resize, weights])
+    return json.dumps([config.model, config.image_size, config.data.resize, config.mirror, weights])
 
 
 def shares_backbone(plan: Plan) -> str | None:
@@ -144,7 +138,7 @@ def shares_backbone(plan: Plan) -> str | None:
     """
     config, features = plan.config, shares_features(plan)
     assert config.image_size is not None
-    if features is None or config.batches.kind != "random":
+    if features is None or config.batches.kind != "random" or config.mirror:
         return None
     one_pass = all(isinstance(stage.objective, OnePass) for stage in stages_of(config))
     if not one_pass or not _has_linear_head(config.model, config.image_size):

@@ -141,7 +141,7 @@ def build_run(plan: Plan, folder: Path, reporter: Reporter, *, beside: Run | Non
         state.model,
         preprocessing_for(model, config),
         reporter=reporter,
-        scratch=None if state.has_fixed_features else folder / SCRATCH,
+        scratch=folder / SCRATCH if state.caches_own_features else None,
         features=None if beside is None else beside.inputs.features,
     )
     return Run(plan, inputs, state)
@@ -160,6 +160,7 @@ def _build(plan: Plan) -> Classifier:
     if plan.start is not None:
         model.load_state_dict(load_file(plan.start))
     _try_model(model, config.image_size)
+    model.mirror = config.mirror
     return model
 
 
@@ -167,7 +168,9 @@ def _other_head(model: Classifier, plan: Plan) -> Classifier:
     """Return the model another seed would have: the same backbone, a last layer of its own."""
     head = copy.deepcopy(model.classifier)
     draw_last_layer(head, torch_seed(plan.config.seed, "weights"))
-    return Classifier(model.features, head, mean=model.mean, std=model.std)
+    other = Classifier(model.features, head, mean=model.mean, std=model.std)
+    other.mirror = model.mirror
+    return other
 
 
 def _is_finished(plan: Plan, record: Record) -> bool:
@@ -258,5 +261,6 @@ def _write_model(run: Run) -> None:
         "classes": list(run.plan.data.images.classes),
         "preprocessing": inputs.preprocessing.to_json(),
         "precision": run.plan.config.compute.precision,
+        "mirror": run.plan.config.mirror,
     }
     write_json(folder / "model.json", described)

@@ -8,15 +8,19 @@ from functools import partial
 import numpy as np
 import torch
 from numpy import ndarray
+from torch.nn.functional import cross_entropy
 
 from smallset.errors import ConfigError, RunError
 from smallset.learn.inputs import Inputs
+from smallset.learn.keep import KeptWeights
 from smallset.learn.objectives import OnePass, per_lane
 from smallset.learn.optim import build_schedule, side_by_side
 from smallset.learn.plan import Plan
 from smallset.learn.stack import StackedHead, is_stackable
-from smallset.learn.train import Setup, fit
+from smallset.learn.train import EpochResult, Scores, Setup, fit
 from smallset.learn.training import Training
+from smallset.models.probe import Head, fit_head
+from smallset.seeds import torch_seed
 
 CHECKPOINT_SECONDS = 10.0  # between checkpoints of runs that train together
 
@@ -54,6 +58,11 @@ def train_together(runs: Sequence[Run], *, resume: bool) -> Iterator[list[Run]]:
     for (first_stage, first_epoch), group in places.items():
         for number in range(first_stage, len(group[0].state.stages)):
             start = first_epoch if number == first_stage else 0
+            if group[0].state.stages[number].objective is None:
+                for run in group:
+                    _fit_probe(run, number)
+                yield group
+                continue
             for _ in _train_stage(group, number, start):
                 yield [run for run in group if run.state.error is None]
 
@@ -93,10 +102,43 @@ def _train_stage(runs: Sequence[Run], number: int, start: int) -> Iterator[None]
         began = time.perf_counter()
 
 
+def _fit_probe(run: Run, number: int) -> None:
+    """Fit the last layer of a run to convergence, on what its frozen part gives once."""
+    began = time.perf_counter()
+    inputs, state, reporter = run.inputs, run.state, run.inputs.reporter
+    reporter.begin_stage(state.stages[number].name, 0, 1)
+    splits = [split for split in ("train", "val") if len(inputs.data.of(split))]
+    vectors = {split: inputs.vectors(split) for split in splits}
+    labels = {split: inputs.data.given_labels[inputs.data.of(split)] for split in splits}
+    head = fit_head(
+        vectors["train"],
+        labels["train"],
+        num_classes=len(inputs.data.images.classes),
+        seed=torch_seed(state.config.seed, "probe"),
+    )
+    last = inputs.last_layer()
+    with torch.no_grad():
+        last.weight.copy_(head.weight)
+        last.bias.copy_(head.bias)
+    scores = {split: _scores(head, vectors[split], labels[split]) for split in splits}
+    result = EpochResult(0, 0.0, scores["train"], scores.get("val"))
+    state.kept = KeptWeights(state.changed)
+    state.after_epoch(number, result, None, time.perf_counter() - began, save=True)
+    reporter.epoch(state.history[-1])
+
+
+def _scores(head: Head, vectors: ndarray, labels: ndarray) -> Scores:
+    logits = torch.from_numpy(np.asarray(vectors)) @ head.weight.T + head.bias
+    target = torch.from_numpy(labels)
+    right = (logits.argmax(dim=1) == target).float().mean()
+    return Scores(float(cross_entropy(logits, target)), float(right))
+
+
 def _setup(runs: Sequence[Run], number: int) -> Setup:
     """Return what a stage of the runs trains on: classifiers of one Linear layer side by side."""
     first = runs[0]
     stage, cached = first.state.stages[number], first.is_cached(number)
+    assert stage.objective is not None
     train = first.inputs.feed("train", cached=cached, stage=number)
     has_val = len(first.inputs.data.of("val")) > 0
     val = first.inputs.feed("val", cached=cached) if has_val else None

@@ -34,6 +34,8 @@ class Lane:
     """Its groups in the optimizer, each at its peak rate; lanes share no parameter."""
     kept: KeptWeights
     """Which weights stay."""
+    still: Sequence[nn.Module] = ()
+    """Modules of `part` that stay in eval mode all the same."""
 
 
 class Setup(NamedTuple):
@@ -147,6 +149,8 @@ def fit(
         setup.seed_epoch(epoch)
         for lane in lanes:
             lane.part.train()
+            for module in lane.still:
+                module.eval()
         batches = setup.batches(epoch)
         stats: list[StepStats] = []
         factors: list[float] = []

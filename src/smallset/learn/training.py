@@ -18,7 +18,7 @@ from smallset.learn.checkpoint import (
 )
 from smallset.learn.keep import KEEP, KeptWeights
 from smallset.learn.objectives import Stage
-from smallset.learn.optim import build_optimizer, parameter_groups
+from smallset.learn.optim import build_optimizer, parameter_groups, still_modules
 from smallset.learn.train import EpochResult, Lane
 from smallset.models.parts import Classifier
 from smallset.record.record import write_history
@@ -50,9 +50,20 @@ class Training:
         return all(stage.trains == "classifier" for stage in self.stages)
 
     @property
+    def caches_own_features(self) -> bool:
+        """Whether a classifier part is trained on features that this run alone has."""
+        trained = [stage.trains for stage in self.stages]
+        changed = next((i for i, part in enumerate(trained) if part != "classifier"), len(trained))
+        return "classifier" in trained[changed:]
+
+    @property
     def changed(self) -> nn.Module:
         """Return the smallest part that holds everything this run changes."""
         return self.model.classifier if self.has_fixed_features else self.model
+
+    def num_epochs(self, stage: int) -> int:
+        """Return the epochs of a stage; a probe, which takes no steps, counts as one."""
+        return 1 if self.stages[stage].objective is None else self.config.epochs
 
     def part(self, stage: int) -> nn.Module:
         """Return what a stage trains."""
@@ -75,7 +86,7 @@ class Training:
         restore_model(self.changed, self._restored)
         self.history = progress["history"]
         stage, epoch = progress["stage"], progress["epoch"] + 1
-        if epoch < self.config.epochs:
+        if epoch < self.num_epochs(stage):
             return stage, epoch
         self.kept = self._rule(stage)
         return stage + 1, 0
@@ -88,14 +99,20 @@ class Training:
         """
         part = self.part(number)
         self.model.requires_grad_(False)
-        part.requires_grad_(True)
-        groups = parameter_groups(part, self.config.optim, self.config.lr)
+        groups = parameter_groups(self.model, part, self.config.optim, self.config.lr)
+        # What comes before the first of them leaves no graph.
+        for group in groups:
+            for parameter in group["params"]:
+                parameter.requires_grad_(True)
         optimizer = build_optimizer(groups, self.config.optim)
         if start:
             restore_optimizer(optimizer, self._restored)
         self.kept = self._rule(number)
         self._restored = {}
-        return Lane(part, optimizer.param_groups, self.kept), optimizer
+        still = (
+            [] if part is self.model.classifier else still_modules(self.model, self.config.optim)
+        )
+        return Lane(part, optimizer.param_groups, self.kept, still), optimizer
 
     def dropout_seed(self, stage: int, epoch: int) -> int:
         """Return the seed of the dropout of an epoch."""
@@ -105,7 +122,7 @@ class Training:
         self,
         number: int,
         result: EpochResult,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | None,
         seconds: float,
         *,
         save: bool,

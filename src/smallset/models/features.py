@@ -47,6 +47,7 @@ def compute_features(
     """
     spec = json.dumps(feed.preprocessing.to_json())
     parts = (weights_hash(model.features), spec, bfloat16, feed.device, torch.__version__, *ids)
+    parts = (*parts, "mirror") if model.mirror else parts
     key = hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:24]
 
     def fill(aside: Path) -> None:
@@ -65,7 +66,7 @@ def _write(
 ) -> None:
     array, done = None, 0
     for maps in passes(
-        lambda batch: forward(model.features, batch.images, bfloat16=bfloat16),
+        lambda batch: forward(model.look, batch.images, bfloat16=bfloat16),
         feed,
         in_order(len(feed.labels), BATCH_SIZE),
         progress=progress,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -39,15 +40,29 @@ class Classifier(nn.Module):
         self.classifier = classifier
         self.mean = tuple(mean)
         self.std = tuple(std)
+        self.mirror = False
+        """Whether a picture and its mirror image are averaged, except while the network trains."""
 
     def forward(self, images: Float[Tensor, "batch 3 side side"]) -> Output:
         """Return logits and embeddings of normalised images."""
-        return self.classify(self.features(images))
+        if self.training:
+            maps = self.features(images)
+            return Output(self.classifier(maps), maps.flatten(1))
+        return self.classify(self.look(images))
+
+    def look(self, images: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch ..."]:
+        """Return what the feature part makes of images; with `mirror` of both views, on axis 1."""
+        if not self.mirror:
+            return self.features(images)
+        return torch.stack([self.features(images), self.features(images.flip(-1))], dim=1)
 
     def classify(self, maps: Float[Tensor, "batch ..."]) -> Output:
-        """Return logits and embeddings of what the feature part gave earlier.
+        """Return logits and embeddings of what was looked at earlier.
 
         Args:
-            maps: Output of `features`.
+            maps: Output of `look`.
         """
-        return Output(self.classifier(maps), maps.flatten(1))
+        if not self.mirror:
+            return Output(self.classifier(maps), maps.flatten(1))
+        logits = self.classifier(maps.flatten(0, 1)).unflatten(0, (-1, 2))
+        return Output(logits.mean(dim=1), maps.mean(dim=1).flatten(1))

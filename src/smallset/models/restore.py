@@ -39,4 +39,5 @@ def restore(record: Record) -> Restored:
         model.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
         raise DataError(f"cannot load the weights {path}: {error}") from None
+    model.mirror = described.get("mirror", False)
     return Restored(model.eval(), preprocessing, classes)

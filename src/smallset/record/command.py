@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 FLAGS = {  # of `smallset train`
-    "model": "--model", "loss": "--loss", "epochs": "--epochs", "lr": "--lr", "seed": "--seed",
+    "recipe": "--recipe", "model": "--model", "loss": "--loss", "epochs": "--epochs",
+    "lr": "--lr", "seed": "--seed",
     "image_size": "--image-size", "batches.size": "--batch-size", "weights": "--weights",
     "data.classes": "--classes", "data.train_on": "--train-on", "data.noise_rate": "--noise",
     "data.noise_seed": "--noise-seed",

@@ -14,12 +14,17 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from smallset.config import RunConfig, change
+from smallset.config import RunConfig, change, override
 from smallset.errors import DataError
 from smallset.files import html_table, write_atomic
+from smallset.recipes import RECIPES
 from smallset.record.command import FLAGS, set_option, setting_text
 from smallset.record.predictions import PREDICTION_COLUMNS, Predictions
 from smallset.settings import flat
+
+_DEFAULT = flat(RunConfig().model_dump(mode="json"))
+GOVERNED = frozenset(name for recipe in RECIPES.values() for name in recipe)
+"""Settings that some recipe says."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +88,20 @@ class Record:
         Args:
             exact: Name the device, its arithmetic and threads too, which decide the last bits.
         """
-        config = change(RunConfig.model_validate(self.config["config"]), changes or {})
-        default = flat(RunConfig().model_dump(mode="json"))
-        # What "auto" was resolved to need not be said again.
-        default["trains"] = "classifier" if self.config["weights"] else "all"
+        changes = changes or {}
+        config = RunConfig.model_validate(self.config["config"])
+        if "recipe" in changes:  # then it says what the one of this run said
+            config = override(config, {name: _DEFAULT[name] for name in GOVERNED})
+        config = change(config, changes)
+        # What "auto" was resolved to, and what the recipe says, need not be said again.
+        trains = "classifier" if self.config["weights"] else "all"
+        default = {**_DEFAULT, "trains": trains, **RECIPES.get(config.recipe, {}), "recipe": "auto"}
         unused = [] if config.data.noise_rate else ["data.noise_seed"]
         unused += [] if config.data.train_fraction < 1 else ["data.subset_seed"]
         words = ["smallset", "train", self.config["data"]["source"]]
         for name, value in flat(config.model_dump(mode="json")).items():
+            if name in GOVERNED and "recipe" in changes:
+                continue
             of_machine = name.startswith("compute.") and not exact
             if value == default[name] or of_machine or name.startswith("figures."):
                 continue

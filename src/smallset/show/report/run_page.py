@@ -1,6 +1,6 @@
 """The page of one run: every number down to the images behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from numpy import ndarray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from smallset.config import FigureConfig, RunConfig
+from smallset.config import AugmentConfig, FigureConfig, RunConfig
 from smallset.files import write_atomic
 from smallset.findings.facts import Facts, Finding, read_facts
 from smallset.findings.finders import KINDS, find
@@ -230,6 +230,19 @@ def _views(
     return shown
 
 
+def _about(settings: Mapping[str, Any]) -> Text:
+    size, seed = settings["image_size"], settings["seed"]
+    if settings["head"] == "probe" and settings["trains"] == "classifier":
+        return text("{size} px, a probe on the frozen network, seed {seed}", size=size, seed=seed)
+    return text(
+        "{size} px, {epochs} epochs, learning rate {lr:g}, seed {seed}",
+        size=size,
+        epochs=settings["epochs"],
+        lr=settings["lr"],
+        seed=seed,
+    )
+
+
 def _context(record: Record, facts: Facts) -> dict[str, Any]:
     """Return what the template asks for beside images and findings."""
     config, result, predictions = record.config, record.result, facts.predictions
@@ -239,9 +252,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
     default = flat(RunConfig().model_dump(mode="json"))
     return {
         "name": f"{settings['model']} · {settings['loss']} · {Path(config['data']['source']).name}",
-        "about": text("{size} px, {epochs} epochs, learning rate {lr:g}, seed {seed}",
-                      size=settings["image_size"], epochs=settings["epochs"], lr=settings["lr"],
-                      seed=settings["seed"]),
+        "about": _about(settings),
         "accuracy": accuracy_interval(right),
         "test_images": len(facts.test),
         "classes": predictions.classes,
@@ -256,7 +267,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         "mean_confidence": float(confidence.mean()),
         "image_size": settings["image_size"],
         "resize": settings["data"]["resize"],
-        "augments": any(settings["augment"].values()),
+        "augments": AugmentConfig(**settings["augment"]).is_on,
         "command": record.command(exact=True),
         "settings": [(k, _shown(v), v != default[k]) for k, v in flat(settings).items()],
         "described": [

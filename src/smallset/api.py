@@ -137,7 +137,10 @@ def study(
     accountant.look(planned.all_jobs)
     reporter.close()
     resources = Resources(workers, threads, gpus, address)
-    stages = {job.arm: len(stages_of(job.config)) for job in planned.all_jobs}
+    settled = {place: plan.config for place, plan in accountant.plans.items()}
+    stages = {
+        job.arm: len(stages_of(settled.get(job.folder, job.config))) for job in planned.all_jobs
+    }
     at_once = 1 if execute == "serial" else workers
     with watched(planned, reporter.console, workers=at_once, stages=stages) as on_outcome:
         run_study(
@@ -386,3 +389,53 @@ def check(
         problems += find_nearly_same(images, config.data, pixels.ids, on_progress=reporter.counted)
     reporter.close()
     return images, problems
+
+
+def best(
+    data: str | Path,
+    *,
+    out: str | Path,
+    minutes: float = 10.0,
+    networks: Sequence[str] = (),
+    config: RunConfig | None = None,
+    reporter: Reporter | None = None,
+) -> tuple[Record, dict[str, Any]]:
+    """Find the best classifier that the data gives in some minutes; test chooses nothing.
+
+    Args:
+        data: As in `train`.
+        out: Folder of the record of the winner. It gets best.json, every candidate with its score,
+            and best.png beside what every run leaves.
+        minutes: Wall time in all. The same call goes on after a stop.
+        networks: "NAME" or "NAME=WEIGHT FILE"; empty for all whose weights are on this machine.
+        config: Its data, compute and figures groups are used, and its seed.
+        reporter: Told of progress; None says nothing.
+
+    Returns:
+        The record, and the content of best.json.
+
+    Raises:
+        ConfigError: If a network is unknown, or settings do not fit.
+        DataError: If the data is not fit for training, or weights are missing.
+        RunError: If `out` holds something else, or another search.
+    """
+    from smallset.choose.best import Search
+    from smallset.findings.facts import read_facts
+    from smallset.findings.finders import find
+    from smallset.show.best_figure import draw_best
+    from smallset.show.run_figures import draw_run
+
+    config, reporter = config or RunConfig(), reporter or Reporter()
+    folder = Path(out).expanduser()
+    search = Search(
+        data, folder, minutes=minutes, networks=networks, config=config, reporter=reporter
+    )
+    record, story = search.run()
+    draw_run(record, config.figures)
+    draw_best(story, folder, language(config.figures.lang))
+    if config.figures.report:
+        from smallset.use.pages import Page, write_run
+
+        page = Page(language(config.figures.lang), str(data), reporter=reporter)
+        write_run(record, page, findings=find(read_facts(record)))
+    return record, story

@@ -29,6 +29,9 @@ from smallset.errors import RunError
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder that the record goes into.")],
+    recipe: Annotated[
+        str | None, typer.Option(help="auto, quick, strong, head, finetune or course-report.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Name; see `smallset models`.")] = None,
     loss: Annotated[str | None, typer.Option(help="Such as cross-entropy, triplet-cosine.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images per stage.")] = None,
@@ -51,6 +54,7 @@ def train(
 ) -> None:
     """Train one classifier, and leave a record with figures and a page."""
     flags = flags_of(
+        recipe=recipe,
         model=model,
         loss=loss,
         epochs=epochs,
@@ -73,6 +77,69 @@ def train(
     _train(data, settings, out, resume=resume, quiet=quiet)
 
 
+def best(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the winner's record.")],
+    minutes: Annotated[float, typer.Option(min=0.5, help="Wall time in all.")] = 10.0,
+    networks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B=FILE",
+            help="Pretrained networks, some with a weight file; default: all that are here.",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    classes: Annotated[str | None, typer.Option(help='Such as "1-5" or "cat,dog".')] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    skip_unreadable: SkipUnreadable = False,
+    lang: Language = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find the best classifier that some minutes give, without a look at test, and keep its record.
+
+    The same command goes on where a stopped search was.
+    """
+    from smallset import api
+
+    keep_memory_here()
+    flags = {
+        "seed": seed, "data.classes": classes, "compute.device": device,
+        "data.skip_unreadable": skip_unreadable or None, "figures.lang": lang,
+    }  # fmt: skip
+    settings = settings_of(None, None, flags)
+    named = [each.strip() for each in networks.split(",")] if networks else []
+    try:
+        record, story = api.best(
+            data,
+            out=out,
+            minutes=minutes,
+            networks=named,
+            config=settings,
+            reporter=reporter_of(quiet),
+        )
+    except KeyboardInterrupt:
+        raise RunError("stopped; the same command goes on with what was found so far") from None
+    print(f"chosen:   {story['chosen']}  (in {story['seconds'] / 60:.1f} minutes)")
+    if story["estimate"]:
+        estimate = story["estimate"]
+        print(
+            f"expected: {estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%}) "
+            f"for its head, out of fold, the price of choosing taken off {story['naive']:.1%}"
+        )
+    print(f"test:     {story['test']:.1%}, read once, after the choice")
+    if story["plain"]:
+        against = story["against_plain"]
+        print(
+            f"plain:    {story['plain']['test']:.1%} with a head on {story['plain']['name']}; the "
+            f"search gave {100 * against['difference']:+.1f} points "
+            f"({100 * against['low']:+.1f} to {100 * against['high']:+.1f}): {against['verdict']}"
+        )
+    print(f"record:   {record.folder}")
+    for figure in sorted((out / "figures").iterdir()):
+        print(f"figure:   {figure}")
+    print_page(out)
+
+
 def demo(
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the record.")] = Path(
         "runs/demo"
@@ -80,15 +147,11 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Train on generated pictures, offline, in two minutes, and name the figures it made."""
-    from smallset.config import RunConfig, override
+    from smallset.config import RunConfig
 
-    settings = {
-        "image_size": 64, "epochs": 8, "optim.momentum": 0.9, "schedule.name": "cosine",
-        "lr": 0.02, "augment.flip": True,
-    }  # fmt: skip
     _train(
         "sample:shapes",
-        override(RunConfig(), settings),
+        RunConfig(recipe="quick", epochs=8),
         free_folder(out),
         resume=False,
         quiet=quiet,

@@ -1,0 +1,225 @@
+"""The search for the best classifier: what it leaves, how it goes on, and what it must not see."""
+
+import csv
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from support import Listening, same_numbers
+from torchvision.models import shufflenet_v2_x0_5
+
+from smallset import api
+from smallset.choose import best
+from smallset.cli import main
+from smallset.config import RunConfig, override
+from smallset.errors import ConfigError, RunError
+from smallset.learn import training
+from smallset.record.record import Record
+
+
+@pytest.fixture(scope="module")
+def shuffle_file(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "shuffle.pth"
+    torch.save(shufflenet_v2_x0_5().state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def networks(squeeze_file, shuffle_file):
+    return [f"squeezenet1_1={squeeze_file}", f"shufflenet_v2_x0_5={shuffle_file}"]
+
+
+@pytest.fixture
+def search(networks, monkeypatch):
+    """A search of seconds: times are not those of this machine, so choices are the same."""
+    costs = {"squeezenet1_1": 3.0, "shufflenet_v2_x0_5": 2.0}
+
+    def steady(run, train=False):
+        return 9.0 if train else costs.get(run.plan.config.model, 1.0)
+
+    monkeypatch.setattr(best, "_milliseconds", steady)
+    monkeypatch.setattr(best, "MOST_EPOCHS", 1)
+
+    def run(data, out, **options):
+        settings = {"image_size": 64, "figures.tsne": False, "figures.report": False}
+        config = override(RunConfig(), settings)
+        return api.best(
+            data, out=out, minutes=5, **{"networks": networks, "config": config, **options}
+        )
+
+    return run
+
+
+def test_a_search_leaves_an_ordinary_record_and_every_candidate(split_folders, search, tmp_path):
+    listening = Listening()
+    record, story = search(split_folders, tmp_path / "run", reporter=listening)
+    names = {path.name for path in record.folder.iterdir()}
+    assert names == {
+        "config.json", "epochs.jsonl", "result.json", "predictions.csv", "model.safetensors",
+        "model.json", "embeddings.npz", "figures", "best.json",
+    }  # fmt: skip
+    assert (record.folder / "figures/best.png").stat().st_size > 5000
+    assert json.loads((record.folder / "best.json").read_text()) == story
+    candidates = {each["name"]: each for each in story["candidates"]}
+    assert set(candidates) == {
+        "squeezenet1_1", "shufflenet_v2_x0_5", story["candidates"][2]["name"],
+    }  # fmt: skip
+    assert "+" in story["candidates"][2]["name"]
+    assert sum(each["chance"] for each in candidates.values()) == pytest.approx(1)
+    assert story["naive"] == max(each["accuracy"] for each in candidates.values())
+    assert story["estimate"]["value"] <= story["naive"] + 0.01
+    assert story["test"] == record.result["test_accuracy"]
+    assert record.config["data"]["images"] == {"train": 44, "val": 0, "test": 20}
+    assert story["plain"]["name"] == "squeezenet1_1"
+    assert story["finetune"]["epochs"] == 1
+    gain = story["finetune"]["val"] - story["finetune"]["head_on_val"]
+    assert story["finetune"]["gain"] == pytest.approx(gain)
+    assert story["finetune"]["kept"] == (gain >= -story["finetune"]["error"])
+    kept = story["finetune"]["kept"]
+    assert record.config["config"]["recipe"] == ("finetune" if kept else "head")
+    predictions = record.predictions
+    test = predictions.splits == "test"
+    assert (predictions.predicted == predictions.labels)[test].mean() == story["test"]
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", ["judged", "epoch", "scored", "moved"])
+def test_a_search_that_is_stopped_goes_on_and_finds_the_same(
+    split_folders, search, tmp_path, monkeypatch, at
+):
+    whole, story = search(split_folders, tmp_path / "whole")
+
+    def after(place, name, count=1):
+        original, left = getattr(place, name), [count]
+
+        def stopping(*args, **options):
+            made = original(*args, **options)
+            left[0] -= 1
+            if not left[0]:
+                raise Stop
+            return made
+
+        return place, name, stopping
+
+    where = {
+        "judged": after(best, "held_out", 2),
+        "epoch": after(training.Training, "after_epoch", 3),
+        "scored": after(best, "_compared"),
+        "moved": after(best.Path, "rename", 6),
+    }[at]
+    with monkeypatch.context() as patch:
+        patch.setattr(*where)
+        with pytest.raises(Stop):
+            search(split_folders, tmp_path / "stopped")
+    assert not Record(tmp_path / "stopped").is_complete
+    record, again = search(split_folders, tmp_path / "stopped")
+    same_numbers(whole, record)
+    times = ("seconds", "candidates")
+    assert {k: v for k, v in again.items() if k not in times} == {
+        k: v for k, v in story.items() if k not in times
+    }
+    scores = [[(c["name"], c["accuracy"]) for c in s["candidates"]] for s in (story, again)]
+    assert scores[0] == scores[1]
+
+
+def test_the_labels_of_test_choose_nothing(split_folders, search, tmp_path):
+    """With other test labels, everything but the test accuracy is the same, bit for bit."""
+    rows = []
+    for path in sorted(split_folders.glob("*/*/*.png")):
+        split, label, _ = path.relative_to(split_folders).parts
+        if split != "extra":
+            rows.append([str(path.relative_to(split_folders)), label, split])
+    manifests = []
+    for name in ("true", "shuffled"):
+        labels = [row[1] for row in rows if row[2] == "test"]
+        if name == "shuffled":
+            labels = list(np.random.default_rng(0).permutation(labels))
+        file = split_folders / f"{name}.csv"
+        with file.open("w", newline="") as out:
+            writer = csv.writer(out)
+            writer.writerow(["path", "label", "split"])
+            for path, label, split in rows:
+                writer.writerow([path, labels.pop(0) if split == "test" else label, split])
+        manifests.append(file)
+    (first, story), (second, other) = (search(file, tmp_path / file.stem) for file in manifests)
+    for name in ("model.safetensors", "model.json", "epochs.jsonl"):
+        if name == "epochs.jsonl":
+            strip = lambda r: [{**line, "seconds": 0} for line in r.history]  # noqa: E731
+            assert strip(first) == strip(second)
+        else:
+            contents = [(record.folder / name).read_bytes() for record in (first, second)]
+            assert contents[0] == contents[1]
+    np.testing.assert_array_equal(first.predictions.probs, second.predictions.probs)
+    for key in ("chosen", "naive", "estimate", "finetune"):
+        assert story[key] == other[key]
+    assert story["test"] != other["test"]
+    for file in manifests:
+        file.unlink()
+
+
+def test_without_weights_a_network_is_trained_from_scratch(
+    split_folders, search, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(best, "_at_hand", dict)
+    listening = Listening()
+    record, story = search(
+        split_folders, tmp_path / "run", networks=[], reporter=listening,
+        config=override(RunConfig(), {"figures.report": False, "image_size": 32}),
+    )  # fmt: skip
+    assert "smallset[backbones]" in listening.notes[0]
+    assert story["chosen"] == "plain, strong"
+    assert record.config["config"]["epochs"] == 80
+    assert story["candidates"] == []
+    assert story["test"] == record.result["test_accuracy"] > 0.5
+
+
+def test_what_takes_too_long_is_left_out_and_said(split_folders, search, tmp_path, monkeypatch):
+    costs = {"squeezenet1_1": 9000.0, "shufflenet_v2_x0_5": 2.0}
+    monkeypatch.setattr(
+        best,
+        "_milliseconds",
+        lambda run, train=False: 9.0 if train else costs[run.plan.config.model],
+    )
+    lines = []
+    _, story = search(split_folders, tmp_path / "run", reporter=Listening(line=lines.append))
+    assert [each["name"] for each in story["candidates"]] == ["shufflenet_v2_x0_5"]
+    assert any("squeezenet1_1" in line and "left out for time" in line for line in lines)
+    assert story["chosen"] in ("shufflenet_v2_x0_5", "fine-tuned shufflenet_v2_x0_5")
+
+
+def test_a_folder_with_something_else_is_left_alone(split_folders, search, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/notes.txt").touch()
+    with pytest.raises(RunError, match="not empty, and holds no search"):
+        search(split_folders, tmp_path / "full")
+    with pytest.raises(ConfigError, match="no model named 'nosuch'"):
+        search(split_folders, tmp_path / "new", networks=["nosuch"])
+    with pytest.raises(RunError, match="holds another search"):
+        search(split_folders, tmp_path / "new", networks=["squeezenet1_1"])
+
+
+def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
+    split_folders, search, networks, tmp_path, monkeypatch, capsys
+):
+    words = ["best", split_folders, "--out", tmp_path / "run", "--minutes", "5", "--quiet"]
+    words += ["--networks", networks[0], "--lang", "en"]
+    monkeypatch.setattr(best, "MOST_EPOCHS", 0)
+    monkeypatch.setattr(sys, "argv", ["smallset", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    out, err = capsys.readouterr()
+    assert not stop.value.code, err
+    assert out.startswith("chosen:   squeezenet1_1  (in ")
+    record = Record(tmp_path / "run")
+    assert f"test:     {record.result['test_accuracy']:.1%}, read once, after the choice" in out
+    assert "the search gave +0.0 points (+0.0 to +0.0): cannot tell" in out
+    assert (tmp_path / "run/report.html").exists()
+    assert not (tmp_path / "run/.search").exists()
+    shutil.rmtree(tmp_path / "run")

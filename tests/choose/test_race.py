@@ -1,0 +1,55 @@
+"""The race of candidates, and the price of choosing, on simulated right and wrong answers."""
+
+import numpy as np
+import pytest
+
+from smallset.choose.race import corrected_accuracy, race
+
+
+def simulate(rng, skills, images=350, shared=0.7):
+    """Candidates that are right by skill; `shared` says how far they find the same images hard."""
+    hard = rng.normal(size=images)
+    from scipy.stats import norm
+
+    own = rng.normal(size=(len(skills), images))
+    latent = np.sqrt(shared) * hard + np.sqrt(1 - shared) * own
+    return latent < norm.ppf(np.array(skills))[:, None]
+
+
+def test_the_best_leads_and_the_hopeless_are_dropped():
+    rng = np.random.default_rng(0)
+    standing = race(simulate(rng, [0.9, 0.95, 0.6]), np.ones(3))
+    assert standing.best == 1
+    assert standing.alive.tolist() == [bool(standing.chance[0] >= 0.01), True, False]
+    assert standing.chance.sum() == pytest.approx(1)
+    assert standing.chance[2] == 0
+
+
+def test_of_equals_the_cheaper_one_is_taken():
+    right = np.tile(np.arange(100) % 10 > 0, (3, 1))
+    standing = race(right, np.array([3.0, 1.0, 2.0]))
+    assert standing.best == 1
+    np.testing.assert_allclose(standing.chance, 1 / 3)
+
+
+def test_of_equal_candidates_the_corrected_estimate_is_not_too_hopeful():
+    """Of ten equal candidates the best looks better than it is, the corrected one does not."""
+    rng = np.random.default_rng(1)
+    naive, corrected, covered = [], [], 0
+    for number in range(60):
+        right = simulate(rng, [0.85] * 10, images=200, shared=0.3)
+        naive.append(right.mean(axis=1).max())
+        estimate = corrected_accuracy(right, np.ones(10), seed=number)
+        corrected.append(estimate.value)
+        covered += estimate.low <= 0.85 <= estimate.high
+    assert np.mean(naive) - 0.85 > 0.02
+    assert abs(np.mean(corrected) - 0.85) < 0.006  # 2 standard errors of 60 simulations
+    assert covered >= 52
+
+
+def test_one_candidate_is_not_corrected():
+    right = np.arange(400)[None] % 5 > 0
+    estimate = corrected_accuracy(right, np.ones(1))
+    assert estimate.value == pytest.approx(0.8, abs=0.003)
+    assert 0.75 < estimate.low < 0.77
+    assert 0.83 < estimate.high < 0.85

@@ -28,35 +28,44 @@ def shuffle_file(tmp_path_factory):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def networks(squeeze_file, shuffle_file):
     return [f"squeezenet1_1={squeeze_file}", f"shufflenet_v2_x0_5={shuffle_file}"]
 
 
-@pytest.fixture
-def search(networks, monkeypatch):
+def run_search(patch, data, out, **options):
     """A search of seconds: times are not those of this machine, so choices are the same."""
     costs = {"squeezenet1_1": 3.0, "shufflenet_v2_x0_5": 2.0}
 
     def steady(run, train=False):
         return 9.0 if train else costs.get(run.plan.config.model, 1.0)
 
-    monkeypatch.setattr(best, "_milliseconds", steady)
-    monkeypatch.setattr(best, "MOST_EPOCHS", 1)
+    patch.setattr(best, "_milliseconds", options.pop("steady", steady))
+    patch.setattr(best, "MOST_EPOCHS", 1)
+    settings = {"image_size": 64, "figures.tsne": False, "figures.report": False}
+    config = override(RunConfig(), settings)
+    return api.best(data, out=out, minutes=5, **{"config": config, **options})
 
+
+@pytest.fixture
+def search(networks, monkeypatch):
     def run(data, out, **options):
-        settings = {"image_size": 64, "figures.tsne": False, "figures.report": False}
-        config = override(RunConfig(), settings)
-        return api.best(
-            data, out=out, minutes=5, **{"networks": networks, "config": config, **options}
-        )
+        return run_search(monkeypatch, data, out, **{"networks": networks, **options})
 
     return run
 
 
-def test_a_search_leaves_an_ordinary_record_and_every_candidate(split_folders, search, tmp_path):
-    listening = Listening()
-    record, story = search(split_folders, tmp_path / "run", reporter=listening)
+@pytest.fixture(scope="module")
+def whole(split_folders, networks, shared_cache, tmp_path_factory):
+    """A search that nothing stopped: its record, and best.json."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SMALLSET_CACHE", str(shared_cache))
+        out = tmp_path_factory.mktemp("whole") / "run"
+        return run_search(patch, split_folders, out, networks=networks)
+
+
+def test_a_search_leaves_an_ordinary_record_and_every_candidate(whole):
+    record, story = whole
     names = {path.name for path in record.folder.iterdir()}
     assert names == {
         "config.json", "epochs.jsonl", "result.json", "predictions.csv", "model.safetensors",
@@ -92,9 +101,9 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("at", ["judged", "epoch", "scored", "moved"])
 def test_a_search_that_is_stopped_goes_on_and_finds_the_same(
-    split_folders, search, tmp_path, monkeypatch, at
+    split_folders, search, whole, tmp_path, monkeypatch, at
 ):
-    whole, story = search(split_folders, tmp_path / "whole")
+    unstopped, story = whole
 
     def after(place, name, count=1):
         original, left = getattr(place, name), [count]
@@ -120,7 +129,7 @@ def test_a_search_that_is_stopped_goes_on_and_finds_the_same(
             search(split_folders, tmp_path / "stopped")
     assert not Record(tmp_path / "stopped").is_complete
     record, again = search(split_folders, tmp_path / "stopped")
-    same_numbers(whole, record)
+    same_numbers(unstopped, record)
     times = ("seconds", "candidates")
     assert {k: v for k, v in again.items() if k not in times} == {
         k: v for k, v in story.items() if k not in times
@@ -180,15 +189,13 @@ def test_without_weights_a_network_is_trained_from_scratch(
     assert story["test"] == record.result["test_accuracy"] > 0.5
 
 
-def test_what_takes_too_long_is_left_out_and_said(split_folders, search, tmp_path, monkeypatch):
+def test_what_takes_too_long_is_left_out_and_said(split_folders, search, tmp_path):
     costs = {"squeezenet1_1": 9000.0, "shufflenet_v2_x0_5": 2.0}
-    monkeypatch.setattr(
-        best,
-        "_milliseconds",
-        lambda run, train=False: 9.0 if train else costs[run.plan.config.model],
-    )
+    steady = lambda run, train=False: 9.0 if train else costs[run.plan.config.model]  # noqa: E731
     lines = []
-    _, story = search(split_folders, tmp_path / "run", reporter=Listening(line=lines.append))
+    _, story = search(
+        split_folders, tmp_path / "run", reporter=Listening(line=lines.append), steady=steady
+    )
     assert [each["name"] for each in story["candidates"]] == ["shufflenet_v2_x0_5"]
     assert any("squeezenet1_1" in line and "left out for time" in line for line in lines)
     assert story["chosen"] in ("shufflenet_v2_x0_5", "fine-tuned shufflenet_v2_x0_5")
@@ -206,7 +213,7 @@ def test_a_folder_with_something_else_is_left_alone(split_folders, search, tmp_p
 
 
 def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
-    split_folders, search, networks, tmp_path, monkeypatch, capsys
+    split_folders, networks, tmp_path, monkeypatch, capsys
 ):
     words = ["best", split_folders, "--out", tmp_path / "run", "--minutes", "5", "--quiet"]
     words += ["--networks", networks[0], "--lang", "en"]

@@ -208,8 +208,12 @@ def test_a_folder_with_something_else_is_left_alone(split_folders, search, tmp_p
         search(split_folders, tmp_path / "full")
     with pytest.raises(ConfigError, match="no model named 'nosuch'"):
         search(split_folders, tmp_path / "new", networks=["nosuch"])
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "new/.search").mkdir(parents=True)
+    begun = {"asked": {"minutes": 3}, "spent": 1.0}
+    (tmp_path / "new/.search/search.json").write_text(json.dumps(begun))
     with pytest.raises(RunError, match="holds another search"):
-        search(split_folders, tmp_path / "new", networks=["squeezenet1_1"])
+        search(split_folders, tmp_path / "new")
 
 
 def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
@@ -227,6 +231,8 @@ def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
     record = Record(tmp_path / "run")
     assert f"test:     {record.result['test_accuracy']:.1%}, read once, after the choice" in out
     assert "the search gave +0.0 points (+0.0 to +0.0): cannot tell" in out
-    assert (tmp_path / "run/report.html").exists()
+    page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
+    assert "How it was chosen" in page
+    assert "squeezenet1_1 was chosen in" in page
     assert not (tmp_path / "run/.search").exists()
     shutil.rmtree(tmp_path / "run")

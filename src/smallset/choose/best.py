@@ -28,7 +28,7 @@ from smallset.learn.plan import Plan, Planner
 from smallset.learn.run import build_run, train_run
 from smallset.learn.stages import Run
 from smallset.models.probe import fit_head, held_out
-from smallset.models.registry import weight_sources
+from smallset.models.registry import resolve_weights, weight_sources
 from smallset.progress import Reporter
 from smallset.record.record import Record
 from smallset.stats import compare_all
@@ -89,18 +89,22 @@ class Search:
         begun = (folder / SEARCH / "search.json").exists()
         if folder.is_dir() and any(folder.iterdir()) and not begun:
             raise RunError(f"{folder} is not empty, and holds no search; give another --out")
-        self.work = make_folder(folder / SEARCH)
         self.source = DataSource(data, reporter)
         self.planner = Planner(self.source)
         asked = {
             "minutes": minutes, "networks": list(networks), "data": str(data),
             "settings": config.model_dump(mode="json", exclude_unset=True),
         }  # fmt: skip
-        self.state = self._resumed(asked)
         self.networks = dict(map(_network, networks)) if networks else _at_hand()
+        for name, weights in self.networks.items():
+            if not resolve_weights(name, weights).is_pretrained:
+                raise ConfigError(f"{name!r} has no pretrained weights; name a network that has")
+        self.work = make_folder(folder / SEARCH)
+        self.state = self._resumed(asked)
         self.seconds = 60.0 * minutes
         self.began = time.monotonic() - self.state["spent"]
         self.vectors: dict[str, Float[ndarray, "n d"]] = {}
+        self.train_on = "train+val"
 
     def left(self) -> float:
         """Return the seconds that are left, and write down how many are spent."""
@@ -137,6 +141,9 @@ class Search:
         return {**story, "seconds": round(self.seconds - self.left(), 1)}
 
     def _choose(self) -> dict[str, Any]:
+        first = override(self.config, self._settings(next(iter(self.networks))))
+        if not len(self.planner.plan(first).data.of("val")):
+            self.train_on = "train"
         pool = self._plan(next(iter(self.networks))).data
         labels = pool.given_labels[pool.of("train")]
         costs = self._measure(pool)
@@ -346,7 +353,7 @@ class Search:
         return {"model": name, "weights": "+".join(weights)}
 
     def _head_settings(self, name: str) -> dict[str, Any]:
-        return {**self._settings(name), "recipe": "head", "data.train_on": "train+val"}
+        return {**self._settings(name), "recipe": "head", "data.train_on": self.train_on}
 
     def _plan(self, name: str) -> Plan:
         plan = partial(self.planner.plan, override(self.config, self._head_settings(name)))

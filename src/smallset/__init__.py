@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from smallset.errors import ConfigError, DataError, RunError, SmallsetError
 
 if TYPE_CHECKING:
-    from smallset.api import check, study, train, tune
+    from smallset.api import best, check, study, train, tune
     from smallset.compare.summary import Summary
     from smallset.config import RunConfig
     from smallset.record.record import Record
@@ -23,6 +23,7 @@ __all__ = [
     "RunError",
     "SmallsetError",
     "Summary",
+    "best",
     "check",
     "study",
     "train",
@@ -33,6 +34,7 @@ _HOME = {
     "RunConfig": "smallset.config",
     "Record": "smallset.record.record",
     "Summary": "smallset.compare.summary",
+    "best": "smallset.api",
     "check": "smallset.api",
     "study": "smallset.api",
     "train": "smallset.api",

@@ -12,7 +12,7 @@ from support import Listening, same_numbers
 from torchvision.models import shufflenet_v2_x0_5
 
 from smallset import api
-from smallset.choose import best
+from smallset.choose import best, candidates
 from smallset.cli import main
 from smallset.config import RunConfig, override
 from smallset.errors import ConfigError, RunError
@@ -40,7 +40,9 @@ def run_search(patch, data, out, **options):
     def steady(run, train=False):
         return 9.0 if train else costs.get(run.plan.config.model, 1.0)
 
-    patch.setattr(best, "_milliseconds", options.pop("steady", steady))
+    steady = options.pop("steady", steady)
+    patch.setattr(best, "milliseconds", steady)
+    patch.setattr(candidates, "milliseconds", steady)
     patch.setattr(best, "MOST_EPOCHS", 1)
     settings = {"image_size": 64, "figures.tsne": False, "figures.report": False}
     config = override(RunConfig(), settings)
@@ -118,7 +120,7 @@ def test_a_search_that_is_stopped_goes_on_and_finds_the_same(
         return place, name, stopping
 
     where = {
-        "judged": after(best, "held_out", 2),
+        "judged": after(candidates, "held_out", 2),
         "epoch": after(training.Training, "after_epoch", 3),
         "scored": after(best, "_compared"),
         "moved": after(best.Path, "rename", 6),
@@ -176,7 +178,7 @@ def test_the_labels_of_test_choose_nothing(split_folders, search, tmp_path):
 def test_without_weights_a_network_is_trained_from_scratch(
     split_folders, search, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(best, "_at_hand", dict)
+    monkeypatch.setattr(candidates, "weight_sources", list)
     listening = Listening()
     record, story = search(
         split_folders, tmp_path / "run", networks=[], reporter=listening,

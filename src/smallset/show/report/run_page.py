@@ -254,9 +254,9 @@ def _search(record: Record) -> dict[str, Any] | None:
     ]  # fmt: skip
     if story["estimate"]:
         sentences.append(
-            text("The best head is right in {naive:.1%} out of fold. The best of several looks better "
-                 "than it is: with the price of choosing taken off, {value:.1%} are to be expected "
-                 "({low:.1%} to {high:.1%}).", naive=story["naive"], **story["estimate"])
+            text("The best head is right in {naive:.1%} out of fold. The best of several looks "
+                 "better than it is: with the price of choosing taken off, {value:.1%} are to be "
+                 "expected ({low:.1%} to {high:.1%}).", naive=story["naive"], **story["estimate"])
         )  # fmt: skip
     tuned = story["finetune"]
     if tuned:

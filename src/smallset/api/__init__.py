@@ -1,0 +1,8 @@
+"""What the command line does, for Python."""
+
+from smallset.api.choosing import best, tune
+from smallset.api.comparing import draw_record, report, study
+from smallset.api.labels import clean, review
+from smallset.api.runs import check, train
+
+__all__ = ["best", "check", "clean", "draw_record", "report", "review", "study", "train", "tune"]

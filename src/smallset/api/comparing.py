@@ -1,0 +1,163 @@
+"""Run a study, and write the page of anything."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from smallset.compare.execute import Resources, default_workers, find_execution
+from smallset.compare.study import Accountant, Study, plan_study, run_study
+from smallset.compare.summary import Summary, summarise
+from smallset.compare.watch import watched
+from smallset.config import FigureConfig
+from smallset.data.cleaned import is_cleaned
+from smallset.progress import Reporter
+from smallset.record.record import Record
+from smallset.words import language
+
+
+def study(
+    name: str,
+    data: str | Path,
+    *,
+    out: str | Path,
+    seeds: int | None = None,
+    arms: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    execute: str = "processes",
+    workers: int | None = None,
+    address: str | None = None,
+    without_missing: bool = False,
+    all_pairs: bool = False,
+    reporter: Reporter | None = None,
+) -> Summary:
+    """Run a study, or what of it is not done yet, and leave its tables and charts.
+
+    Args:
+        name: A study that comes with smallset, or a TOML file.
+        data: As in `train`.
+        out: Folder of the study; each run goes into ``<arm>/seed-<n>``.
+        seeds: Runs per arm; None takes the study's own number.
+        arms: Names of the arms wanted; empty for all.
+        settings: Dotted settings laid over those of every arm.
+        execute: "serial", "processes" or "ray"; the numbers are the same.
+        workers: Processes at a time; None shares the processors out.
+        address: Of the Ray cluster; None takes ``RAY_ADDRESS``, or the one that runs here.
+        without_missing: Leave arms out whose pretrained weights are missing.
+        reporter: Told of progress; None says nothing.
+
+    Raises:
+        ConfigError: If there is no such study, arm or setting.
+        DataError: If the data is not fit for training, or weights are missing.
+        RunError: If the study's folder cannot be written, or holds other runs.
+
+    Example:
+        >>> import smallset
+        >>> found = smallset.study("losses", "pictures/", out="runs/losses")  # doctest: +SKIP
+        >>> found.comparisons[0].result.verdict  # doctest: +SKIP
+        'cannot tell'
+    """
+    from smallset.compute import num_gpus
+    from smallset.show.study_figures import draw_study
+
+    reporter, execution = reporter or Reporter(), find_execution(execute)
+    planned = plan_study(
+        name,
+        data,
+        Path(out),
+        seeds=seeds,
+        arms=arms,
+        overrides=settings,
+        without_missing=without_missing,
+    )
+    first = planned.jobs[0].config
+    threads, gpus = first.compute.threads or 1, num_gpus(first.compute)
+    workers = workers or default_workers(threads, gpus)
+    accountant = Accountant(planned, reporter)
+    accountant.look(planned.all_jobs)
+    reporter.close()
+    resources = Resources(workers, threads, gpus, address)
+    at_once = 1 if execute == "serial" else workers
+    stages = _num_stages(planned, accountant)
+    with watched(planned, reporter.console, workers=at_once, stages=stages) as on_outcome:
+        run_study(
+            planned,
+            accountant,
+            lambda tasks: execution(tasks, resources),
+            draw=draw_record if planned.spec.draw_runs else None,
+            on_outcome=on_outcome,
+        )
+    summary = summarise(planned.folder, all_pairs=all_pairs)
+    lang = language(first.figures.lang)
+    draw_study(summary, lang=lang)
+    if first.figures.report:
+        from smallset.use.pages import Page, write_study
+
+        write_study(summary, Page(lang, str(data), reporter=reporter))
+    return summary
+
+
+def _num_stages(planned: Study, accountant: Accountant) -> dict[str, int]:
+    """Return how many stages the runs of each arm have."""
+    from smallset.learn.plan import stages_of
+
+    settled = {place: plan.config for place, plan in accountant.plans.items()}
+    return {
+        job.arm: len(stages_of(settled.get(job.folder, job.config))) for job in planned.all_jobs
+    }
+
+
+def report(
+    folder: str | Path,
+    *,
+    data: str | None = None,
+    lang: str = "auto",
+    budget_mb: float = 15.0,
+    without_images: bool = False,
+    grad_cam: Sequence[str] = (),
+    runs: bool = False,
+    reporter: Reporter | None = None,
+) -> list[Path]:
+    """Write the page of a run, a study or a cleaning: one HTML file with everything inside.
+
+    Args:
+        folder: A record, or the folder of a study, or one that `clean` left.
+        data: Where the data is now; None takes the place where it was.
+        lang: "en" or "zh", the language the page opens in; "auto" takes that of the locale.
+        budget_mb: The file stays under this, in 10^6 bytes.
+        without_images: Write the page without the images, such as where they are gone.
+        grad_cam: Paths in predictions.csv of images to explain, beside the worst mistakes.
+        runs: Of a study: write the page of each finished run as well.
+        reporter: Told of progress; None says nothing.
+
+    Returns:
+        The pages; that of the folder itself is the last.
+
+    Raises:
+        ConfigError: If an image of `grad_cam` is not in the record.
+        DataError: If there is no finished run or study, or its images are gone or have changed.
+        RunError: If a page cannot be written.
+    """
+    from smallset.use.pages import Page, write_cleaning, write_run, write_study
+
+    folder = Path(folder).expanduser()
+    page = Page(language(lang), data, budget_mb, without_images, reporter or Reporter())
+    if is_cleaned(folder):
+        return [write_cleaning(folder, page)]
+    if not (folder / "study.json").exists():
+        return [write_run(Record(folder), page, grad_cam=grad_cam)]
+    summary = summarise(folder)
+    written: list[Path] = []
+    if runs:
+        done = [record for arm in summary.arms for record in arm.records]
+        for number, record in enumerate(done, start=1):
+            written.append(write_run(record, replace(page, reporter=Reporter())))
+            page.reporter.counted("pages of runs", number, len(done))
+    return [*written, write_study(summary, page)]
+
+
+def draw_record(record: Record, config: FigureConfig) -> None:
+    """Draw the figures of a finished run, as its own process does in a study."""
+    from smallset.show.run_figures import draw_run
+
+    draw_run(record, config)

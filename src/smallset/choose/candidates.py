@@ -1,0 +1,272 @@
+"""What can be chosen, and how good each is out of fold: networks at hand, alone and joined.
+
+Whatever was found stays in a folder, so that a search that was stopped goes on where it was.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+
+from smallset.config import RunConfig, override
+from smallset.data.prepare import DataSource, Prepared
+from smallset.errors import ConfigError, RunError
+from smallset.files import clear_unfinished, make_folder, read_json, write_json
+from smallset.learn.plan import Plan, Planner
+from smallset.learn.run import build_run
+from smallset.learn.stages import Run
+from smallset.models.probe import fit_head, held_out
+from smallset.models.registry import resolve_weights, weight_sources
+from smallset.progress import Reporter
+
+TRIED = 16  # pictures that a network is timed on
+SHARE_OF_FEATURES = 0.4  # of the time, for looking at the pictures through all networks
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What could be chosen."""
+
+    name: str
+    """Networks joined by "+"."""
+    cost: float
+    """Milliseconds for one picture at inference, on this machine."""
+    seconds: float = 0.0
+    """What looking at it took."""
+    accuracy: float | None = None
+    """Out of fold, in [0, 1]; None where there was no time."""
+    chance: float | None = None
+    """To be the best of all, by the bootstrap over images."""
+    state: str = "raced"
+    """raced, dropped or left out."""
+    why: str = ""
+
+
+class Notebook:
+    """What a search knows, in a folder that outlives it, and its clock.
+
+    Args:
+        asked: What it was asked for; another search must not go on from this one.
+        minutes: Wall time in all, of all starts together.
+
+    Raises:
+        RunError: If the folder holds another search.
+    """
+
+    def __init__(self, folder: Path, asked: dict[str, Any], minutes: float) -> None:
+        self.folder = make_folder(folder)
+        clear_unfinished(folder)
+        self.file = folder / "search.json"
+        if not self.file.exists():
+            write_json(self.file, {"asked": asked, "spent": 0.0})
+        self.known = read_json(self.file)
+        if self.known["asked"] != asked:
+            raise RunError(f"{folder.parent} holds another search; give another --out")
+        self.seconds = 60.0 * minutes
+        self.began = time.monotonic() - self.known["spent"]
+
+    def left(self) -> float:
+        """Return the seconds that are left, and write down how many are spent."""
+        spent = time.monotonic() - self.began
+        self.remember(spent=spent)
+        return self.seconds - spent
+
+    def remember(self, **known: Any) -> None:
+        """Write something down."""
+        self.known |= known
+        write_json(self.file, self.known)
+
+
+class Bench:
+    """Judges heads on the features of frozen networks.
+
+    Args:
+        networks: Setting of weights by name.
+        config: Settings that every run of the search has.
+    """
+
+    def __init__(
+        self,
+        data: str | Path,
+        networks: dict[str, str],
+        config: RunConfig,
+        notebook: Notebook,
+        reporter: Reporter,
+    ) -> None:
+        self.networks, self.config = networks, config
+        self.notebook, self.reporter = notebook, reporter
+        self.source = DataSource(data, reporter)
+        self.planner = Planner(self.source)
+        self.vectors: dict[str, Float[ndarray, "n d"]] = {}
+        self.train_on = "train+val"
+
+    def open(self) -> Prepared:
+        """Return the images that are chosen by, as the first network sees them: train and val."""
+        name = next(iter(self.networks))
+        first = self.planner.plan(override(self.config, self.settings(name))).data
+        if not len(first.of("val")):
+            self.train_on = "train"
+        return self.plan(name).data
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """Return the settings that say which networks a candidate has."""
+        weights = [self.networks[each] for each in name.split("+")]
+        return {"model": name, "weights": "+".join(weights)}
+
+    def head_settings(self, name: str) -> dict[str, Any]:
+        """Return the settings of a head on a candidate, fitted to all images that may be used."""
+        return {**self.settings(name), "recipe": "head", "data.train_on": self.train_on}
+
+    def plan(self, name: str) -> Plan:
+        """Return the plan of such a head."""
+        plan = partial(self.planner.plan, override(self.config, self.head_settings(name)))
+        return self.source.once("best", [name], plan)
+
+    def measure(self) -> dict[str, float]:
+        """Return the milliseconds per picture of the networks that there is time for."""
+        if "costs" not in self.notebook.known:
+            costs = {}
+            for number, name in enumerate(self.networks, start=1):
+                costs[name] = milliseconds(self._build(name))
+                self.reporter.counted("timing networks", number, len(self.networks))
+            self.notebook.remember(costs=costs)
+        costs: dict[str, float] = self.notebook.known["costs"]
+        pictures = len(self.plan(next(iter(costs))).data.images)
+        spent, taken = 0.0, {}
+        for name in sorted(costs, key=lambda each: costs[each]):
+            needed = costs[name] * pictures / 1000
+            fits = not taken or spent + needed < SHARE_OF_FEATURES * self.notebook.seconds
+            self.reporter.line(
+                f"  {name:<24} {needed:7.1f} s for {pictures:,} pictures  "
+                f"{'taken' if fits else 'left out for time'}"
+            )
+            if fits:
+                spent, taken[name] = spent + needed, costs[name]
+        return taken
+
+    def look(self, name: str, cost: float) -> Candidate:
+        """Judge a head on one network, or on several joined ones, by out-of-fold predictions."""
+        began = time.monotonic()
+        late = self.notebook.left() < 0.2 * self.notebook.seconds
+        if late and self.vectors and not self._file(name).exists():
+            return Candidate(name, cost, state="left out", why="no time was left")
+        parts = name.split("+")
+        data = self.plan(parts[0]).data
+        labels = data.given_labels[data.of("train")]
+        if not self._file(name).exists():
+            found = held_out(
+                [self.features(part) for part in parts],
+                labels,
+                num_classes=len(data.images.classes),
+                seed=self.config.seed,
+                groups=_groups(data),
+            )
+            aside = self.notebook.folder / f"aside-{self._file(name).name}"
+            np.savez(aside, probs=found.probs, seconds=time.monotonic() - began)
+            aside.rename(self._file(name))
+        with np.load(self._file(name)) as known:
+            accuracy = float((known["probs"].argmax(axis=1) == labels).mean())
+            seconds = float(known["seconds"])
+        self.reporter.line(f"{name}: {accuracy:.1%} out of fold  ({seconds:.0f} s)")
+        return Candidate(name, cost, round(seconds, 1), accuracy)
+
+    def probs(self, name: str) -> Float[ndarray, "n classes"]:
+        """Return the out-of-fold probabilities of a candidate that was looked at."""
+        with np.load(self._file(name)) as known:
+            return known["probs"]
+
+    def right_on_val(self, name: str, data: Prepared) -> Float[ndarray, " n"]:
+        """Return which val images a head fitted to train alone is right about, as 0 and 1.
+
+        Args:
+            data: With train and val apart.
+        """
+        parts = name.split("+")
+        pool = self.plan(parts[0]).data
+        at = {pool.images.paths[row]: n for n, row in enumerate(pool.of("train").tolist())}
+        rows = {
+            split: np.array([at[data.images.paths[row]] for row in data.of(split)])
+            for split in ("train", "val")
+        }
+        blocks = np.concatenate([self.features(part) for part in parts], axis=1)
+        labels = {split: data.given_labels[data.of(split)] for split in rows}
+        head = fit_head(
+            blocks[rows["train"]], labels["train"], num_classes=len(data.images.classes),
+            seed=self.config.seed,
+        )  # fmt: skip
+        logits = torch.from_numpy(blocks[rows["val"]]) @ head.weight.T + head.bias
+        return (logits.argmax(dim=1).numpy() == labels["val"]).astype(float)
+
+    def features(self, name: str) -> Float[ndarray, "n d"]:
+        """Return what a network makes of train and val, from the cache or computed now."""
+        if name not in self.vectors:
+            self.vectors[name] = self._build(name).inputs.vectors("train")
+        return self.vectors[name]
+
+    def _build(self, name: str) -> Run:
+        return build_run(self.plan(name), self.notebook.folder / "looking", self.reporter)
+
+    def _file(self, name: str) -> Path:
+        return self.notebook.folder / f"{name.replace(':', '-').replace('/', '-')}.npz"
+
+
+def choose_networks(asked: Sequence[str]) -> dict[str, str]:
+    """Return the setting of weights of each network that may be chosen.
+
+    Args:
+        asked: "NAME" or "NAME=WEIGHT FILE"; empty for all whose weights are on this machine.
+
+    Raises:
+        ConfigError: If a network is unknown, or not pretrained.
+        DataError: If its weights are not at hand.
+    """
+    if not asked:
+        return {source.name: "auto" for source in weight_sources() if source.state == "here"}
+    networks: dict[str, str] = {}
+    for text in asked:
+        name, _, file = (part.strip() for part in text.partition("="))
+        if "+" in name or name in networks:
+            raise ConfigError(f"each network is named once and alone, got {text!r}")
+        networks[name] = file or "auto"
+        if not resolve_weights(name, networks[name]).is_pretrained:
+            raise ConfigError(f"{name!r} has no pretrained weights; name a network that has")
+    return networks
+
+
+def milliseconds(run: Run, *, train: bool = False) -> float:
+    """Return what one picture takes: a look, or a step of the last stage of training."""
+    size = run.plan.config.image_size or 224
+    images = torch.rand(TRIED, 3, size, size, device=run.inputs.device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    if train:
+        lane, _ = run.state.begin_stage(len(run.state.stages) - 1, 0)
+        lane.part.train()
+        for module in lane.still:
+            module.eval()
+    times: list[float] = []
+    for _ in range(3):
+        began = time.perf_counter()
+        with torch.set_grad_enabled(train), torch.autocast(
+            images.device.type, dtype=torch.bfloat16, enabled=run.inputs.bfloat16
+        ):  # fmt: skip
+            logits = run.state.model(images).logits.float()
+        if train:
+            logits.logsumexp(dim=1).sum().backward()
+        float(logits.sum())  # waits for a GPU
+        times.append(time.perf_counter() - began)
+    return 1000 * min(times) / TRIED
+
+
+def _groups(data: Prepared) -> list[str]:
+    """Return a name per training image; those of one group, or of the same content, share it."""
+    ids, at = data.ids("train"), data.of("train")
+    if data.images.groups is None:
+        return ids
+    return [data.images.groups[row] or ids[n] for n, row in enumerate(at.tolist())]

@@ -156,6 +156,7 @@ def test_every_command_has_help():
     )
     names = {getattr(command.callback, "__name__", "") for command in app.registered_commands}
     assert names == {
+        "best",
         "train",
         "demo",
         "check",

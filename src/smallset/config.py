@@ -220,6 +220,8 @@ class RunConfig(Settings):
     head: Literal["sgd", "probe"] = "sgd"
     """How the last layer of a frozen network is fitted: by steps like everything else, or as a
     probe: logistic regression to convergence, its penalty by cross-validation."""
+    penalty: float | None = Field(default=None, gt=0)
+    """Of the squared weights of a probe on standardised features; none: by cross-validation."""
     mirror: bool = False
     """Score the average of a picture and its mirror image, wherever the model is used."""
     image_size: int | None = Field(default=None, ge=32, le=2048)
@@ -281,10 +283,11 @@ class RunConfig(Settings):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-OF_RECIPES = frozenset({"schedule.name", "optim.name"})
+OF_RECIPES = frozenset({"schedule.name", "optim.name", "head"})
 """Those of the settings that others depend on which some recipe says."""
 
 READ_WHERE: dict[str, tuple[str, Any]] = {
+    "penalty": ("head", "probe"),
     "schedule.milestones": ("schedule.name", "multistep"),
     "schedule.gamma": ("schedule.name", "multistep"),
     "batches.size": ("batches.kind", "random"),

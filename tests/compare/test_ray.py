@@ -16,6 +16,7 @@ about = "Two rates."
 seeds = 2
 baseline = "slow"
 [base]
+recipe = "course-report"
 image_size = 32
 epochs = 25
 batches.size = 8

@@ -115,7 +115,7 @@ def odd(num_classes, image_size):
 def test_fine_tuning_starts_from_the_probe_and_leaves_the_first_blocks(
     split_folders, finetune, head, tmp_path, squeeze_file
 ):
-    probed = train_run(split_folders, head(), tmp_path / "head")
+    probed = train_run(split_folders, head(penalty=0.03), tmp_path / "head")
     listening = Listening()
     record = train_run(split_folders, finetune(), tmp_path / "run", reporter=listening)
     assert listening.stages == [("probe", 0), ("cross-entropy", 0)]

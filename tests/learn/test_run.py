@@ -331,7 +331,8 @@ def test_a_run_killed_and_resumed_gives_the_numbers_of_one_that_was_not(
         "loss": loss, "epochs": 3, "optim.momentum": 0.9, "augment.flip": loss == "cross-entropy",
     }  # fmt: skip
     (tmp_path / "config.toml").write_text(
-        f'loss = "{loss}"\nepochs = 3\nimage_size = 32\n[optim]\nmomentum = 0.9\n'
+        f'recipe = "course-report"\nloss = "{loss}"\n'
+        "epochs = 3\nimage_size = 32\n[optim]\nmomentum = 0.9\n"
         "[batches]\nsize = 8\n"
         f"[augment]\nflip = {str(loss == 'cross-entropy').lower()}\n[figures]\ntsne = false\n"
     )

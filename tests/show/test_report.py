@@ -102,6 +102,7 @@ about = "Two rates & a mean."
 seeds = 2
 baseline = "low"
 [base]
+recipe = "course-report"
 image_size = 32
 epochs = 2
 batches.size = 8

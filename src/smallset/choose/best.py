@@ -20,12 +20,14 @@ from smallset.choose.candidates import (
     Notebook,
     choose_networks,
     milliseconds,
+    right_on_val_after,
 )
 from smallset.choose.race import HOPELESS, corrected_accuracy, race
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig, override
 from smallset.errors import RunError
 from smallset.files import read_json, write_json
+from smallset.learn.plan import Plan
 from smallset.learn.run import build_run, train_run
 from smallset.progress import Reporter
 from smallset.record.record import Record
@@ -34,7 +36,8 @@ from smallset.stats import compare_all
 SEARCH = ".search"  # in the record, while the search goes on
 PLAIN_ORDER = ("efficientnet_lite0", "mobilenet_v2", "resnet18", "squeezenet1_1")
 """The plain choice is a head on the first of these that is at hand, else on the first network."""
-MOST_EPOCHS = 6  # of fine-tuning; more gave nothing on validation
+MOST_EPOCHS = 6  # of fine-tuning
+FEW_EPOCHS, SMALLER = 3, 0.72  # with fewer at its own size, a network is tuned at this share of it
 RESERVE = 20.0  # seconds, for figures and the page
 
 
@@ -157,38 +160,35 @@ class Search:
         """
         settings = {**self.bench.settings(leader.name), "recipe": "finetune", "mirror": True}
         plan = self.bench.planner.plan(override(self.config, {**settings, "epochs": 1}))
-        num_train, num_val = len(plan.data.of("train")), len(plan.data.of("val"))
-        if not num_val:
+        if not len(plan.data.of("val")):
             self.reporter.note("not fine-tuned: there is no val split to see on whether it helps")
             return None
-        if "epochs" not in self.notebook.known:
+        if "tuned" not in self.notebook.known:
             step = milliseconds(build_run(plan, self.work / "timing", Reporter()), train=True)
-            look = 2 * leader.cost
-            every = num_train + num_val + len(plan.data.of("test"))
-            # Twice: on train, scoring val after each epoch, and on train + val.
-            epoch = (step * (2 * num_train + num_val) + look * num_val) / 1000
-            fixed = (look * (2 * every + num_train) + leader.cost * every) / 1000 + RESERVE
+            left, fixed = self.notebook.left(), leader.is_of_one_size or self.config.image_size
             self.notebook.remember(
-                epochs=min(MOST_EPOCHS, int((self.notebook.left() - fixed) / epoch))
+                tuned=affordable(plan, leader.cost, step, left, fixed=bool(fixed))
             )
-        epochs = self.notebook.known["epochs"]
-        if epochs < 1:
+        if not self.notebook.known["tuned"]["epochs"]:
             self.reporter.note("not fine-tuned: an epoch takes longer than the time that is left")
             return None
-        settings["epochs"] = epochs
-        record = self._train("tuned", settings)
-        val = record.predictions.splits == "val"
-        tuned = (record.predictions.predicted == record.predictions.labels)[val]
+        settings |= self.notebook.known["tuned"]
+        plan = self.bench.planner.plan(override(self.config, settings))
+        tuned = right_on_val_after(plan, self.work / "tuned", self.reporter)
+        if tuned is None:
+            self.reporter.note(f"not fine-tuned: the loss of {leader.name} stopped being finite")
+            return None
         head = self.bench.right_on_val(winner.name, plan.data)
-        gain = tuned.astype(float) - head
+        gain = tuned - head
         error = float(gain.std(ddof=1) / len(gain) ** 0.5)
         kept = bool(gain.mean() >= -error)
+        epochs, size = settings["epochs"], plan.config.image_size
         self.reporter.line(
-            f"fine-tuned {leader.name}, {epochs} epochs: {tuned.mean():.1%} on val, where the head "
-            f"has {head.mean():.1%}: {'kept' if kept else 'not kept'}"
+            f"fine-tuned {leader.name}, {epochs} epochs at {size} px: {tuned.mean():.1%} on val, "
+            f"where the head has {head.mean():.1%}: {'kept' if kept else 'not kept'}"
         )
         return {
-            "network": leader.name, "epochs": epochs, "val": float(tuned.mean()),
+            "network": leader.name, "epochs": epochs, "size": size, "val": float(tuned.mean()),
             "head_on_val": float(head.mean()), "gain": float(gain.mean()), "error": error,
             "kept": kept, "settings": {**settings, "data.train_on": self.bench.train_on},
         }  # fmt: skip
@@ -230,6 +230,29 @@ class Search:
         return train_run(
             self.data, config, record.folder, resume=record.has_begun, reporter=reporter
         )
+
+
+def affordable(plan: Plan, look: float, step: float, left: float, *, fixed: bool) -> dict[str, Any]:
+    """Return the epochs of fine-tuning that there is time for, at a smaller size if need be.
+
+    Args:
+        look: Milliseconds that a look at one picture takes.
+        step: Milliseconds that a training step takes per picture.
+        left: Seconds that are left.
+        fixed: Whether the size must stay as it is.
+    """
+    size = plan.config.image_size or 224
+    train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
+    # Twice: on train, scoring val after each epoch, and on train + val, scoring all at the end.
+    epoch = (step * (2 * train + val) + 2 * look * val) / 1000
+    once = look * (4 * train + 4 * val + 3 * test) / 1000
+    epochs = int((left - RESERVE - once) / epoch)
+    if epochs >= FEW_EPOCHS or fixed:
+        return {"epochs": max(0, min(MOST_EPOCHS, epochs))}
+    smaller = 32 * round(SMALLER * size / 32)
+    ratio = (smaller / size) ** 2
+    epochs = int((left - RESERVE - once * ratio) / (epoch * ratio))
+    return {"epochs": max(0, min(MOST_EPOCHS, epochs)), "image_size": smaller}
 
 
 def _share(record: Record) -> float:

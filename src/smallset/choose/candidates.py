@@ -16,14 +16,17 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from smallset.config import RunConfig, override
+from smallset.data.batches import in_order
 from smallset.data.prepare import DataSource, Prepared
 from smallset.errors import ConfigError, RunError
 from smallset.files import clear_unfinished, make_folder, read_json, write_json
 from smallset.learn.plan import Plan, Planner
 from smallset.learn.run import build_run
-from smallset.learn.stages import Run
+from smallset.learn.stages import Run, train_together
+from smallset.models.blocks import has_attention
+from smallset.models.forward import BATCH_SIZE, forward, passes
 from smallset.models.probe import fit_head, held_out
-from smallset.models.registry import resolve_weights, weight_sources
+from smallset.models.registry import outline, resolve_weights, weight_sources
 from smallset.progress import Reporter
 
 TRIED = 16  # pictures that a network is timed on
@@ -47,6 +50,8 @@ class Candidate:
     state: str = "raced"
     """raced, dropped or left out."""
     why: str = ""
+    is_of_one_size: bool = False
+    """Whether its network takes images of one size alone, as vision transformers do."""
 
 
 class Notebook:
@@ -175,7 +180,9 @@ class Bench:
             accuracy = float((known["probs"].argmax(axis=1) == labels).mean())
             seconds = float(known["seconds"])
         self.reporter.line(f"{name}: {accuracy:.1%} out of fold  ({seconds:.0f} s)")
-        return Candidate(name, cost, round(seconds, 1), accuracy)
+        size = self.plan(parts[0]).config.image_size or 224
+        fixed = has_attention(outline(parts[0], 2, size).features)
+        return Candidate(name, cost, round(seconds, 1), accuracy, is_of_one_size=fixed)
 
     def probs(self, name: str) -> Float[ndarray, "n classes"]:
         """Return the out-of-fold probabilities of a candidate that was looked at."""
@@ -259,9 +266,36 @@ def milliseconds(run: Run, *, train: bool = False) -> float:
             logits = run.state.model(images).logits.float()
         if train:
             logits.logsumexp(dim=1).sum().backward()
-        float(logits.sum())  # waits for a GPU
+        float(logits.detach().sum())  # waits for a GPU
         times.append(time.perf_counter() - began)
     return 1000 * min(times) / TRIED
+
+
+def right_on_val_after(plan: Plan, folder: Path, reporter: Reporter) -> Float[ndarray, " n"] | None:
+    """Train a run, and return which val images it is right about, as 0 and 1; test is not scored.
+
+    None where its loss stopped being finite.
+
+    Args:
+        folder: Keeps its checkpoint, from which it goes on, and the answer.
+    """
+    answer = make_folder(folder) / "right.npy"
+    if answer.exists():
+        return np.load(answer)
+    run = build_run(plan, folder, reporter)
+    for _ in train_together([run], resume=True):
+        pass
+    if run.state.error is not None:
+        return None
+    run.state.kept.finish()
+    feed = run.inputs.feed("val", cached=False)
+    step = lambda batch: forward(run.state.model, batch.images, bfloat16=run.inputs.bfloat16)  # noqa: E731
+    rows = in_order(len(feed.labels), BATCH_SIZE)
+    found = [output.logits.argmax(dim=1).cpu() for output in passes(step, feed, rows)]
+    right = (torch.cat(found) == feed.labels.cpu()).numpy().astype(float)
+    np.save(folder / "aside.npy", right)
+    (folder / "aside.npy").rename(answer)
+    return right
 
 
 def _groups(data: Prepared) -> list[str]:

@@ -19,7 +19,7 @@ from smallset.learn.plan import Plan
 from smallset.learn.stack import StackedHead, is_stackable
 from smallset.learn.train import EpochResult, Scores, Setup, fit
 from smallset.learn.training import Training
-from smallset.models.probe import Head, fit_head
+from smallset.models.probe import HEAD_PENALTIES, Head, fit_head
 from smallset.seeds import torch_seed
 
 CHECKPOINT_SECONDS = 10.0  # between checkpoints of runs that train together
@@ -115,6 +115,7 @@ def _fit_probe(run: Run, number: int) -> None:
         labels["train"],
         num_classes=len(inputs.data.images.classes),
         seed=torch_seed(state.config.seed, "probe"),
+        penalties=[state.config.penalty] if state.config.penalty else HEAD_PENALTIES,
     )
     last = inputs.last_layer()
     with torch.no_grad():

@@ -17,7 +17,7 @@ from torch import Tensor
 
 FOLDS = 5
 ITERATIONS = 30
-HEAD_PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3)
+HEAD_PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 """On the squared weights of standardised features, against the mean loss of an image."""
 HEAD_ITERATIONS = 200
 NUM_AXES = 256  # principal components that penalties are compared on

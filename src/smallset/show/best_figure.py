@@ -1,6 +1,7 @@
 """The chart of a search: how right each candidate is against what one picture costs."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def draw_best(story: Mapping[str, Any], folder: Path, lang: Lang = "en") -> None
 
 def candidates_chart(story: Mapping[str, Any], *, lang: Lang = "en") -> Figure:
     """Draw every candidate that was raced, with the interval of its out-of-fold accuracy."""
+    say = partial(translate, lang=lang)
     raced = [each for each in story["candidates"] if each["accuracy"] is not None]
     raced.sort(key=lambda each: each["accuracy"])
     figure = Figure(figsize=(8.6, 1.6 + 0.42 * len(raced)), layout="constrained")
@@ -66,8 +68,8 @@ def candidates_chart(story: Mapping[str, Any], *, lang: Lang = "en") -> Figure:
     axis.set_xlim(max(0.0, low - 0.06), 1.0 + 0.25 * (1.06 - low))
     axis.set_xticks([tick for tick in axis.get_xticks() if low - 0.06 <= tick <= 1])
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axis.set_title(translate("right out of fold, with 95 % interval", lang))
-    costs.set_title(translate("time for one picture", lang))
+    axis.set_title(say("right out of fold, with 95 % interval"))
+    costs.set_title(say("time for one picture"))
     costs.set_xlim(0, 1.35 * max(each["cost"] for each in raced))
     costs.xaxis.set_major_formatter(ScalarFormatter())
     for one in (axis, costs):

@@ -243,6 +243,14 @@ def _about(settings: Mapping[str, Any]) -> Text:
     )
 
 
+STATES = {
+    "raced": text("raced"),
+    "dropped": text("dropped: under 1 % chance to be the best"),
+    "left out": text("left out: no time was left"),
+}
+"""What became of a candidate of `smallset best`."""
+
+
 def _search(record: Record) -> dict[str, Any] | None:
     """Return what `smallset best` found, where it made this record."""
     if not (record.folder / "best.json").exists():
@@ -296,6 +304,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         ],
         "seconds": result["seconds"],
         "search": _search(record),
+        "states": STATES,
         "num_checks": len(KINDS),
         "notes": result["findings"],
         "class_rows": _class_rows(predictions),

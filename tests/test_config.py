@@ -96,10 +96,10 @@ def test_every_setting_that_another_switches_off_is_refused_there(name):
     switch, value = READ_WHERE[name]
     other = {
         "schedule.name": "cosine", "batches.kind": {"pk": "random", "random": "pk"}.get(value),
-        "optim.name": "adamw", "loss_args.soft_margin": True,
+        "optim.name": "adamw", "loss_args.soft_margin": True, "head": "sgd",
     }[switch]  # fmt: skip
     set_to = {
-        "schedule.milestones": [3], "schedule.gamma": 0.5, "optim.momentum": 0.9,
+        "penalty": 0.1, "schedule.milestones": [3], "schedule.gamma": 0.5, "optim.momentum": 0.9,
         "optim.nesterov": True, "loss_args.margin": 1.0,
     }.get(name, 5)  # fmt: skip
     also = {"optim.momentum": 0.9} if name == "optim.nesterov" else {}

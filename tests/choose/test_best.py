@@ -182,11 +182,12 @@ def test_without_weights_a_network_is_trained_from_scratch(
     listening = Listening()
     record, story = search(
         split_folders, tmp_path / "run", networks=[], reporter=listening,
+        steady=lambda run, train=False: 200.0 if train else 1.0,
         config=override(RunConfig(), {"figures.report": False, "image_size": 32}),
     )  # fmt: skip
     assert "smallset[backbones]" in listening.notes[0]
-    assert story["chosen"] == "plain, strong"
-    assert record.config["config"]["epochs"] == 80
+    assert story["chosen"] == "plain, quick"  # strong would have too few epochs
+    assert 20 <= record.config["config"]["epochs"] <= 30
     assert story["candidates"] == []
     assert story["test"] == record.result["test_accuracy"] > 0.5
 
@@ -235,6 +236,6 @@ def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
     assert "the search gave +0.0 points (+0.0 to +0.0): cannot tell" in out
     page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
     assert "How it was chosen" in page
-    assert "squeezenet1_1 was chosen in" in page
+    assert "of 5 minutes: squeezenet1_1." in page
     assert not (tmp_path / "run/.search").exists()
     shutil.rmtree(tmp_path / "run")

@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from smallset.record.measures import calibration, class_scores, share_interval, temperature
+from smallset.record.measures import (
+    balanced,
+    calibration,
+    class_scores,
+    share_interval,
+    temperature,
+)
+from smallset.record.predictions import Predictions
 
 
 def test_precision_and_recall_by_hand():
@@ -50,3 +57,21 @@ def test_the_interval_is_wilsons_as_scipy_has_it(counts):
     expected = binomtest(*counts).proportion_ci(method="wilson")
     seen = share_interval(*counts)
     assert (seen.low, seen.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_uneven_classes_have_a_balanced_accuracy_and_even_ones_have_none():
+    """By hand: recalls of 9/10 and 1/2 are .7 on average, and 10 of 12 are right."""
+    train = [0] * 16 + [1] * 4
+    labels = np.array(train + [0] * 10 + [1] * 2)
+    predicted = np.array(train + [0] * 9 + [1] + [1, 0])
+    splits = np.array(["train"] * 20 + ["test"] * 12)
+    names = tuple(map(str, range(len(labels))))
+    probs = np.eye(2)[predicted]
+    uneven = Predictions(names, names, splits, ("a", "b"), labels, labels, probs)
+    found = balanced(uneven)
+    assert found is not None
+    assert found.accuracy == pytest.approx(0.7)
+    assert (found.smallest, found.largest) == (4, 16)
+    assert uneven.accuracy("test") == pytest.approx(10 / 12)
+    even = np.where(np.arange(len(labels)) < 5, 1, labels)  # 9 and 11 training images
+    assert balanced(Predictions(names, names, splits, ("a", "b"), even, even, probs)) is None

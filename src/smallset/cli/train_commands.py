@@ -213,6 +213,7 @@ def tune(
 
 def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) -> None:
     from smallset import api
+    from smallset.record.measures import balanced
     from smallset.words import language
 
     keep_memory_here()
@@ -230,6 +231,11 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
         if record.result[f"{split}_accuracy"] is not None
     ]
     print(f"accuracy: {', '.join(scores)}")
+    if even := balanced(record.predictions):
+        print(
+            f"balanced: test {even.accuracy:.1%}, where every class counts the same (they have "
+            f"{even.smallest} to {even.largest} training images)"
+        )
     print(f"record:   {out}")
     lang = language(record.config["config"]["figures"]["lang"])
     for finding in findings:

@@ -55,6 +55,29 @@ def class_scores(confusion: Int[ndarray, "classes classes"]) -> list[ClassScore]
     return scores
 
 
+UNEVEN = 3.0  # so many times the images of the smallest class, in the largest
+
+
+class Balanced(NamedTuple):
+    """Accuracy where every class counts the same."""
+
+    accuracy: float
+    """Mean of the recalls on test, in [0, 1]."""
+    smallest: int
+    """Training images of the smallest class."""
+    largest: int
+
+
+def balanced(predictions: Predictions) -> Balanced | None:
+    """Return the accuracy where every class counts the same; None where classes are about even."""
+    train = predictions.given_labels[predictions.splits == "train"]
+    counts = np.bincount(train, minlength=len(predictions.classes))
+    if not counts.size or counts.max() <= UNEVEN * counts.min():
+        return None
+    recalls = [value for value in predictions.recall("test").values() if value is not None]
+    return Balanced(float(np.mean(recalls)), int(counts.min()), int(counts.max()))
+
+
 def calibration(
     confidence: Float[ndarray, " n"], right: Bool[ndarray, " n"], *, bins: int = 10
 ) -> Calibration:

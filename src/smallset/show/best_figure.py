@@ -68,8 +68,8 @@ def candidates_chart(story: Mapping[str, Any], *, lang: Lang = "en") -> Figure:
     axis.set_xlim(max(0.0, low - 0.06), 1.0 + 0.25 * (1.06 - low))
     axis.set_xticks([tick for tick in axis.get_xticks() if low - 0.06 <= tick <= 1])
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axis.set_title(say("right out of fold, with 95 % interval"))
-    costs.set_title(say("time for one picture"))
+    axis.set_title(say("right out of fold, with 95 % interval"), fontsize=9)
+    costs.set_title(say("time for one picture"), fontsize=9)
     costs.set_xlim(0, 1.35 * max(each["cost"] for each in raced))
     costs.xaxis.set_major_formatter(ScalarFormatter())
     for one in (axis, costs):
@@ -86,7 +86,8 @@ def candidates_chart(story: Mapping[str, Any], *, lang: Lang = "en") -> Figure:
             naive=story["naive"],
             **{name: np.clip(value, 0, 1) for name, value in estimate.items()},
         ).say(lang),
-        fontsize=9.5,
+        fontsize=10,
+        fontweight="bold",
         x=0.01,
         ha="left",
     )

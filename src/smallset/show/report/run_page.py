@@ -19,6 +19,7 @@ from smallset.findings.finders import KINDS, find
 from smallset.findings.mistakes import memorised_classes
 from smallset.record.explained import Explained
 from smallset.record.measures import (
+    balanced,
     calibration,
     class_scores,
     least_sure,
@@ -245,7 +246,7 @@ def _about(settings: Mapping[str, Any]) -> Text:
 
 STATES = {
     "raced": text("raced"),
-    "dropped": text("dropped: under 1 % chance to be the best"),
+    "dropped": text("dropped: best in under 1 %"),
     "left out": text("left out: no time was left"),
 }
 """What became of a candidate of `smallset best`."""
@@ -257,7 +258,7 @@ def _search(record: Record) -> dict[str, Any] | None:
         return None
     story = read_json(record.folder / "best.json")
     sentences = [
-        text("{chosen} was chosen in {minutes:.1f} of {asked:g} minutes.", chosen=story["chosen"],
+        text("Chosen in {minutes:.1f} of {asked:g} minutes: {chosen}.", chosen=story["chosen"],
              minutes=story["seconds"] / 60, asked=story["minutes"])
     ]  # fmt: skip
     if story["estimate"]:
@@ -276,8 +277,8 @@ def _search(record: Record) -> dict[str, Any] | None:
     if story["plain"]:
         against = story["against_plain"]
         sentences.append(
-            text("On test, read once, a head on {name} alone has {test:.1%}; what was chosen is "
-                 "{difference:+.1f} points away ({low:+.1f} to {high:+.1f}): {verdict}.",
+            text("On test, read once, a head on {name} alone has {test:.1%}; the chosen one is "
+                 "{difference:+.1f} points from it ({low:+.1f} to {high:+.1f}): {verdict}.",
                  name=story["plain"]["name"], test=story["plain"]["test"],
                  verdict=text(against["verdict"]),
                  **{key: 100 * against[key] for key in ("difference", "low", "high")})
@@ -304,6 +305,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         ],
         "seconds": result["seconds"],
         "search": _search(record),
+        "even": balanced(predictions),
         "states": STATES,
         "num_checks": len(KINDS),
         "notes": result["findings"],

@@ -43,7 +43,7 @@ def test_mcnemar_of_a_textbook_table():
     assert p < 5e-5  # the book's z = 4.17 corresponds to 3e-5
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_is_that_of_statsmodels(p_values):
     expected: Any = multipletests(p_values, method="holm")

@@ -18,7 +18,7 @@ baseline = "slow"
 [base]
 recipe = "course-report"
 image_size = 32
-epochs = 60
+epochs = 25
 batches.size = 8
 figures.tsne = false
 [arms.slow]
@@ -56,7 +56,7 @@ def test_a_study_on_ray_outlives_a_node_and_gives_the_same_summary(
     killed = []
 
     def kill_when_both_work():
-        deadline = time.time() + 150
+        deadline = time.time() + 90
         while time.time() < deadline:
             begun = {p.parent for p in (tmp_path / "two/ray").glob("*/*/epochs.jsonl")}
             done = {p.parent for p in (tmp_path / "two/ray").glob("*/*/result.json")}

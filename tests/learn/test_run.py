@@ -288,7 +288,7 @@ def test_wrong_labels_are_the_same_for_every_model_and_seed_and_the_truth_is_kep
 
 def test_a_whole_run_in_bfloat16_learns_and_says_so(split_folders, tmp_path, tiny):
     settings = {"compute.precision": "bfloat16", "compute.device": "cpu"}
-    record = train_run(split_folders, tiny(epochs=15, lr=0.05, **settings), tmp_path / "run")
+    record = train_run(split_folders, tiny(epochs=9, lr=0.05, **settings), tmp_path / "run")
     assert record.config["config"]["compute"]["precision"] == "bfloat16"
     assert record.result["test_accuracy"] > 0.6  # chance is 0.25
 

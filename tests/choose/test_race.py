@@ -53,3 +53,10 @@ def test_one_candidate_is_not_corrected():
     assert estimate.value == pytest.approx(0.8, abs=0.003)
     assert 0.75 < estimate.low < 0.77
     assert 0.83 < estimate.high < 0.85
+
+
+def test_a_few_images_that_are_all_right_do_not_prove_100_percent():
+    estimate = corrected_accuracy(np.ones((3, 36), dtype=bool), np.ones(3))
+    assert estimate.value == 1
+    assert estimate.low == pytest.approx(0.904, abs=0.001)  # Wilson's, by hand: 36 / (36 + 1.96^2)
+    assert estimate.high == 1

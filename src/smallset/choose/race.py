@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
+from smallset.record.measures import share_interval
 from smallset.stats import Interval
 
 DRAWS = 2000
@@ -78,8 +79,12 @@ def corrected_accuracy(
     low, high = np.quantile(scores, [0.025, 0.975])
     # Images left out of a draw are about 37 %, so their scores scatter more than all would.
     value, shrink = float(scores.mean()), float(np.sqrt(counts.mean() / right.shape[1]))
+    # Where all are right nothing scatters, and yet a few images do not prove 100 %.
+    least = share_interval(round(value * right.shape[1]), right.shape[1])
     return Interval(
-        value, value - (value - float(low)) * shrink, value + (float(high) - value) * shrink
+        value,
+        min(value - (value - float(low)) * shrink, least.low),
+        max(value + (float(high) - value) * shrink, least.high),
     )
 
 

@@ -2,9 +2,7 @@ import os
 import shutil
 
 import pytest
-import torch
-from support import picture
-from torchvision.models import squeezenet1_1
+from support import picture, random_weights
 
 from smallset.config import RunConfig, override
 
@@ -48,10 +46,7 @@ def tiny():
 
 @pytest.fixture(scope="session")
 def squeeze_file(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "squeeze.pth"
-    torch.save(squeezenet1_1().state_dict(), path)
-    return path
+    return random_weights("squeezenet1_1", tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

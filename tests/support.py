@@ -1,7 +1,9 @@
 """What several tests need beside fixtures."""
 
 import numpy as np
+import torch
 from PIL import Image
+from torchvision import models as zoo
 
 from smallset.progress import Reporter
 
@@ -31,6 +33,14 @@ class Listening(Reporter):
         }
         super().__init__(**{**own, **callbacks})
         vars(self).update(notes=notes, counts=counts, stages=stages)
+
+
+def random_weights(name, folder):
+    """A file of a random network in torchvision's layout: real ones cannot be had everywhere."""
+    torch.manual_seed(0)
+    path = folder / f"{name}.pth"
+    torch.save(zoo.get_model(name, weights=None).state_dict(), path)
+    return path
 
 
 def same_numbers(first, second):

@@ -1,6 +1,7 @@
 """Every command and flag that the README shows exists."""
 
 import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 from typer.main import get_command
 
 from smallset.cli import app
+from smallset.compare.spec import StudySpec
+from smallset.config import build_config
+from smallset.learn.settle import settle
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src/smallset"
@@ -45,3 +49,15 @@ def test_the_pictures_and_pages_that_the_docs_link_to_are_there():
         page = ROOT / name
         links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
         assert [link for link in links if not (page.parent / link).exists()] == [], name
+
+
+def test_the_settings_of_the_readme_are_settings():
+    for block in re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL):
+        content = tomllib.loads(block)
+        if "arms" in content:
+            spec = StudySpec.model_validate(content)
+            configs = [spec.config(arm, 0, {}) for arm in spec.arms]
+        else:
+            configs = [build_config(content)]
+        for config in configs:
+            settle(config, is_pretrained=False)

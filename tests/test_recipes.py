@@ -78,6 +78,12 @@ def test_what_a_setting_leaves_unread_falls_away():
         ({"batches.classes_per_batch": 4}, False, "is read where batches.kind is pk"),
         ({"model": "squeezenet1_1", "lr": 0.1}, True, "lr is not read.*head=sgd.*trains=all"),
         ({"model": "squeezenet1_1", "augment.flip": True}, True, "augment.flip is not read"),
+        (
+            {"model": "squeezenet1_1", "loss_args.label_smoothing": 0.1},
+            True,
+            "smoothing is not read",
+        ),
+        ({"loss": "gce", "loss_args.margin": 1}, False, "margin belongs to triplet-cosine"),
         ({"model": "squeezenet1_1", "loss": "gce"}, True, "loss is not read"),
         ({"model": "squeezenet1_1", "head": "sgd", "optim.layer_decay": 0.5}, True, "trains=all"),
         ({"model": "squeezenet1_1+alexnet", "trains": "all"}, True, "joined networks stay frozen"),

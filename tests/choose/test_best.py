@@ -7,9 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-import torch
-from support import Listening, same_numbers
-from torchvision.models import shufflenet_v2_x0_5
+from support import Listening, random_weights, same_numbers
 
 from smallset import api
 from smallset.choose import best, candidates
@@ -22,10 +20,7 @@ from smallset.record.record import Record
 
 @pytest.fixture(scope="module")
 def shuffle_file(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "shuffle.pth"
-    torch.save(shufflenet_v2_x0_5().state_dict(), path)
-    return path
+    return random_weights("shufflenet_v2_x0_5", tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +90,33 @@ def test_a_search_leaves_an_ordinary_record_and_every_candidate(whole):
     predictions = record.predictions
     test = predictions.splits == "test"
     assert (predictions.predicted == predictions.labels)[test].mean() == story["test"]
+
+
+def test_a_finished_search_is_not_made_again(split_folders, search, whole, monkeypatch):
+    record, story = whole
+    (record.folder / ".search").mkdir()  # as a kill while it is cleared away leaves it
+    monkeypatch.setattr(candidates, "held_out", None)
+    again, same = search(split_folders, record.folder)
+    assert (again.folder, same) == (record.folder, story)
+    assert not (record.folder / ".search").exists()
+    with pytest.raises(RunError, match="holds another search"):
+        search(split_folders, record.folder, networks=["alexnet"])
+
+
+def test_a_tuned_network_stays_as_it_is_where_no_time_is_left(
+    split_folders, search, tmp_path, monkeypatch
+):
+    original = best.try_on_val
+    monkeypatch.setattr(best, "try_on_val", lambda *a: original(*a)._replace(seconds=1e6))
+    nothing = lambda self, name, data: np.zeros(len(data.of("val")))  # noqa: E731
+    monkeypatch.setattr(candidates.Bench, "right_on_val", nothing)
+    listening = Listening()
+    record, story = search(split_folders, tmp_path / "run", reporter=listening)
+    assert story["finetune"]["kept"]
+    assert story["chosen"].startswith("fine-tuned")
+    assert record.config["data"]["images"] == {"train": 32, "val": 12, "test": 20}
+    assert record.result["val_accuracy"] == pytest.approx(story["finetune"]["val"])
+    assert "there is no time to fit it again on train + val" in listening.notes
 
 
 class Stop(Exception):

@@ -7,8 +7,7 @@ import shutil
 import sys
 
 import pytest
-import torch
-from torchvision import models as zoo
+from support import random_weights
 
 from smallset.cli import main
 from smallset.compare.spec import built_in_studies
@@ -41,8 +40,7 @@ def weight_files(tmp_path_factory):
     """Random networks in torchvision's layout: the real ones cannot be had everywhere."""
     folder = tmp_path_factory.mktemp("weights")
     for name in ("resnet18", "vgg16"):
-        torch.manual_seed(0)
-        torch.save(zoo.get_model(name, weights=None).state_dict(), folder / f"{name}.pth")
+        random_weights(name, folder)
     yield folder
     shutil.rmtree(folder)
 

@@ -54,6 +54,9 @@ def test_a_probe_is_one_line_of_history_and_an_ordinary_record(split_folders, he
     assert record.config["config"]["recipe"] == "head"
     assert record.command().endswith("--image-size 64 --set data.resize=squash --out NEW")
     assert "--recipe head --model squeezenet1_1" in record.command()
+    tuned = record.command({"recipe": "finetune"})  # what a finding on a probe recommends
+    words = f"--recipe finetune --model squeezenet1_1 --weights {head().weights} --out NEW"
+    assert tuned.endswith(words)
     again = train_run(split_folders, head(), tmp_path / "again")
     same_numbers(record, again)
 

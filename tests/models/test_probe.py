@@ -5,7 +5,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from support import K, clouds
 
-from smallset.models.probe import HEAD_PENALTIES, fit_head
+from smallset.models.probe import HEAD_PENALTIES, fit_head, fold_of, held_out
 
 
 def logits(head, features):
@@ -48,3 +48,24 @@ def test_more_features_than_images_and_classes_of_one_image_are_fine():
     assert (logits(head, features).argmax(axis=1) == labels).all()
     again = fit_head(features, labels, num_classes=3, seed=1)
     assert torch.equal(head.weight, again.weight)
+
+
+def test_images_of_a_group_are_in_one_fold():
+    labels = np.repeat(np.arange(3), 20)
+    groups = [f"{label}-{n // 4}" for label in range(3) for n in range(20)]
+    fold = fold_of(labels, np.random.default_rng(0), groups=groups)
+    for group in set(groups):
+        assert len({fold[n] for n in range(60) if groups[n] == group}) == 1
+    assert set(fold) == {0, 1, 2, 3, 4}
+    # Five copies of each picture, whose features say nothing: apart they would be known by heart.
+    rng = np.random.default_rng(1)
+    labels = rng.integers(3, size=30)
+    features = rng.normal(size=(30, 40)).astype(np.float32)
+    copies, names = np.repeat(features, 5, axis=0), [str(n) for n in range(30) for _ in range(5)]
+    told = np.repeat(labels, 5)
+    apart, together = (
+        held_out([copies], told, num_classes=3, seed=0, groups=each).probs.argmax(axis=1) == told
+        for each in (None, names)
+    )
+    assert apart.mean() > 0.9
+    assert together.mean() < 0.65

@@ -69,14 +69,16 @@ class Search:
         reporter: Reporter,
     ) -> None:
         self.data, self.folder, self.config, self.reporter = data, folder, config, reporter
-        self.work = folder / SEARCH
+        self.work, self.story = folder / SEARCH, folder / "best.json"
+        asked = {"minutes": minutes, "networks": list(networks), "data": str(data)}
+        asked["settings"] = config.model_dump(mode="json", exclude_unset=True)
+        if self.story.exists():  # it is written when all else is in its place
+            if read_json(self.story)["asked"] != asked:
+                raise RunError(f"{folder} holds another search; give another --out")
+            return
         if folder.is_dir() and any(folder.iterdir()) and not (self.work / "search.json").exists():
             raise RunError(f"{folder} is not empty, and holds no search; give another --out")
         chosen = choose_networks(networks)
-        asked = {
-            "minutes": minutes, "networks": list(networks), "data": str(data),
-            "settings": config.model_dump(mode="json", exclude_unset=True),
-        }  # fmt: skip
         self.notebook = Notebook(self.work, asked, minutes)
         self.bench = Bench(data, chosen, config, self.notebook, reporter)
 
@@ -86,19 +88,20 @@ class Search:
         Returns:
             The winner's record, and what best.json says.
         """
-        file = self.work / "best.json"
-        if not file.exists():
-            write_json(file, self._story())
-        story = read_json(file)
-        # A kill may fall between any two of these; then the next start moves what is left.
-        record = self.work / story.pop("place")
-        for path in sorted(record.iterdir(), key=lambda path: path.name == "result.json"):
-            path.rename(self.folder / path.name)
-        write_json(self.folder / "best.json", story)
-        shutil.rmtree(self.work)
-        return Record(self.folder), story
+        if not self.story.exists():
+            file = self.work / "best.json"
+            if not file.exists():
+                write_json(file, self._search())
+            story = read_json(file)
+            # A kill may fall between any two of these; then the next start moves what is left.
+            record = self.work / story.pop("place")
+            for path in sorted(record.iterdir(), key=lambda path: path.name == "result.json"):
+                path.rename(self.folder / path.name)
+            write_json(self.story, story)
+        shutil.rmtree(self.work, ignore_errors=True)
+        return Record(self.folder), read_json(self.story)
 
-    def _story(self) -> dict[str, Any]:
+    def _search(self) -> dict[str, Any]:
         with torch_as_it_was(self.config.compute.threads):
             story = self._choose() if self.bench.networks else self._from_scratch()
         tuned = story["finetune"] and story["settings"] == story["finetune"]["settings"]
@@ -111,6 +114,7 @@ class Search:
             story["against_plain"] = _compared(record, plain)
         return {
             **story,
+            "asked": self.notebook.known["asked"],
             "place": record.folder.name,
             "seconds": round(self.notebook.seconds - self.notebook.left(), 1),
         }

@@ -16,15 +16,15 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from smallset.config import RunConfig, override
-from smallset.data.batches import in_order
 from smallset.data.prepare import DataSource, Prepared
 from smallset.errors import ConfigError, RunError
 from smallset.files import clear_unfinished, make_folder, read_json, write_json
 from smallset.learn.plan import Plan, Planner
 from smallset.learn.run import build_run
+from smallset.learn.score import predict
 from smallset.learn.stages import Run, train_together
 from smallset.models.blocks import has_attention
-from smallset.models.forward import BATCH_SIZE, forward, passes
+from smallset.models.forward import forward
 from smallset.models.probe import fit_head, held_out
 from smallset.models.registry import outline, resolve_weights, weight_sources
 from smallset.progress import Reporter
@@ -254,16 +254,12 @@ def milliseconds(run: Run, *, train: bool = False) -> float:
     images = images.contiguous(memory_format=torch.channels_last)
     if train:
         lane, _ = run.state.begin_stage(len(run.state.stages) - 1, 0)
-        lane.part.train()
-        for module in lane.still:
-            module.eval()
+        lane.train()
     times: list[float] = []
     for _ in range(3):
         began = time.perf_counter()
-        with torch.set_grad_enabled(train), torch.autocast(
-            images.device.type, dtype=torch.bfloat16, enabled=run.inputs.bfloat16
-        ):  # fmt: skip
-            logits = run.state.model(images).logits.float()
+        with torch.set_grad_enabled(train):
+            logits = forward(run.state.model, images, bfloat16=run.inputs.bfloat16).logits
         if train:
             logits.logsumexp(dim=1).sum().backward()
         float(logits.detach().sum())  # waits for a GPU
@@ -297,11 +293,8 @@ def try_on_val(plan: Plan, folder: Path, reporter: Reporter) -> Tried | None:
     if run.state.error is not None:
         return None
     run.state.kept.finish()
-    feed = run.inputs.feed("val", cached=False)
-    step = lambda batch: forward(run.state.model, batch.images, bfloat16=run.inputs.bfloat16)  # noqa: E731
-    rows = in_order(len(feed.labels), BATCH_SIZE)
-    found = [output.logits.argmax(dim=1).cpu() for output in passes(step, feed, rows)]
-    right = (torch.cat(found) == feed.labels.cpu()).numpy().astype(float)
+    predictions, _ = predict(run.inputs, cached=run.is_cached(-1), splits=("val",))
+    right = (predictions.predicted == predictions.given_labels).astype(float)
     tried = Tried(right, sum(line["seconds"] for line in run.state.history))
     aside = folder.with_name("aside-tried.npz")
     np.savez(aside, right=tried.right, seconds=tried.seconds)

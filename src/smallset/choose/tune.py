@@ -19,7 +19,7 @@ from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
 from smallset.files import csv_text, make_folder, write_atomic
 from smallset.progress import Reporter
-from smallset.settings import flat, parse_value, unknown_setting
+from smallset.settings import flat, nested, parse_value, unknown_setting
 
 DEFAULT_SEARCH = {"lr": "0.001:0.3:log", "optim.weight_decay": "1e-6:1e-2:log"}
 """Rate and weight decay jointly: for small data from scratch they matter most."""
@@ -286,19 +286,12 @@ def _set(config: RunConfig) -> dict[str, Any]:
 
 
 def _comparison(start: RunConfig, best: Mapping[str, Any]) -> str:
-    arm: dict[str, Any] = {}
-    for path, value in best.items():
-        *groups, name = path.split(".")
-        inner = arm
-        for group in groups:
-            inner = inner.setdefault(group, {})
-        inner[name] = value
     base = _set(start)
     base.pop("seed", None)
     study = {
         "title": "Tuned against the start",
         "about": "The settings that a search on val found, and those it started from.",
-        "seeds": 5, "baseline": "start", "base": base, "arms": {"start": {}, "tuned": arm},
+        "seeds": 5, "baseline": "start", "base": base, "arms": {"start": {}, "tuned": nested(best)},
     }  # fmt: skip
     return toml_text(study)
 

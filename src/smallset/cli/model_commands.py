@@ -47,6 +47,7 @@ def weights_list() -> None:
         for source in chosen:
             print(f"  {source.name:<{width}}  {source.licence:<12}  {source.place}")
     print(f"imported files are in {store_dir()}")
+    print("not stated: torchvision says that the images may set terms for the weights")
     print("timm:NAME: downloaded by timm from its hub, under the licence that is said there")
 
 

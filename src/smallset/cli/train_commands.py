@@ -124,7 +124,7 @@ def best(
         estimate = story["estimate"]
         print(
             f"expected: {estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%}) "
-            f"for its head, out of fold, the price of choosing taken off {story['naive']:.1%}"
+            f"for the best head: {story['naive']:.1%} out of fold, less the price of choosing"
         )
     print(f"test:     {story['test']:.1%}, read once, after the choice")
     if story["plain"]:

@@ -18,7 +18,7 @@ from smallset.data.preprocessing import Preprocessing
 from smallset.errors import ConfigError
 from smallset.models.features import compute_features
 from smallset.models.forward import BATCH_SIZE, forward, passes
-from smallset.models.parts import Classifier
+from smallset.models.parts import Classifier, last_linear
 from smallset.progress import Reporter
 from smallset.seeds import stream
 
@@ -122,13 +122,13 @@ class Inputs:
         Raises:
             ConfigError: If it is no Linear layer.
         """
-        layers = [m for m in self.model.classifier.modules() if not list(m.children())]
-        if not layers or not isinstance(layers[-1], nn.Linear):
+        found = last_linear(self.model.classifier)
+        if found is None:
             raise ConfigError(
                 f"head=probe needs a network that ends in a Linear layer, and {self.config.model} "
                 "does not; use --set head=sgd"
             )
-        return layers[-1]
+        return found[1]
 
     def batches(self, stage: int, epoch: int) -> Sequence[Rows]:
         """Return the batches of an epoch of a stage."""

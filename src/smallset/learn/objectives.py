@@ -103,10 +103,25 @@ def build_stages(name: str, config: LossConfig) -> list[Stage]:
     """
     if name not in LOSSES:
         raise ConfigError(f"no loss named {name!r}; {suggest(name, LOSSES)}")
-    names = [name] if LOSSES[name].of == "logits" else [name, "cross-entropy"]
-    refuse_unread(name, config, {number for each in names for number in LOSSES[each].reads})
+    names = _in_order(name)
+    refuse_unread(name, config, numbers_read(name))
     parts: Sequence[Parts] = ("all",) if len(names) == 1 else ("features", "classifier")
     return [_stage(each, config, part) for each, part in zip(names, parts, strict=True)]
+
+
+def numbers_read(name: str) -> set[str]:
+    """Return the names in `LossConfig` that a loss reads; none for a loss of the user's.
+
+    Args:
+        name: As in `RunConfig.loss`.
+    """
+    names = _in_order(name) if name in LOSSES else []
+    return {number for each in names for number in LOSSES[each].reads}
+
+
+def _in_order(name: str) -> list[str]:
+    """Return the losses of the stages: one of embeddings leaves the classifier to cross-entropy."""
+    return [name] if LOSSES[name].of == "logits" else [name, "cross-entropy"]
 
 
 def refuse_unread(name: str, config: LossConfig, read: set[str]) -> None:

@@ -1,5 +1,6 @@
 """Score a finished training on train, val and test: each image once, without augmentation."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -11,18 +12,21 @@ from smallset.models.forward import BATCH_SIZE, forward, passes
 from smallset.record.predictions import Predictions
 
 
-def predict(inputs: Inputs, *, cached: bool) -> tuple[Predictions, dict[str, ndarray]]:
+def predict(
+    inputs: Inputs, *, cached: bool, splits: Sequence[str] = ("train", "val", "test")
+) -> tuple[Predictions, dict[str, ndarray]]:
     """Return the predictions, and the embeddings of train and test.
 
     Args:
         cached: Go on from the features of the frozen part.
+        splits: Which to score; the others are not looked at. One of them must have an image.
     """
     data, images = inputs.data, inputs.data.images
     model = inputs.model.classify if cached else inputs.model
     order: list[ndarray] = []
     probs: list[ndarray] = []
     embeddings: dict[str, ndarray] = {}
-    for split in ("train", "val", "test"):
+    for split in splits:
         at = data.of(split)
         if not len(at):
             continue

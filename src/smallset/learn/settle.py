@@ -6,7 +6,7 @@ from typing import Any
 from smallset.compute import resolve
 from smallset.config import RunConfig
 from smallset.errors import ConfigError
-from smallset.learn.objectives import LOSSES
+from smallset.learn.objectives import numbers_read, refuse_unread
 from smallset.models.blocks import has_attention
 from smallset.models.registry import default_image_size, is_own, outline
 from smallset.recipes import RECIPES, resolve_recipe
@@ -53,7 +53,9 @@ def settle(config: RunConfig, *, is_pretrained: bool) -> RunConfig:
     default = flat(RunConfig().model_dump(mode="json"))
     for name in sorted(given):
         if values[name] != default[name] and not reads(config, name):
-            raise ConfigError(_unread(config, name))
+            if not _is_probe(config):
+                refuse_unread(config.loss, config.loss_args, numbers_read(config.loss))
+            raise ConfigError(_unread(name))
     return config.model_copy(update={"compute": resolve(config.compute)})
 
 
@@ -64,16 +66,11 @@ def reads(config: RunConfig, name: str) -> bool:
         config: With `trains` resolved.
         name: Dotted.
     """
-    is_frozen = config.trains == "classifier"
-    if is_frozen and config.head == "probe" and name.partition(".")[0] in (*OF_STEPS, "loss"):
+    if _is_probe(config) and name.partition(".")[0] in (*OF_STEPS, "loss"):
         return name == "loss" and config.loss == "cross-entropy"
     if name.startswith("loss_args."):
-        own = LOSSES.get(config.loss)
-        read = {*own.reads} if own else set[str]()
-        if own and own.of == "embeddings":  # cross-entropy comes after it
-            read |= {*LOSSES["cross-entropy"].reads}
-        return name.partition(".")[2] in read
-    return not (is_frozen and name in OF_FEATURES)
+        return name.partition(".")[2] in numbers_read(config.loss)
+    return not (config.trains == "classifier" and name in OF_FEATURES)
 
 
 def _kind(
@@ -101,15 +98,17 @@ def _begun(config: RunConfig) -> dict[str, Any] | None:
     return record.config["config"] if record.is_complete else None
 
 
+def _is_probe(config: RunConfig) -> bool:
+    """Whether a run fits a probe, and nothing by steps."""
+    return config.trains == "classifier" and config.head == "probe"
+
+
 def _is_transformer(config: RunConfig) -> bool:
     assert config.image_size is not None
     return has_attention(outline(config.model, 2, config.image_size).features)
 
 
-def _unread(config: RunConfig, name: str) -> str:
-    if name.startswith("loss_args."):
-        readers = [key for key, loss in LOSSES.items() if name.partition(".")[2] in loss.reads]
-        return f"{name} belongs to {', '.join(readers)}; the loss {config.loss} does not read it"
+def _unread(name: str) -> str:
     if name in OF_FEATURES:
         return f"{name} is read where the feature part is trained; add --set trains=all"
     return (

@@ -37,6 +37,12 @@ class Lane:
     still: Sequence[nn.Module] = ()
     """Modules of `part` that stay in eval mode all the same."""
 
+    def train(self) -> None:
+        """Put what the run changes into train mode."""
+        self.part.train()
+        for module in self.still:
+            module.eval()
+
 
 class Setup(NamedTuple):
     """What a stage trains on, and how."""
@@ -148,9 +154,7 @@ def fit(
     for epoch in epochs:
         setup.seed_epoch(epoch)
         for lane in lanes:
-            lane.part.train()
-            for module in lane.still:
-                module.eval()
+            lane.train()
         batches = setup.batches(epoch)
         stats: list[StepStats] = []
         factors: list[float] = []

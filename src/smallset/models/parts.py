@@ -18,6 +18,17 @@ class Output(NamedTuple):
     """The input of the classifier part, flattened."""
 
 
+def last_linear(classifier: nn.Module) -> tuple[str, nn.Linear] | None:
+    """Return the name and the layer that a classifier part ends in; None if that is not Linear.
+
+    Args:
+        classifier: Its modules were made in the order they are used.
+    """
+    leaves = [(name, m) for name, m in classifier.named_modules() if not list(m.children())]
+    name, last = leaves[-1]
+    return (name, last) if isinstance(last, nn.Linear) else None
+
+
 class Classifier(nn.Module):
     """A feature part and a classifier part, which can be trained apart.
 

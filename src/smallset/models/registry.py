@@ -102,12 +102,12 @@ class Source(NamedTuple):
 def weight_sources() -> list[Source]:
     """Return, for every pretrained network with a name, where its weights come from.
 
-    Those of torchvision are under the licence of torchvision; the images they were trained on have
-    terms of their own. timm's networks are on a hub, each with its own licence.
+    torchvision names no licence of its weights, but says that the images they were trained on may
+    set terms. timm's networks are on a hub, each with its own licence.
     """
     sources: list[Source] = []
     for name in [*PACKAGED, *torchvision_names()]:
-        licence = PACKAGED[name].licence if name in PACKAGED else "BSD-3-Clause"
+        licence = PACKAGED[name].licence if name in PACKAGED else "not stated"
         file = imported(name)
         if file is None:
             file = packaged_file(name) if name in PACKAGED else download_place(name)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from smallset.errors import ConfigError
-from smallset.models.parts import Classifier
+from smallset.models.parts import Classifier, last_linear
 
 
 def together(members: Sequence[tuple[Classifier, int]], num_classes: int) -> Classifier:
@@ -81,11 +81,12 @@ class View(nn.Module):
 
 def _without_last(classifier: nn.Module) -> tuple[nn.Module, int]:
     """Return a classifier part without its last layer, and the width of what that one saw."""
-    if isinstance(classifier, nn.Linear):
-        return nn.Identity(), classifier.in_features
-    name, last = [(n, m) for n, m in classifier.named_modules() if not list(m.children())][-1]
-    if not isinstance(last, nn.Linear):
+    found = last_linear(classifier)
+    if found is None:
         raise ConfigError("only networks that end in a Linear layer can be joined by '+'")
+    name, last = found
+    if last is classifier:
+        return nn.Identity(), last.in_features
     parent, _, child = name.rpartition(".")
     setattr(classifier.get_submodule(parent), child, nn.Identity())
     return classifier, last.in_features

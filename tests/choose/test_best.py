@@ -92,6 +92,23 @@ def test_a_search_leaves_an_ordinary_record_and_every_candidate(whole):
     assert (predictions.predicted == predictions.labels)[test].mean() == story["test"]
 
 
+def test_groups_of_the_data_are_those_of_the_folds(split_folders, search, tmp_path, monkeypatch):
+    rows = ["path,label,split,group"]
+    for path in sorted(split_folders.glob("*/*/*.png")):
+        split, label, name = path.relative_to(split_folders).parts
+        group = f"{split}-{label}-{int(name[0]) // 2}" if split != "test" else ""
+        rows += [f"{split}/{label}/{name},{label},{split},{group}"] * (split != "extra")
+    file = split_folders / "grouped.csv"
+    file.write_text("\n".join(rows))
+    seen, original = [], candidates.held_out
+    monkeypatch.setattr(
+        candidates, "held_out", lambda *a, **o: seen.append(o["groups"]) or original(*a, **o)
+    )
+    search(file, tmp_path / "run")
+    file.unlink()
+    assert len(set(seen[0])) == 4 * (4 + 2)  # of 8 and 3 images of each of 4 classes
+
+
 def test_a_finished_search_is_not_made_again(split_folders, search, whole, monkeypatch):
     record, story = whole
     (record.folder / ".search").mkdir()  # as a kill while it is cleared away leaves it
@@ -107,7 +124,13 @@ def test_a_tuned_network_stays_as_it_is_where_no_time_is_left(
     split_folders, search, tmp_path, monkeypatch
 ):
     original = best.try_on_val
-    monkeypatch.setattr(best, "try_on_val", lambda *a: original(*a)._replace(seconds=1e6))
+
+    def slow(*arguments):
+        tried = original(*arguments)
+        assert tried is not None
+        return tried._replace(seconds=1e6)
+
+    monkeypatch.setattr(best, "try_on_val", slow)
     nothing = lambda self, name, data: np.zeros(len(data.of("val")))  # noqa: E731
     monkeypatch.setattr(candidates.Bench, "right_on_val", nothing)
     listening = Listening()

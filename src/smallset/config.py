@@ -21,6 +21,10 @@ Resize = Literal["squash", "crop", "zoom", "pad"]
 Parts = Literal["all", "features", "classifier"]
 
 
+NOT_WITH_FOLDS = ("val_fraction", "test_fraction", "train_fraction", "noise_in_val", "clean")
+"""Settings of the data that say who is val, who is test and what is learnt from: folds say that."""
+
+
 class DataConfig(Settings):
     """Which images are used, with which labels, at which shape."""
 
@@ -54,6 +58,12 @@ class DataConfig(Settings):
     """Share of images that become test when the data has no splits of its own."""
     split_seed: int = Field(default=0, ge=0)
     """Chooses who becomes train, val and test when the data has no splits of its own."""
+    folds: int | None = Field(default=None, ge=0)
+    """Cross-validation: train and val are dealt into so many folds, runs that never saw a fold
+    score it, and the model learns from all; 0 for none; none: 5 for data without splits of its own
+    whose val would have fewer than 10 images of a class."""
+    repeats: int = Field(default=1, ge=1)
+    """How often the images are dealt into folds."""
 
     @property
     def judges(self) -> list[str]:
@@ -75,6 +85,13 @@ class DataConfig(Settings):
             raise ValueError("val_fraction + test_fraction must stay under 1 to leave a train part")
         if self.noise_in_val and not self.noise_rate:
             raise ValueError("noise_in_val belongs to a noise_rate above 0")
+        if self.folds == 1:
+            raise ValueError("one fold leaves nothing to learn from; give 2 or more, or 0 for none")
+        if self.repeats > 1 and not self.folds:
+            raise ValueError("repeats is read where folds is 2 or more")
+        for name in NOT_WITH_FOLDS if self.folds else ():
+            if getattr(self, name) != DataConfig.model_fields[name].default:
+                raise ValueError(f"{name} does not go with folds, got folds = {self.folds}")
         return self
 
 
@@ -259,6 +276,10 @@ class RunConfig(Settings):
     def _check(self) -> "RunConfig":
         if self.start_from and self.weights not in ("auto", "none"):
             raise ValueError("weights is not read where start_from brings them")
+        if self.data.folds and self.start_from:
+            raise ValueError("start_from does not go with folds: its weights may know every image")
+        if self.data.folds and self.keep != "last":
+            raise ValueError("keep = best-val does not go with folds: there is no val to choose by")
         values = flat(self.model_dump(mode="json"))
         # What is open, a recipe may still say; then this is looked at again.
         given = flat(self.model_dump(mode="json", exclude_unset=True))

@@ -10,7 +10,7 @@ import pytest
 from support import Listening, random_weights, same_numbers
 
 from smallset import api
-from smallset.choose import best, candidates
+from smallset.choose import best, candidates, finetune
 from smallset.cli import main
 from smallset.config import RunConfig, override
 from smallset.errors import ConfigError, RunError
@@ -37,8 +37,9 @@ def run_search(patch, data, out, **options):
 
     steady = options.pop("steady", steady)
     patch.setattr(best, "milliseconds", steady)
+    patch.setattr(finetune, "milliseconds", steady)
     patch.setattr(candidates, "milliseconds", steady)
-    patch.setattr(best, "MOST_EPOCHS", 1)
+    patch.setattr(finetune, "MOST_EPOCHS", 1)
     settings = {"image_size": 64, "figures.tsne": False, "figures.report": False}
     config = override(RunConfig(), settings)
     return api.best(data, out=out, minutes=5, **{"config": config, **options})
@@ -123,14 +124,14 @@ def test_a_finished_search_is_not_made_again(split_folders, search, whole, monke
 def test_a_tuned_network_stays_as_it_is_where_no_time_is_left(
     split_folders, search, tmp_path, monkeypatch
 ):
-    original = best.try_on_val
+    original = finetune.answer_val
 
-    def slow(*arguments):
-        tried = original(*arguments)
-        assert tried is not None
-        return tried._replace(seconds=1e6)
+    def slow(run):
+        answer = original(run)
+        assert answer is not None
+        return answer._replace(seconds=1e6)
 
-    monkeypatch.setattr(best, "try_on_val", slow)
+    monkeypatch.setattr(finetune, "answer_val", slow)
     nothing = lambda self, name, data: np.zeros(len(data.of("val")))  # noqa: E731
     monkeypatch.setattr(candidates.Bench, "right_on_val", nothing)
     listening = Listening()
@@ -271,7 +272,7 @@ def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
 ):
     words = ["best", split_folders, "--out", tmp_path / "run", "--minutes", "5", "--quiet"]
     words += ["--networks", networks[0], "--lang", "en"]
-    monkeypatch.setattr(best, "MOST_EPOCHS", 0)
+    monkeypatch.setattr(finetune, "MOST_EPOCHS", 0)
     monkeypatch.setattr(sys, "argv", ["smallset", *map(str, words)])
     with pytest.raises(SystemExit) as stop:
         main()

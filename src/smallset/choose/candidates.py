@@ -8,24 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from smallset.clean.families import families
 from smallset.config import RunConfig, override
 from smallset.data.prepare import DataSource, Prepared
 from smallset.errors import ConfigError, RunError
 from smallset.files import clear_unfinished, make_folder, read_json, write_json
 from smallset.learn.plan import Plan, Planner
 from smallset.learn.run import build_run
-from smallset.learn.score import predict
-from smallset.learn.stages import Run, train_together
+from smallset.learn.stages import Run
 from smallset.models.blocks import has_attention
 from smallset.models.forward import forward
-from smallset.models.probe import fit_head, held_out
+from smallset.models.probe import FOLDS, fit_head, held_out
 from smallset.models.registry import outline, resolve_weights, weight_sources
 from smallset.progress import Reporter
 
@@ -108,15 +108,18 @@ class Bench:
         self.networks, self.config = networks, config
         self.notebook, self.reporter = notebook, reporter
         self.source = DataSource(data, reporter)
-        self.planner = Planner(self.source)
+        self.planner = Planner(self.source, usual_folds=True)
         self.vectors: dict[str, Float[ndarray, "n d"]] = {}
         self.train_on = "train+val"
+
+        self.folds = 0
 
     def open(self) -> Prepared:
         """Return the images that are chosen by, as the first network sees them: train and val."""
         name = next(iter(self.networks))
-        first = self.planner.plan(override(self.config, self.settings(name))).data
-        if not len(first.of("val")):
+        first = self.planner.plan(override(self.config, self.settings(name)))
+        self.folds = first.config.data.folds or 0
+        if self.folds or not len(first.data.of("val")):
             self.train_on = "train"
         return self.plan(name).data
 
@@ -171,7 +174,8 @@ class Bench:
                 labels,
                 num_classes=len(data.images.classes),
                 seed=self.config.seed,
-                groups=_groups(data),
+                groups=self._families(data),
+                folds=self.folds or FOLDS,
             )
             aside = self.notebook.folder / f"aside-{self._file(name).name}"
             np.savez(aside, probs=found.probs, seconds=time.monotonic() - began)
@@ -188,6 +192,11 @@ class Bench:
         """Return the out-of-fold probabilities of a candidate that was looked at."""
         with np.load(self._file(name)) as known:
             return known["probs"]
+
+    def right(self, name: str) -> Bool[ndarray, " n"]:
+        """Return which images a candidate that was looked at is right about, out of fold."""
+        data = self.plan(name.split("+")[0]).data
+        return self.probs(name).argmax(axis=1) == data.given_labels[data.of("train")]
 
     def right_on_val(self, name: str, data: Prepared) -> Float[ndarray, " n"]:
         """Return which val images a head fitted to train alone is right about, as 0 and 1.
@@ -219,6 +228,11 @@ class Bench:
 
     def _build(self, name: str) -> Run:
         return build_run(self.plan(name), self.notebook.folder / "looking", self.reporter)
+
+    def _families(self, data: Prepared) -> list[str]:
+        """Return a name per image that those which belong together share."""
+        find = partial(families, data, self.config.data, on_progress=self.reporter.counted)
+        return self.source.once("families", [], find)
 
     def _file(self, name: str) -> Path:
         return self.notebook.folder / f"{name.replace(':', '-').replace('/', '-')}.npz"
@@ -265,46 +279,3 @@ def milliseconds(run: Run, *, train: bool = False) -> float:
         float(logits.detach().sum())  # waits for a GPU
         times.append(time.perf_counter() - began)
     return 1000 * min(times) / TRIED
-
-
-class Tried(NamedTuple):
-    """A run that was trained and scored on val alone."""
-
-    right: Float[ndarray, " n"]
-    """Which val images it is right about, as 0 and 1."""
-    seconds: float
-    """What its training took."""
-
-
-def try_on_val(plan: Plan, folder: Path, reporter: Reporter) -> Tried | None:
-    """Train a run and score it on val; test is not scored. None where its loss grew without end.
-
-    Args:
-        folder: Of its record, which `train_run` can finish. It keeps the checkpoint.
-    """
-    answer = folder.with_suffix(".npz")
-    if answer.exists():
-        with np.load(answer) as known:
-            return Tried(known["right"], float(known["seconds"]))
-    write_json(make_folder(folder) / "config.json", plan.described)
-    run = build_run(plan, folder, reporter)
-    for _ in train_together([run], resume=True):
-        pass
-    if run.state.error is not None:
-        return None
-    run.state.kept.finish()
-    predictions, _ = predict(run.inputs, cached=run.is_cached(-1), splits=("val",))
-    right = (predictions.predicted == predictions.given_labels).astype(float)
-    tried = Tried(right, sum(line["seconds"] for line in run.state.history))
-    aside = folder.with_name("aside-tried.npz")
-    np.savez(aside, right=tried.right, seconds=tried.seconds)
-    aside.rename(answer)
-    return tried
-
-
-def _groups(data: Prepared) -> list[str]:
-    """Return a name per training image; those of one group, or of the same content, share it."""
-    ids, at = data.ids("train"), data.of("train")
-    if data.images.groups is None:
-        return ids
-    return [data.images.groups[row] or ids[n] for n, row in enumerate(at.tolist())]

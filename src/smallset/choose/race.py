@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from smallset.record.measures import share_interval
+from smallset.record.measures import fold_variance, share_interval
 from smallset.stats import Interval
 
 DRAWS = 2000
@@ -55,6 +55,7 @@ def corrected_accuracy(
     right: Bool[ndarray, "candidates images"],
     cost: Float[ndarray, " candidates"],
     *,
+    folds: int,
     seed: int = 0,
 ) -> Interval:
     """Return what the chosen candidate can be expected to reach, the optimism of choosing removed.
@@ -64,6 +65,7 @@ def corrected_accuracy(
 
     Args:
         cost: As in `race`.
+        folds: Of the cross-validation; the interval allows for what their training sets share.
         seed: Of the bootstrap.
 
     Source:
@@ -78,13 +80,14 @@ def corrected_accuracy(
     scores = hits[chosen, np.arange(len(draws))] / counts
     low, high = np.quantile(scores, [0.025, 0.975])
     # Images left out of a draw are about 37 %, so their scores scatter more than all would.
-    value, shrink = float(scores.mean()), float(np.sqrt(counts.mean() / right.shape[1]))
+    value, images = float(scores.mean()), right.shape[1] / fold_variance(folds)
+    scale = float(np.sqrt(counts.mean() / images))
     # Where all are right nothing scatters, and yet a few images do not prove 100 %.
-    least = share_interval(round(value * right.shape[1]), right.shape[1])
+    least = share_interval(value * images, images)
     return Interval(
         value,
-        min(value - (value - float(low)) * shrink, least.low),
-        max(value + (float(high) - value) * shrink, least.high),
+        min(value - (value - float(low)) * scale, least.low),
+        min(max(value + (float(high) - value) * scale, least.high), 1.0),
     )
 
 

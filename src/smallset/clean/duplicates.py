@@ -100,7 +100,7 @@ def near_duplicates(
 def _candidates(features: Float[ndarray, "n d"], small: Float[Tensor, "n 1 side side"]) -> ndarray:
     """Return the rows of pictures and of the others that look most like them, each pair once."""
     vectors = torch.from_numpy(features.astype(np.float32))
-    detail, mirrored = _details(small), _details(small.flip(3))
+    detail, mirrored = details(small), details(small.flip(3))
     unit, thumb, turned = (F.normalize(each.flatten(1)) for each in (vectors, detail, mirrored))
     count = min(NEIGHBOURS, len(unit) - 1)
     pairs: set[tuple[int, int]] = set()
@@ -128,12 +128,12 @@ def _inside(
 ) -> Float[Tensor, " n"]:
     """Return the best correlation of shrunk pictures with any part of others of the same size."""
     side = whole.shape[-1]
-    there = _details(other)
+    there = details(other)
     best = torch.full((len(whole),), -1.0)
     for scale in SCALES:
         part = round(side * scale)
         shrunk = F.interpolate(whole, size=(part, part), mode="bilinear", antialias=True)
-        wanted = _details(shrunk)
+        wanted = details(shrunk)
         wanted = wanted - wanted.mean(dim=(2, 3), keepdim=True)
         products = F.conv2d(there.transpose(0, 1), wanted, groups=len(whole))[0]
         box = torch.ones(1, 1, part, part)
@@ -146,7 +146,7 @@ def _inside(
     return best
 
 
-def _details(images: Float[Tensor, "n 1 side side"]) -> Float[Tensor, "n 1 side side"]:
+def details(images: Float[Tensor, "n 1 side side"]) -> Float[Tensor, "n 1 side side"]:
     """Return images minus their local mean."""
     reach = max(1, round(images.shape[-1] * DETAIL / 2))
     around = F.pad(images, (reach,) * 4, mode="replicate")

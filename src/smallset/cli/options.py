@@ -26,6 +26,10 @@ Language = Annotated[
     str | None, typer.Option("--lang", help="Of figures and page: en or zh; default: the locale's.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result only.")]
+Folds = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Cross-validation: N parts score each other; 0 for none."),
+]
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave unreadable files out, and count them.")
 ]

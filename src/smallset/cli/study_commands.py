@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from smallset.cli.options import (
+    Folds,
     Language,
     Quiet,
     Sets,
@@ -29,6 +30,7 @@ def study(
     out: Annotated[Path | None, typer.Option(metavar="STUDY", help="Folder of the study.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs per arm.")] = None,
     arms: Annotated[str | None, typer.Option(help="Only these, joined by commas.")] = None,
+    folds: Folds = None,
     sets: Sets = None,
     execute: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
@@ -68,7 +70,9 @@ def study(
             out=folder,
             seeds=seeds,
             arms=[arm.strip() for arm in arms.split(",")] if arms else (),
-            settings=assignments(sets) | ({"figures.lang": lang} if lang else {}),
+            settings=assignments(sets)
+            | ({"figures.lang": lang} if lang else {})
+            | ({} if folds is None else {"data.folds": folds}),
             execute=execute,
             workers=workers,
             address=address,

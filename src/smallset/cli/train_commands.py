@@ -9,6 +9,7 @@ import typer
 from smallset.cli.options import (
     ConfigFile,
     Data,
+    Folds,
     Language,
     Quiet,
     Sets,
@@ -44,6 +45,8 @@ def train(
     train_on: Annotated[str | None, typer.Option(help="Such as train+val+extra.")] = None,
     noise: Annotated[float | None, typer.Option(help="Share of wrong training labels.")] = None,
     noise_seed: Annotated[int | None, typer.Option(help="Chooses the wrong labels.")] = None,
+    folds: Folds = None,
+    repeats: Annotated[int | None, typer.Option(help="How often to deal the folds.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     config: ConfigFile = None,
     sets: Sets = None,
@@ -67,6 +70,8 @@ def train(
         train_on=train_on,
         noise=noise,
         noise_seed=noise_seed,
+        folds=folds,
+        repeats=repeats,
     )
     flags |= {
         "compute.device": device,
@@ -90,6 +95,7 @@ def best(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     classes: Annotated[str | None, typer.Option(help='Such as "1-5" or "cat,dog".')] = None,
+    folds: Folds = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     skip_unreadable: SkipUnreadable = False,
     lang: Language = None,
@@ -103,7 +109,7 @@ def best(
 
     keep_memory_here()
     flags = {
-        "seed": seed, "data.classes": classes, "compute.device": device,
+        "seed": seed, "data.classes": classes, "data.folds": folds, "compute.device": device,
         "data.skip_unreadable": skip_unreadable or None, "figures.lang": lang,
     }  # fmt: skip
     settings = settings_of(None, None, flags)
@@ -126,7 +132,8 @@ def best(
             f"expected: {estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%}) "
             f"for the best head: {story['naive']:.1%} out of fold, less the price of choosing"
         )
-    print(f"test:     {story['test']:.1%}, read once, after the choice")
+    if story["test"] is not None:
+        print(f"test:     {story['test']:.1%}, read once, after the choice")
     if story["plain"]:
         against = story["against_plain"]
         print(
@@ -225,12 +232,16 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
         raise RunError(
             "stopped; once an epoch was finished, the same command with --resume goes on after it"
         ) from None
-    scores = [
-        f"{split} {record.result[f'{split}_accuracy']:.1%}"
-        for split in ("train", "val", "test")
-        if record.result[f"{split}_accuracy"] is not None
-    ]
-    print(f"accuracy: {', '.join(scores)}")
+    result = record.result
+    splits = ("train", "val") if "folds" in result else ("train", "val", "test")
+    known = [split for split in splits if result[f"{split}_accuracy"] is not None]
+    print("accuracy: " + ", ".join(f"{split} {result[f'{split}_accuracy']:.1%}" for split in known))
+    if "folds" in result:
+        folds = result["folds"]
+        print(
+            f"expected: {folds['accuracy']:.1%} ({folds['low']:.1%} to {folds['high']:.1%}), from "
+            f"{folds['folds']} folds that score each other; the model learnt from all of them"
+        )
     if even := balanced(record.predictions):
         print(
             f"balanced: test {even.accuracy:.1%}, where every class counts the same (they have "

@@ -50,6 +50,11 @@ def read_labels(folder: Path) -> list[dict[str, str]]:
     return rows
 
 
+def origin(folder: Path) -> str:
+    """Return the data that a cleaned set was made from."""
+    return json.loads((folder / "clean.json").read_text(encoding="utf-8"))["data"]
+
+
 def read_cleaned(folder: Path, read: Callable[[str], ImageSet]) -> ImageSet:
     """List the images of a cleaned set: relabelled ones with their new label, dropped ones not.
 

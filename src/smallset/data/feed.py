@@ -51,6 +51,7 @@ class Selection:
         self.array = array
         self.rows = rows
         self.nbytes = len(rows) * array[:1].nbytes
+        self.ndim = array.ndim
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -135,11 +136,18 @@ class FeatureFeed:
     """
 
     def __init__(
-        self, array: Float[ndarray, "n ..."], labels: Int[ndarray, " n"], *, device: str
+        self, array: Float[ndarray, "n ..."] | Selection, labels: Int[ndarray, " n"], *, device: str
     ) -> None:
         self.array = array
         self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
         self.device = device
+
+    def only(self, rows: Int[ndarray, " m"]) -> "FeatureFeed":
+        """Return some of the images; nothing is copied."""
+        assert isinstance(self.array, ndarray)
+        part = FeatureFeed(Selection(self.array, rows), np.zeros(0), device=self.device)
+        part.labels = self.labels[torch.from_numpy(rows).to(self.device)]
+        return part
 
     @property
     def is_flat(self) -> bool:

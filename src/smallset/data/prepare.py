@@ -100,7 +100,8 @@ class DataSource:
             DataError: If a file is unreadable (unless such files are to be skipped), or a split or
                 class needed has no image.
         """
-        return prepare(self._opened(config), config, needs_test=not self.judged_splits)
+        needs_test = not (self.judged_splits or config.data.folds)
+        return prepare(self._opened(config), config, needs_test=needs_test)
 
     def once(self, what: str, key: Sequence[Any], make: Callable[[], T]) -> T:
         """Return what `make` gives, made once for each key."""
@@ -112,6 +113,7 @@ class DataSource:
     def _opened(self, config: RunConfig) -> Opened:
         shape = config.data.model_dump(include={"resize", "skip_unreadable", "max_megapixels"})
         split = config.data.model_dump(include={"val_fraction", "test_fraction", "split_seed"})
+        split["folds"] = bool(config.data.folds)
         return self.once("images", [config.image_size, shape, split], lambda: self._open(config))
 
     def _open(self, config: RunConfig) -> Opened:
@@ -156,6 +158,8 @@ def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Pr
     classes = sorted(parse_classes(config.data.classes, images.classes))
     chosen = pixels.readable & np.isin(images.labels, classes)
     train_on = config.data.train_on.split("+")
+    if config.data.folds and "val" not in train_on and (images.splits[chosen] == "val").any():
+        train_on.append("val")  # the folds do what it was there for
     for split in (*train_on, "test") if needs_test else train_on:
         if not (images.splits[chosen] == split).any():
             raise DataError(
@@ -164,7 +168,7 @@ def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Pr
                 + "; a run needs train and test, and what data.train_on names"
             )
     splits = np.where(np.isin(images.splits, train_on), "train", images.splits)
-    chosen &= np.isin(splits, ["train", "val", "test"])
+    chosen &= np.isin(splits, ["train"] if config.data.folds else ["train", "val", "test"])
     chosen &= _fraction(pixels.ids, images.labels, chosen & (splits == "train"), config.data)
     rows = np.flatnonzero(chosen)
     kept = replace(images, splits=splits).where(chosen).with_classes(classes)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from smallset.config import SPLITS, DataConfig
-from smallset.data.cleaned import is_cleaned, read_cleaned
+from smallset.data.cleaned import is_cleaned, origin, read_cleaned
 from smallset.data.listing import ImageSet
 from smallset.data.manifest import read_manifest
 from smallset.data.samples import sample_folder
-from smallset.data.split import split_images
+from smallset.data.split import one_pool, split_images, usual_folds
 from smallset.data.torchvision_sets import torchvision_folder
 from smallset.errors import ConfigError, DataError
 
@@ -49,30 +49,41 @@ def read_data(data: str | Path, config: DataConfig | None = None) -> ImageSet:
         DataError: If there is no such data, or it is not laid out as one of these.
     """
     config = config or DataConfig()
-    kind, _, name = str(data).partition(":")
-    if kind == "sample":
-        images = _read_folder(sample_folder(name))
-    elif kind == "torchvision":
-        images = _read_folder(torchvision_folder(name))
-    else:
-        path = Path(data).expanduser()
-        if not path.exists():
-            raise DataError(
-                f"no data at {path}; give a folder, a .csv or .jsonl manifest, torchvision:NAME "
-                "or sample:shapes"
-            )
-        if is_cleaned(path):
-            return read_cleaned(path, lambda origin: read_data(origin, config))
-        if path.is_dir():
-            images = _read_folder(path)
-        else:
-            images = read_manifest(path)
-            _refuse_splits_as_classes(path, images.classes, kind="labels")
+    path = Path(data).expanduser()
+    if is_cleaned(path):
+        return read_cleaned(path, lambda origin: read_data(origin, config))
+    images = _listed(data)
     if (images.splits == "").all():
-        return split_images(images, config)
+        return one_pool(images) if config.folds else split_images(images, config)
     for name in ("val_fraction", "test_fraction", "split_seed"):
         if getattr(config, name) != DataConfig.model_fields[name].default:
             raise ConfigError(f"data.{name} is not read: {data} has splits of its own")
+    return images
+
+
+def folds_for(data: str | Path, config: DataConfig) -> int:
+    """Return into how many folds data is dealt where nothing is said; see `usual_folds`."""
+    path = Path(data).expanduser()
+    return usual_folds(_listed(origin(path) if is_cleaned(path) else data), config)
+
+
+def _listed(data: str | Path) -> ImageSet:
+    """List the images of a data set that is no cleaned one; splits are "" where it has none."""
+    kind, _, name = str(data).partition(":")
+    if kind == "sample":
+        return _read_folder(sample_folder(name))
+    if kind == "torchvision":
+        return _read_folder(torchvision_folder(name))
+    path = Path(data).expanduser()
+    if not path.exists():
+        raise DataError(
+            f"no data at {path}; give a folder, a .csv or .jsonl manifest, torchvision:NAME "
+            "or sample:shapes"
+        )
+    if path.is_dir():
+        return _read_folder(path)
+    images = read_manifest(path)
+    _refuse_splits_as_classes(path, images.classes, kind="labels")
     return images
 
 

@@ -12,6 +12,10 @@ from smallset.config import DataConfig
 from smallset.data.listing import ImageSet
 from smallset.seeds import stream
 
+USUAL_FOLDS = 5
+FEW_IN_VAL = 10
+"""With fewer val images of a class, val says little: then folds are the better half."""
+
 
 def split_images(images: ImageSet, config: DataConfig) -> ImageSet:
     """Give every image a split, train, val or test, fixed by the split seed.
@@ -34,6 +38,24 @@ def split_images(images: ImageSet, config: DataConfig) -> ImageSet:
         "`smallset check DATA --write-split FILE.csv` writes it down"
     )
     return replace(images, splits=splits, notes=(*images.notes, note))
+
+
+def one_pool(images: ImageSet) -> ImageSet:
+    """Give every image the split train, for folds to be dealt from."""
+    return replace(images, splits=np.full(len(images), "train"))
+
+
+def usual_folds(images: ImageSet, config: DataConfig) -> int:
+    """Return into how many folds data is dealt where nothing is said; 0 for none.
+
+    Args:
+        images: As they come, with `splits` that are "" where the data has none of its own.
+        config: `val_fraction` says how many images of a class val would have.
+    """
+    if (images.splits != "").any():
+        return 0
+    sizes = np.bincount(images.labels)
+    return USUAL_FOLDS if config.val_fraction * np.median(sizes[sizes > 0]) < FEW_IN_VAL else 0
 
 
 def choose_fraction(

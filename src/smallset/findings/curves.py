@@ -132,6 +132,8 @@ def gradient_ratio(facts: Facts, loss: str) -> float | None:
     With p the probabilities and y the one-hot labels, that of cross-entropy is (p - y) / B, that of
     ||p - y||^2 summed over a batch of B is 2 p * (p - y - <p, p - y>), and `mse` divides it by B K.
     """
+    if not len(facts.train):
+        return None
     p, labels = facts.predictions.probs[facts.train], facts.predictions.given_labels[facts.train]
     size = facts.settings["batches"]["size"]
     difference = p.copy()
@@ -169,7 +171,7 @@ def _standing(facts: Facts) -> Standing | None:
         name, at_point = stage[0]["objective"], stage[0]["collapsed_loss"]
         if at_point is None:
             continue
-        loss, spread = stage[-1]["train_loss"], _spread(facts.embeddings["train"])
+        loss, spread = stage[-1]["train_loss"], _spread(facts.learnt_embeddings)
         values = {"loss": loss, "margin": at_point, "spread": spread, "name": name}
         found = Standing(values, loss, at_point, spread)
         if found.is_collapsed or loss >= at_point:

@@ -82,6 +82,11 @@ class Facts:
         """Rows of the training images."""
         return self.rows("train")
 
+    @property
+    def learnt_embeddings(self) -> Float[ndarray, "n dim"]:
+        """Embeddings of the images that were learnt from; with folds, that is all of them."""
+        return self.embeddings["train"] if len(self.train) else self.embeddings["test"]
+
     @cached_property
     def right(self) -> ndarray:
         """Whether each image was predicted as the data says."""

@@ -48,6 +48,8 @@ def one_class(facts: Facts) -> Seen | None:
 def overfitting(facts: Facts) -> Seen | None:
     """Far better on the images trained on than on others."""
     predictions = facts.predictions
+    if not len(facts.train):
+        return None
     as_told = (predictions.predicted == predictions.given_labels)[facts.train]
     known = share_interval(int(as_told.sum()), len(as_told))
     tested = share_interval(int(facts.right[facts.test].sum()), len(facts.test))

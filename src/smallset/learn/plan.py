@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from smallset.clean.training_labels import clean_prepared, describe_cleaning
-from smallset.config import RunConfig
+from smallset.config import NOT_WITH_FOLDS, DataConfig, RunConfig, override
 from smallset.data.batches import share_without_positive
 from smallset.data.prepare import DataSource, Prepared
+from smallset.data.read import folds_for
 from smallset.errors import ConfigError, DataError
 from smallset.files import read_json
 from smallset.learn.describe import describe, describe_images
@@ -43,10 +44,15 @@ class Plan:
 
 
 class Planner:
-    """Plans runs on one data set; images and weight files are looked at once for all of them."""
+    """Plans runs on one data set; images and weight files are looked at once for all of them.
 
-    def __init__(self, source: DataSource) -> None:
+    Args:
+        usual_folds: Where settings leave the folds open, deal small data without splits of its own.
+    """
+
+    def __init__(self, source: DataSource, *, usual_folds: bool = False) -> None:
         self.source = source
+        self.usual_folds = usual_folds
 
     def plan(self, config: RunConfig) -> Plan:
         """Resolve the settings of a run and choose its images; nothing is computed from them.
@@ -58,6 +64,8 @@ class Planner:
         # What a run starts from has all the weights: others need not be there.
         weights = Weights(is_pretrained=False) if config.start_from else self.weights(config)
         config = settle(config, is_pretrained=weights.is_pretrained)
+        usual = self._usual_folds(config)
+        config = self._with_folds(config, usual)
         stages_of(config)  # an unknown loss should not wait for the data
         cleaning = describe_cleaning(config)
         data = self.source.prepared(config)
@@ -70,7 +78,31 @@ class Planner:
             start=file_sha256(start) if start else None,
             cleaning=cleaning,
         )
+        described["data"]["usual_folds"] = usual
         return Plan(config, data, start, described)
+
+    def _with_folds(self, config: RunConfig, usual: int) -> RunConfig:
+        """Say into how many folds the data is dealt, where that is open."""
+        if config.data.folds is not None:
+            return config
+        folds = usual if self.usual_folds else 0
+        if folds:
+            said = (
+                f"the data has no splits of its own and val would be small, so {folds} folds score "
+                "every image; --folds 0 holds images back instead"
+            )
+            self.source.once("said", [said], lambda: self.source.reporter.note(said))
+        return override(config, {"data.folds": folds})
+
+    def _usual_folds(self, config: RunConfig) -> int:
+        """Return into how many folds `smallset train` deals the data where nothing is said."""
+        wants_splits = any(
+            getattr(config.data, name) != DataConfig.model_fields[name].default
+            for name in NOT_WITH_FOLDS
+        )
+        if wants_splits or config.start_from or config.keep != "last":
+            return 0
+        return self.source.once("folds", [], lambda: folds_for(self.source.data, config.data))
 
     def weights(self, config: RunConfig) -> Weights:
         """Find the pretrained weights of a run.
@@ -136,7 +168,7 @@ def shares_backbone(plan: Plan) -> str | None:
     Returns:
         A text that is equal for such runs; None where a run trains alone.
     """
-    config, features = plan.config, shares_features(plan)
+    config, features = plan.config, None if plan.config.data.folds else shares_features(plan)
     assert config.image_size is not None
     if features is None or config.batches.kind != "random" or config.mirror:
         return None

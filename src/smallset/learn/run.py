@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import itertools
 import shutil
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, RunError
 from smallset.files import clear_unfinished, make_folder, write_atomic, write_json
+from smallset.learn.folds import FOLDS, HeldOut, score_folds
 from smallset.learn.inputs import Inputs
 from smallset.learn.plan import Plan, Planner, check_batches, clean_labels, stages_of
 from smallset.learn.score import predict
@@ -60,7 +62,7 @@ def train_run(
     _refuse_overwriting(Record(folder), resume)
     with contextlib.closing(reporter):
         source = DataSource(data, reporter)
-        plan = Planner(source).plan(config)
+        plan = Planner(source, usual_folds=True).plan(config)
         [outcome] = train_runs(source, [(plan, folder)], resume=resume, reporter=reporter)
     if isinstance(outcome, RunError):
         raise outcome
@@ -110,11 +112,12 @@ def train_runs(
             write_json(make_folder(folder) / "config.json", plan.described)
             stack.callback(shutil.rmtree, folder / SCRATCH, ignore_errors=True)
             runs.append(run)
+        folds = [score_folds(run, build_run, reporter) for run in runs if run.has_folds]
         for _ in train_together(runs, resume=resume is not False):
             pass
-        for run in runs:
+        for run, held in itertools.zip_longest(runs, folds):
             if run.state.error is None:
-                _write_record(run, [*run.plan.data.notes, *notes], began)
+                _write_record(run, [*run.plan.data.notes, *notes], began, held)
     errors = {run.state.folder: run.state.error for run in runs if run.state.error is not None}
     return [errors.get(record.folder, record) for record in records]
 
@@ -182,14 +185,20 @@ def _is_finished(plan: Plan, record: Record) -> bool:
     return record.is_complete
 
 
-def _write_record(run: Run, notes: list[str], began: float) -> None:
+def _write_record(run: Run, notes: list[str], began: float, held: HeldOut | None) -> None:
     run.state.kept.finish()
     folder = run.state.folder
-    predictions, embeddings = predict(run.inputs, cached=run.is_cached(-1))
+    own, embeddings = predict(run.inputs, cached=run.is_cached(-1))
+    predictions = own
+    if held is not None:  # what counts is what runs said that had not learnt from the image
+        predictions, vectors = held.predictions(), embeddings["train"]
+        embeddings = {"train": vectors[:0], "test": vectors}
     write_predictions(folder, predictions)
     write_embeddings(folder, embeddings)
     _write_model(run)
-    write_json(folder / "result.json", _result(run, predictions, notes, began))
+    result = _result(run, predictions, notes, began) | {"train_accuracy": own.accuracy("train")}
+    write_json(folder / "result.json", result | ({} if held is None else held.described()))
+    shutil.rmtree(folder / FOLDS, ignore_errors=True)
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 

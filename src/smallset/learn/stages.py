@@ -33,6 +33,11 @@ class Run:
     inputs: Inputs
     state: Training
 
+    @property
+    def has_folds(self) -> bool:
+        """Whether its images are scored by runs that did not learn from them."""
+        return bool(self.plan.config.data.folds)
+
     def is_cached(self, stage: int) -> bool:
         """Whether a stage can go on from features that were computed once."""
         fixed = not self.plan.config.augment.is_on

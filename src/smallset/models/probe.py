@@ -113,6 +113,7 @@ def held_out(
     seed: int,
     groups: Sequence[str] | None = None,
     penalties: Sequence[float] = HEAD_PENALTIES,
+    folds: int = FOLDS,
 ) -> HeldOut:
     """Return out-of-fold probabilities of the head that `fit_head` would fit.
 
@@ -126,7 +127,7 @@ def held_out(
         scaled.append((block - mean) * scale)
     probs = out_of_fold(
         principal(np.concatenate(scaled, axis=1)), labels, num_classes=num_classes,
-        penalties=penalties, repeats=1, seed=seed, groups=groups,
+        penalties=penalties, repeats=1, seed=seed, groups=groups, folds=folds,
     )  # fmt: skip
     best = _likeliest(probs, labels)
     return HeldOut(probs[best], penalties[best])
@@ -238,13 +239,14 @@ def out_of_fold(
     seed: int,
     keep: Bool[ndarray, " n"] | None = None,
     groups: Sequence[str] | None = None,
+    folds: int = FOLDS,
 ) -> Float[ndarray, "P n K"]:
     """Return probabilities of probes that were trained without the image, averaged over repeats.
 
     Args:
         features: Standardised, or of one scale at least.
         penalties: Strengths to try, as in `probe`.
-        repeats: How often the images are dealt into five folds.
+        repeats: How often the images are dealt into folds.
         keep: Images that may be trained on; all get probabilities.
         groups: As in `fold_of`.
 
@@ -252,8 +254,8 @@ def out_of_fold(
         One set of probabilities per penalty.
     """
     rng = np.random.default_rng(seed)
-    folds = np.stack([fold_of(labels, rng, groups=groups) for _ in range(repeats)])
-    held = (folds[:, None] == np.arange(FOLDS)[None, :, None]).reshape(-1, len(labels))
+    dealt = np.stack([fold_of(labels, rng, folds, groups) for _ in range(repeats)])
+    held = (dealt[:, None] == np.arange(folds)[None, :, None]).reshape(-1, len(labels))
     used = ~held if keep is None else ~held & keep
     strengths = np.repeat(np.array(penalties, dtype=np.float32), len(used))
     every = np.tile(used, (len(penalties), 1))

@@ -8,7 +8,7 @@ FLAGS = {  # of `smallset train`
     "lr": "--lr", "seed": "--seed",
     "image_size": "--image-size", "batches.size": "--batch-size", "weights": "--weights",
     "data.classes": "--classes", "data.train_on": "--train-on", "data.noise_rate": "--noise",
-    "data.noise_seed": "--noise-seed",
+    "data.noise_seed": "--noise-seed", "data.folds": "--folds", "data.repeats": "--repeats",
 }  # fmt: skip
 
 

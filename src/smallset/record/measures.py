@@ -70,7 +70,10 @@ class Balanced(NamedTuple):
 
 def balanced(predictions: Predictions) -> Balanced | None:
     """Return the accuracy where every class counts the same; None where classes are about even."""
-    train = predictions.given_labels[predictions.splits == "train"]
+    learnt = predictions.splits == "train"
+    if not learnt.any():  # folds: all were learnt from
+        learnt = ~learnt
+    train = predictions.given_labels[learnt]
     counts = np.bincount(train, minlength=len(predictions.classes))
     if not counts.size or counts.max() <= UNEVEN * counts.min():
         return None
@@ -121,7 +124,7 @@ def _normalised(logs: ndarray) -> ndarray:
     return logs - np.log(np.exp(logs).sum(axis=1, keepdims=True))
 
 
-def share_interval(count: int, total: int, *, level: float = 0.95) -> Interval:
+def share_interval(count: float, total: float, *, level: float = 0.95) -> Interval:
     """Return a share with Wilson's interval, which holds for few images and near 0 and 1.
 
     Args:
@@ -140,6 +143,33 @@ def share_interval(count: int, total: int, *, level: float = 0.95) -> Interval:
     middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z * np.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / (1 + z**2 / total)
     return Interval(share, max(float(middle - half), 0.0), min(float(middle + half), 1.0))
+
+
+def cross_validated(right: Bool[ndarray, "repeats n"], *, folds: int) -> Interval:
+    """Return the accuracy to be expected of a model that learns from all images, from folds.
+
+    The runs of the folds learnt from other images, and from fewer, than that model: the variance
+    over images alone is too small, and is multiplied by `fold_variance`.
+
+    Args:
+        right: Whether an image was predicted right, each time that the images were dealt.
+
+    Example:
+        >>> right = np.array([[True, True, False, True] * 10])
+        >>> [round(x, 2) for x in cross_validated(right, folds=5)]
+        [0.75, 0.53, 0.89]
+    """
+    total = right.shape[1] / fold_variance(folds)
+    return share_interval(float(right.mean()) * total, total)
+
+
+def fold_variance(folds: int) -> float:
+    """Return by what the variance of a cross-validation over images alone is multiplied.
+
+    Source:
+        Nadeau & Bengio 2003, "Inference for the generalization error", section 3.
+    """
+    return 1 + folds / (folds - 1)
 
 
 def worst_mistakes(predictions: Predictions, count: int) -> list[int]:

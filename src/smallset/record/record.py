@@ -96,6 +96,7 @@ class Record:
         # What "auto" was resolved to, and what the recipe says, need not be said again.
         trains = "classifier" if self.config["weights"] else "all"
         default = {**_DEFAULT, "trains": trains, **RECIPES.get(config.recipe, {}), "recipe": "auto"}
+        default["data.folds"] = self.config["data"].get("usual_folds", 0)
         unused = [] if config.data.noise_rate else ["data.noise_seed"]
         unused += [] if config.data.train_fraction < 1 else ["data.subset_seed"]
         words = ["smallset", "train", self.config["data"]["source"]]

@@ -49,7 +49,8 @@ def principal_axes(train: Float[ndarray, "n dim"], test: Float[ndarray, "m dim"]
     shares = axes.explained_variance_ratio_
     # All embeddings equal (a collapsed net): no variance, so no share of it.
     known = shares if np.isfinite(shares).all() else None
-    return Axes(points, axes.transform(test.astype(np.float32)), known)
+    new = axes.transform(test.astype(np.float32)) if len(test) else points[:0]
+    return Axes(points, new, known)
 
 
 def tsne(axes: Axes, *, perplexity: float = 30.0) -> Plane:

@@ -49,6 +49,8 @@ def draw_run(record: Record, config: FigureConfig) -> list[str]:
         _draw_curves(record, folder, lang)
         for split in ("train", "test"):
             accuracy = predictions.accuracy(split)
+            if accuracy is None:  # the images of folds are scored only by runs that are new to them
+                continue
             total = int((predictions.splits == split).sum())
             title = text(
                 "{split}: {share:.1%} of {count} images right",
@@ -79,7 +81,12 @@ def _draw_features(record: Record, config: FigureConfig, folder: Path) -> list[s
         of_split = predictions.labels[predictions.splits == split]
         keep = np.isin(of_split, chosen)
         vectors[split], labels[split] = record.embeddings(split)[keep], of_split[keep]
-    if len(vectors["train"]) < 3 or not len(vectors["test"]):
+    if not len(vectors["train"]):  # all images were learnt from, and scored by folds
+        vectors["train"], labels["train"] = vectors["test"], labels["test"]
+        vectors["test"], labels["test"] = vectors["test"][:0], labels["test"][:0]
+    elif not len(vectors["test"]):
+        vectors["train"] = vectors["train"][:0]
+    if len(vectors["train"]) < 3:
         return ["too few images of the chosen classes for feature pictures"]
     if not np.ptp(vectors["train"].astype(np.float32), axis=0).any():
         return ["all embeddings of train are equal: the features collapsed; no feature pictures"]

@@ -33,7 +33,7 @@ from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
 from smallset.show.report.render import render
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails, webp
 from smallset.show.run_figures import chosen_classes
-from smallset.stats import accuracy_interval
+from smallset.stats import Interval, accuracy_interval
 from smallset.words import Lang, Text, text
 
 SPLITS = ("train", "val", "test")
@@ -139,12 +139,15 @@ def _similar_order(counts: Int[ndarray, "classes classes"]) -> list[int]:
 
 
 def _planes(facts: Facts) -> dict[str, Any] | None:
-    train, test = (facts.embeddings[split] for split in ("train", "test"))
-    if len(train) < 3 or not np.ptp(train.astype(np.float32), axis=0).any():
+    learnt = facts.learnt_embeddings
+    if len(learnt) < 3 or not np.ptp(learnt.astype(np.float32), axis=0).any():
         return None
-    labels = [facts.predictions.labels[rows] for rows in (facts.train, facts.test)]
-    axes = principal_axes(train, test)
-    full = neighbour_accuracy(train, labels[0], test, labels[1])
+    # With folds, all images were learnt from: one cloud, and no neighbours that are new to it.
+    parts = (facts.train, facts.test) if len(facts.train) else (facts.test, facts.train)
+    test = facts.embeddings["test" if len(facts.train) else "train"]
+    labels = [facts.predictions.labels[rows] for rows in parts]
+    axes = principal_axes(learnt, test)
+    full = neighbour_accuracy(learnt, labels[0], test, labels[1]) if len(test) else None
     planes = {"pca": axes.plane} | (
         {"tsne": tsne(axes)} if facts.settings["figures"]["tsne"] else {}
     )
@@ -152,16 +155,14 @@ def _planes(facts: Facts) -> dict[str, Any] | None:
     for name, plane in planes.items():
         points: list[list[float] | None] = [None] * len(facts.predictions.ids)
         # Four digits: a thousandth of the picture is less than a pixel.
-        scale = max(float(np.abs(plane.train).max()), float(np.abs(plane.test).max()), 1e-12)
-        for rows, at in ((facts.train, plane.train), (facts.test, plane.test)):
+        scale = max(float(np.abs(each).max(initial=1e-12)) for each in (plane.train, plane.test))
+        for rows, at in zip(parts, (plane.train, plane.test), strict=True):
             for row, point in zip(rows, np.round(at / scale, 4).tolist(), strict=True):
                 points[row] = point
-        shown[name] = {
-            "points": points,
-            "explained": plane.explained,
-            "full": full,
-            "flat": neighbour_accuracy(plane.train, labels[0], plane.test, labels[1]),
-        }
+        flat = None
+        if len(test):
+            flat = neighbour_accuracy(plane.train, labels[0], plane.test, labels[1])
+        shown[name] = {"points": points, "explained": plane.explained, "full": full, "flat": flat}
     return shown
 
 
@@ -294,10 +295,13 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
     right = facts.right[facts.test][None].astype(np.float64)
     confidence = predictions.probs[facts.test].max(axis=1)
     default = flat(RunConfig().model_dump(mode="json"))
+    folds = result.get("folds")
     return {
         "name": f"{settings['model']} · {settings['loss']} · {Path(config['data']['source']).name}",
         "about": _about(settings),
-        "accuracy": accuracy_interval(right),
+        "accuracy": Interval(*(folds[key] for key in ("accuracy", "low", "high")))
+        if folds else accuracy_interval(right),
+        "folds": folds,
         "test_images": len(facts.test),
         "classes": predictions.classes,
         "splits": [

@@ -457,12 +457,14 @@ if (D.planes) {
           : T("These two axes hold {share} of the variance of the training embeddings.", {
               share: percent(plane.explained),
             }),
-        T(
-          "The ten nearest training images predict {full} of the test images right with " +
-            "all features, and {flat} in this picture.",
-          { full: percent(plane.full), flat: percent(plane.flat) },
-        ),
-        state.splits === "both" ? T("Small and pale: train; large: test.") : "",
+        plane.full == null
+          ? ""
+          : T(
+              "The ten nearest training images predict {full} of the test images right with " +
+                "all features, and {flat} in this picture.",
+              { full: percent(plane.full), flat: percent(plane.flat) },
+            ),
+        state.splits === "both" && rows[0].length ? T("Small and pale: train; large: test.") : "",
       ].join(" ");
       const hidden = {
         showgrid: false,

@@ -1,0 +1,147 @@
+"""Fine-tune the leader of a search in the time that is left: is it better than its head?"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from numpy import ndarray
+
+from smallset.choose.candidates import Bench, Candidate, milliseconds
+from smallset.config import override
+from smallset.errors import RunError
+from smallset.files import make_folder, write_json
+from smallset.learn.folds import answer_val
+from smallset.learn.plan import Plan
+from smallset.learn.run import build_run
+from smallset.progress import Reporter
+from smallset.record.record import Record
+
+MOST_EPOCHS = 6
+FEW_EPOCHS, SMALLER = 3, 0.72  # with fewer at its own size, a network is tuned at this share of it
+SLACK = 1.25  # a step also augments, and moves the weights
+RESERVE = 20.0  # seconds, for figures and the page
+
+
+class Tuner:
+    """Fine-tunes one network of a search.
+
+    Args:
+        train: Trains a run of some settings in a place of the work folder, or takes up its record.
+    """
+
+    def __init__(
+        self, bench: Bench, work: Path, train: Callable[[str, dict[str, Any]], Record]
+    ) -> None:
+        self.bench, self.work, self.train = bench, work, train
+
+    def tune(self, leader: Candidate, winner: Candidate) -> dict[str, Any] | None:
+        """Fine-tune the best single network, and see on images it is new to whether it is better.
+
+        Returns:
+            What was found, with the settings of the run on all images; None where there is no time,
+            or no val to see it on.
+        """
+        bench, known = self.bench, self.bench.notebook.known
+        settings = {**bench.settings(leader.name), "recipe": "finetune", "mirror": True}
+        plan = bench.planner.plan(override(self.bench.config, {**settings, "epochs": 1}))
+        if not (bench.folds or len(plan.data.of("val"))):
+            self.bench.reporter.note(
+                "not fine-tuned: there is no val split to see on whether it helps"
+            )
+            return None
+        if "tuned" not in known:
+            step = milliseconds(build_run(plan, self.work / "timing", Reporter()), train=True)
+            left, fixed = (
+                self.bench.notebook.left(),
+                leader.is_of_one_size or self.bench.config.image_size,
+            )
+            self.bench.notebook.remember(
+                tuned=affordable(plan, leader.cost, step, left, fixed=bool(fixed))
+            )
+        if not known["tuned"]["epochs"]:
+            self.bench.reporter.note(
+                "not fine-tuned: an epoch takes longer than the time that is left"
+            )
+            return None
+        settings |= known["tuned"]
+        plan = bench.planner.plan(override(self.bench.config, settings))
+        try:
+            tuned, seconds = self._tried(plan, settings)
+        except RunError as error:
+            self.bench.reporter.note(f"not fine-tuned: {error}")
+            return None
+        if bench.folds:
+            head = bench.right(winner.name).astype(float)
+        else:
+            head = bench.right_on_val(winner.name, plan.data)
+        gain = tuned - head
+        error = float(gain.std(ddof=1) / len(gain) ** 0.5)
+        kept = bool(gain.mean() >= -error)
+        epochs, size = settings["epochs"], plan.config.image_size
+        where = "out of fold" if bench.folds else "on val"
+        self.bench.reporter.line(
+            f"fine-tuned {leader.name}, {epochs} epochs at {size} px: {tuned.mean():.1%} {where}, "
+            f"where the head has {head.mean():.1%}: {'kept' if kept else 'not kept'}"
+        )
+        return {
+            "network": leader.name, "epochs": epochs, "size": size, "val": float(tuned.mean()),
+            "head_on_val": float(head.mean()), "gain": float(gain.mean()), "error": error,
+            "kept": kept, "settings": settings | self._refit(plan, leader, seconds, kept=kept),
+        }  # fmt: skip
+
+    def _tried(self, plan: Plan, settings: dict[str, Any]) -> tuple[Float[ndarray, " n"], float]:
+        """Return which images that were new to it a run is right about, and how long it trained."""
+        if self.bench.folds:
+            record = self.train("tuned", settings)
+            labels, predicted = record.predictions.labels, record.predictions.predicted
+            return (predicted == labels).astype(float), record.result["seconds"]
+        write_json(make_folder(self.work / "tuned") / "config.json", plan.described)
+        answer = answer_val(build_run(plan, self.work / "tuned", self.bench.reporter))
+        if answer is None:
+            raise RunError(f"the loss of {plan.config.model} stopped being finite")
+        labels = plan.data.given_labels[plan.data.of("val")]
+        return (answer.probs.argmax(axis=1) == labels).astype(float), answer.seconds
+
+    def _refit(
+        self, plan: Plan, leader: Candidate, seconds: float, *, kept: bool
+    ) -> dict[str, Any]:
+        """Return the settings that fit a tuned network again on train + val, if there is time."""
+        if self.bench.folds:
+            return {}  # its last run has learnt from all images
+        if "refit" not in self.bench.notebook.known:
+            train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
+            needed = seconds * (1 + val / train)
+            needed += 2 * leader.cost * (train + val + test) / 1000
+            self.bench.notebook.remember(refit=self.bench.notebook.left() - RESERVE > needed)
+        if self.bench.notebook.known["refit"]:
+            return {"data.train_on": self.bench.train_on}
+        if kept:
+            self.bench.reporter.note("there is no time to fit it again on train + val")
+        return {}
+
+
+def affordable(plan: Plan, look: float, step: float, left: float, *, fixed: bool) -> dict[str, Any]:
+    """Return the epochs of fine-tuning that there is time for, at a smaller size if need be.
+
+    Args:
+        look: Milliseconds that a look at one picture takes.
+        step: Milliseconds that a training step takes per picture.
+        left: Seconds that are left.
+        fixed: Whether the size must stay as it is.
+    """
+    size, folds = plan.config.image_size or 224, plan.config.data.folds
+    train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
+    if folds:  # each on the others, and one on all: an image is learnt from as often as it is dealt
+        steps, looks, once = folds * train, train, look * 3 * train / 1000
+    else:  # on train, scoring val after each epoch, and on train + val, scoring all at the end
+        steps, looks = 2 * train + val, 2 * val
+        once = look * (4 * train + 4 * val + 3 * test) / 1000
+    epoch = SLACK * (step * steps + look * looks) / 1000
+    epochs = int((left - RESERVE - once) / epoch)
+    if epochs >= FEW_EPOCHS or fixed:
+        return {"epochs": max(0, min(MOST_EPOCHS, epochs))}
+    smaller = 32 * round(SMALLER * size / 32)
+    ratio = (smaller / size) ** 2
+    epochs = int((left - RESERVE - once * ratio) / (epoch * ratio))
+    return {"epochs": max(0, min(MOST_EPOCHS, epochs)), "image_size": smaller}

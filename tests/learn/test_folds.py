@@ -1,0 +1,192 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import Listening, picture, same_numbers
+
+from smallset import api
+from smallset.clean.families import families
+from smallset.config import RunConfig, override
+from smallset.data.prepare import DataSource
+from smallset.errors import ConfigError, DataError
+from smallset.learn import folds
+from smallset.learn.run import train_run
+from smallset.models.probe import out_of_fold, probe, probe_probs
+from smallset.record.measures import cross_validated
+
+
+@pytest.fixture(scope="module")
+def unsplit(tmp_path_factory):
+    """Three classes of eight pictures, without splits."""
+    root = tmp_path_factory.mktemp("unsplit")
+    for label, name in enumerate(["ant", "bee", "cat"]):
+        (root / name).mkdir()
+        for n in range(8):
+            picture(label, n).save(root / name / f"{n}.png")
+    return root
+
+
+def test_every_image_is_scored_by_runs_that_did_not_learn_from_it(
+    unsplit, tiny, tmp_path, monkeypatch
+):
+    seen, original = [], folds.answer_val
+    monkeypatch.setattr(
+        folds, "answer_val", lambda run: seen.append(run.plan.data) or original(run)
+    )
+    listening = Listening()
+    record = train_run(unsplit, tiny(), tmp_path / "run", reporter=listening)
+    assert any("5 folds score every image" in note for note in listening.notes)
+    learnt, scored = ([set(data.ids(split)) for data in seen] for split in ("train", "val"))
+    assert all(not a & b and len(a | b) == 24 for a, b in zip(learnt, scored, strict=True))
+    assert sorted(name for names in scored for name in names) == sorted(record.predictions.ids)
+
+    predictions, result = record.predictions, record.result
+    assert (predictions.splits == "test").all()
+    right = predictions.predicted == predictions.labels
+    assert result["test_accuracy"] == result["folds"]["accuracy"] == right.mean()
+    assert result["folds"]["low"] < right.mean() <= result["folds"]["high"]
+    assert result["val_accuracy"] is None
+    assert record.embeddings("test").shape[0] == 24
+    assert (record.folder / "model.safetensors").exists()
+    assert not (record.folder / folds.FOLDS).exists()
+    assert " --folds " not in record.command()  # it is what comes of saying nothing
+
+
+def test_a_stopped_cross_validation_goes_on_and_gives_the_same(
+    unsplit, tiny, tmp_path, monkeypatch
+):
+    config = tiny(**{"data.folds": 3, "data.repeats": 2})
+    whole = train_run(unsplit, config, tmp_path / "whole")
+    assert len(whole.result["folds"]["repeats"]) == 2
+    assert "--folds 3 --repeats 2" in whole.command()
+    original, count = folds.answer_val, []
+
+    def stopping(run):
+        count.append(run)
+        if len(count) == 3:
+            raise KeyboardInterrupt
+        return original(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folds, "answer_val", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(unsplit, config, tmp_path / "stopped")
+    trained = []
+    monkeypatch.setattr(folds, "train_together", _counting(folds.train_together, trained))
+    again = train_run(unsplit, config, tmp_path / "stopped", resume=True)
+    assert len(trained) == 4  # two of six were finished
+    same_numbers(whole, again)
+    assert {**again.result, "seconds": 0} == {**whole.result, "seconds": 0}
+
+
+def _counting(original, calls):
+    def counted(*arguments, **named):
+        calls.append(arguments)
+        return original(*arguments, **named)
+
+    return counted
+
+
+def test_the_test_split_stays_locked(split_folders, tiny, tmp_path):
+    config = tiny(**{"data.folds": 2, "epochs": 1})
+    record = train_run(split_folders, config, tmp_path / "run")
+    names = {path.split("/")[0] for path in record.predictions.paths}
+    assert names == {"train", "val"}
+    assert record.config["data"]["images"] == {"train": 44, "val": 0, "test": 0}
+
+
+def test_what_belongs_together_is_in_one_fold(tmp_path):
+    rng = np.random.default_rng(0)
+    rows, times = ["path,label,group"], {}
+    for n in range(12):
+        pixels = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        image = Image.fromarray(pixels).resize((96, 96), Image.Resampling.BICUBIC)
+        exif = Image.Exif()
+        exif[271], exif[272] = "Maker", "Camera"
+        # Photographs 4 to 6 were taken four seconds apart, all others minutes apart.
+        second = 4 * (n - 4) if 4 <= n <= 6 else 0
+        minute = 4 if 4 <= n <= 6 else n
+        exif.get_ifd(0x8769)[36867] = times[n] = f"2026:01:02 10:{minute:02}:{second:02}"
+        image.save(tmp_path / f"{n}.jpg", exif=exif, quality=95)
+        rows.append(f"{n}.jpg,{'ab'[n % 2 if n > 6 else 0]},{'g' if n in (1, 2) else ''}")
+    Image.open(tmp_path / "9.jpg").resize((70, 70)).save(tmp_path / "copy.png")
+    rows.append("copy.png,b,")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    config = override(RunConfig(image_size=32), {"data.folds": 2})
+    data = DataSource(tmp_path / "list.csv").prepared(config)
+    names = families(data, config.data, on_progress=lambda *_: None)
+    at = dict(zip(data.images.paths, names, strict=True))
+    assert at["1.jpg"] == at["2.jpg"]
+    assert at["4.jpg"] == at["5.jpg"] == at["6.jpg"]
+    assert at["9.jpg"] == at["copy.png"]
+    assert len(set(names)) == 13 - 1 - 2 - 1
+
+
+def test_more_folds_than_there_are_families_are_refused(unsplit, tiny, tmp_path):
+    with pytest.raises(DataError, match="30 folds need as many images"):
+        train_run(unsplit, tiny(**{"data.folds": 30}), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"data.folds": 1}, "one fold leaves nothing"),
+        ({"data.repeats": 2}, "repeats is read where folds is 2 or more"),
+        ({"data.folds": 3, "data.val_fraction": 0.2}, "val_fraction does not go with folds"),
+        ({"data.folds": 3, "data.clean": "self"}, "clean does not go with folds"),
+        ({"data.folds": 3, "keep": "best-val"}, "no val to choose by"),
+        ({"data.folds": 3, "start_from": "RUN"}, "may know every image"),
+    ],
+)
+def test_settings_that_do_not_go_with_folds_are_refused(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        override(RunConfig(), settings)
+
+
+def test_who_wants_splits_gets_them(unsplit, tiny, tmp_path):
+    record = train_run(unsplit, tiny(**{"data.val_fraction": 0.25}), tmp_path / "run")
+    assert record.config["data"]["images"]["test"] > 0
+    assert "folds" not in record.result
+    held_back = train_run(unsplit, tiny(**{"data.folds": 0}), tmp_path / "other")
+    assert "--folds 0" in held_back.command()
+
+
+def test_a_study_compares_arms_on_the_same_folds(unsplit, tmp_path):
+    file = tmp_path / "study.toml"
+    base = 'recipe = "course-report"\nimage_size = 32\nepochs = 1\nbatches.size = 8\n'
+    file.write_text(
+        'title = "t"\nabout = "a"\nseeds = 1\nbaseline = "a"\n'
+        f"[base]\n{base}data.folds = 2\n[arms.a]\n[arms.b]\nlr = 0.02\n"
+    )
+    summary = api.study(str(file), str(unsplit), out=tmp_path / "out", execute="serial")
+    assert summary.num_images == 24
+    a, b = (record for arm in summary.arms for record in arm.records)
+    assert a.predictions.ids == b.predictions.ids
+    assert json.loads((a.folder / "result.json").read_text())["folds"]["folds"] == 2
+
+
+def _cloud(rng, centres, count):
+    labels = np.repeat(np.arange(len(centres)), count)
+    noise = rng.normal(size=(len(labels), centres.shape[1]))
+    return (centres[labels] + noise).astype(np.float32), labels
+
+
+def test_the_interval_of_few_images_covers_what_the_model_of_all_reaches():
+    """8 classes of 12 images: the accuracy on new images of the probe that learnt from all."""
+    classes, each, width, covered, off = 8, 12, 32, 0, []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        centres = rng.normal(size=(classes, width)) * 0.45
+        (features, labels), (new, truth) = (_cloud(rng, centres, n) for n in (each, 250))
+        everything = np.ones((1, len(labels)), dtype=bool)
+        weights = probe(features, labels, everything, num_classes=classes, penalty=0.1)
+        true = (probe_probs(new, weights)[0].argmax(axis=1) == truth).mean()
+        [probs] = out_of_fold(
+            features, labels, num_classes=classes, penalties=[0.1], repeats=1, seed=seed
+        )
+        found = cross_validated(probs.argmax(axis=1)[None] == labels, folds=5)
+        covered += found.low <= true <= found.high
+        off.append(found.value - true)
+    assert covered >= 36  # of 40; 38 are to be expected of 95 %
+    assert abs(np.mean(off)) < 0.04  # folds learn from four fifths, so a little too low

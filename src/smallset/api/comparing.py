@@ -23,6 +23,7 @@ def study(
     out: str | Path,
     seeds: int | None = None,
     arms: Sequence[str] = (),
+    network: str = "",
     settings: Mapping[str, Any] | None = None,
     execute: str = "processes",
     workers: int | None = None,
@@ -39,6 +40,7 @@ def study(
         out: Folder of the study; each run goes into ``<arm>/seed-<n>``.
         seeds: Runs per arm; None takes the study's own number.
         arms: Names of the arms wanted; empty for all.
+        network: "NAME" or "NAME=FILE", in place of the pretrained networks that the arms name.
         settings: Dotted settings laid over those of every arm.
         execute: "serial", "processes" or "ray"; the numbers are the same.
         workers: Processes at a time; None shares the processors out.
@@ -47,7 +49,7 @@ def study(
         reporter: Told of progress; None says nothing.
 
     Raises:
-        ConfigError: If there is no such study, arm or setting.
+        ConfigError: If there is no such study, arm or setting, or it takes no such network.
         DataError: If the data is not fit for training, or weights are missing.
         RunError: If the study's folder cannot be written, or holds other runs.
 
@@ -62,14 +64,9 @@ def study(
 
     reporter, execution = reporter or Reporter(), find_execution(execute)
     planned = plan_study(
-        name,
-        data,
-        Path(out),
-        seeds=seeds,
-        arms=arms,
-        overrides=settings,
+        name, data, Path(out), seeds=seeds, arms=arms, network=network, overrides=settings,
         without_missing=without_missing,
-    )
+    )  # fmt: skip
     first = planned.jobs[0].config
     threads, gpus = first.compute.threads or 1, num_gpus(first.compute)
     workers = workers or default_workers(threads, gpus)

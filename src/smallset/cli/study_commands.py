@@ -31,6 +31,12 @@ def study(
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs per arm.")] = None,
     arms: Annotated[str | None, typer.Option(help="Only these, joined by commas.")] = None,
     folds: Folds = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[=FILE]", help="In place of the pretrained networks that the arms name."
+        ),
+    ] = None,
     sets: Sets = None,
     execute: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
@@ -73,6 +79,7 @@ def study(
             settings=assignments(sets)
             | ({"figures.lang": lang} if lang else {})
             | ({} if folds is None else {"data.folds": folds}),
+            network=network or "",
             execute=execute,
             workers=workers,
             address=address,

@@ -87,7 +87,7 @@ class StudySpec(Settings):
         Raises:
             ConfigError: If a setting is unknown or does not fit.
         """
-        merged = _merge(self.base, self.arms[arm])
+        merged = merge(self.base, self.arms[arm])
         varied = {path: seed for path in self.vary if not _has(merged, path)}
         try:
             return override(override(build_config(merged), varied), overrides)
@@ -174,12 +174,13 @@ def _parse(text: str, where: str) -> StudySpec:
     return spec
 
 
-def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings with others laid over them."""
     merged = dict(base)
     for key, value in top.items():
         old = merged.get(key)
         if isinstance(old, dict) and isinstance(value, dict):
-            value = _merge(old, value)
+            value = merge(old, value)
         merged[key] = value
     return merged
 

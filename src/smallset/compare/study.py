@@ -13,7 +13,7 @@ from smallset.compare.spec import StudySpec, read_study
 from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.files import clear_unfinished, make_folder, write_json
+from smallset.files import clear_unfinished, make_folder, read_json, write_json
 from smallset.progress import Reporter
 from smallset.record.command import set_option
 from smallset.record.record import Record
@@ -59,6 +59,8 @@ class Study:
     """Arms whose pretrained weights are missing, and why."""
     called: tuple[str, ...] = ()
     """The command line that it is, but for the folder and the seeds."""
+    network: str = ""
+    """"NAME" or "NAME=FILE" in place of the networks that its file names; empty: as they are."""
     taken_over: list[tuple[Job, Path]] = field(default_factory=list)
     """Runs that were found finished in a study beside this one, and copied."""
 
@@ -83,6 +85,7 @@ def plan_study(
     *,
     seeds: int | None = None,
     arms: Sequence[str] = (),
+    network: str = "",
     overrides: Mapping[str, Any] | None = None,
     without_missing: bool = False,
 ) -> Study:
@@ -94,39 +97,50 @@ def plan_study(
         folder: Of the study; each run goes into ``<arm>/seed-<n>``.
         seeds: Runs per arm; None takes the study's own number.
         arms: Names of the arms wanted; empty for all.
+        network: Replaces the pretrained networks that the arms name: "NAME", or "NAME=FILE".
         overrides: Dotted settings laid over those of every arm.
         without_missing: Leave arms out whose pretrained weights are missing.
 
     Raises:
-        ConfigError: If there is no such study, arm or setting.
+        ConfigError: If there is no such study, arm or setting, or it takes no such network.
         DataError: If weights are missing and are not to be left out; names the arms and the cure.
+        RunError: If the folder holds the study with another network.
     """
+    from smallset.compare.network import at_hand, full_path, missing_weights, put_network
+
     short, spec = read_study(name)
+    network = full_path(network)
+    spec = put_network(spec, network, overrides or {}) if network else spec
     spec = spec.only(arms) if arms else spec
     folder = folder.expanduser().absolute()
+    _refuse_other_network(folder, network)
     absolute = Path(data).expanduser()
     source = str(absolute.absolute()) if absolute.exists() else str(data)
     file = str(Path(name).expanduser().absolute()) if name.endswith(".toml") else name
     called = ["smallset", "study", file, "--data", source]
     called += ["--arms", ",".join(arms)] if arms else []
+    called += ["--network", network] if network else []
     called += ["--without-missing"] if without_missing else []
     for setting, value in (overrides or {}).items():
         called += set_option(setting, value)
     overrides = {"compute.threads": 1, **(overrides or {})}
     count = seeds or spec.seeds
-    missing = _missing_weights(spec, overrides)
+    missing = missing_weights(spec, overrides)
     if missing and not without_missing:
         listed = "\n  ".join(f"{arm}: {why}" for arm, why in missing.items())
         raise DataError(
             f"pretrained weights are missing for these arms:\n  {listed}\n"
-            "bring them, or run the other arms with --without-missing"
+            f"bring them, or run the study with what is at hand: {at_hand()}, or run the other "
+            "arms with --without-missing"
         )
     if missing:
         rest = [arm for arm in spec.arms if arm not in missing]
         if not rest:
             raise DataError(f"the weights of every arm of {short} are missing: nothing to run")
         spec = spec.only(rest)
-    study = Study(short, spec, source, folder, count, overrides, [], [], missing, tuple(called))
+    study = Study(
+        short, spec, source, folder, count, overrides, [], [], missing, tuple(called), network
+    )
     starts: dict[Path, Job] = {}
     # Seed by seed: a study that is stopped early has something of every arm.
     for seed in range(count):
@@ -140,6 +154,18 @@ def plan_study(
             study.jobs.append(job)
     study.before = [job for job in starts.values() if job not in study.jobs]
     return study
+
+
+def _refuse_other_network(folder: Path, network: str) -> None:
+    """Arms are called after their network, so another one would leave those of the first behind."""
+    if not (folder / "study.json").exists():
+        return
+    held = read_json(folder / "study.json").get("network", "")
+    if held.partition("=")[0] != network.partition("=")[0]:
+        raise RunError(
+            f"{folder} holds this study with {held or 'the networks that it names'}; choose "
+            "another --out, or the same --network"
+        )
 
 
 def _start(place: str, seed: int, study: Study, starts: dict[Path, Job]) -> Job:
@@ -159,30 +185,6 @@ def _start(place: str, seed: int, study: Study, starts: dict[Path, Job]) -> Job:
             raise ConfigError(f"start_from: the study {other} has no arm {arm!r}")
         starts[folder] = Job(arm, seed, spec.config(arm, seed, study.overrides), folder)
     return starts[folder]
-
-
-def _missing_weights(spec: StudySpec, overrides: Mapping[str, Any]) -> dict[str, str]:
-    from smallset.models.registry import resolve_weights
-
-    missing: dict[str, str] = {}
-    known: dict[tuple[str, str], str | None] = {}
-    for arm in spec.arms:
-        config = spec.config(arm, 0, overrides)
-        wanted = [] if config.start_from else [(config.model, config.weights)]
-        for net in config.data.judges:
-            name, _, file = net.partition("=")
-            wanted.append((name, file or "auto"))
-        for key in wanted:
-            if key not in known:
-                try:
-                    resolve_weights(*key)
-                    known[key] = None
-                except DataError as error:
-                    known[key] = str(error)
-            why = known[key]
-            if why is not None:
-                missing[arm] = why
-    return missing
 
 
 class Accountant:
@@ -331,6 +333,7 @@ def write_study(study: Study) -> None:
         "study": study.name,
         "data": study.data,
         "called": study.called,
+        "network": study.network,
         "seeds": study.seeds,
         "overrides": dict(study.overrides),
         "missing": study.missing,

@@ -46,7 +46,7 @@ def test_of_equal_candidates_the_corrected_estimate_is_not_too_hopeful():
     assert np.mean(naive) > 0.01
     assert np.std(corrected) / 180**0.5 < 0.001
     assert abs(np.mean(corrected)) < 0.003
-    assert 0.92 <= covered / 180
+    assert covered / 180 >= 0.92
 
 
 def test_one_candidate_is_not_corrected():

@@ -71,4 +71,13 @@ def test_every_network_says_where_its_weights_are(tmp_path, monkeypatch, squeeze
     assert sources["efficientnet_lite0"].state == "here"
     assert sources["resnet18"].state == "by download"
     assert sources["resnet18"].place.startswith("resnet18-")
-    assert {source.licence for source in sources.values()} == {"Apache-2.0", "not stated"}
+    assert sources["efficientnet_lite0"].licence == "Apache-2.0"
+    assert sources["resnet18"].licence == "not stated"
+    assert sources["vit_h_14"].licence == "CC-BY-NC-4.0"  # SWAG's, as torchvision says
+
+
+def test_nothing_is_said_of_the_licence_of_an_imported_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path))
+    import_weights(packages.require_package("efficientnet_lite0"), "efficientnet_lite0")
+    [source] = [s for s in weight_sources() if s.name == "efficientnet_lite0"]
+    assert (source.state, source.licence) == ("here", "not stated")

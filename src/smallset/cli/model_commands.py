@@ -47,7 +47,8 @@ def weights_list() -> None:
         for source in chosen:
             print(f"  {source.name:<{width}}  {source.licence:<12}  {source.place}")
     print(f"imported files are in {store_dir()}")
-    print("not stated: torchvision says that the images may set terms for the weights")
+    print("not stated: of imported files, and where torchvision names no licence of the weights;")
+    print("            it says of all that the images they were trained on may set terms")
     print("timm:NAME: downloaded by timm from its hub, under the licence that is said there")
 
 

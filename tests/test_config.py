@@ -56,6 +56,9 @@ def test_figures_are_not_part_of_the_digest():
         ({"batches.images_per_class": 2}, "images_per_class is read where batches.kind is pk"),
         ({"loss_args.soft_margin": True, "loss_args.margin": 1}, "margin is read where .* False"),
         ({"data.noise_in_val": True}, "noise_in_val belongs to a noise_rate above 0"),
+        ({"data.imbalance": 0.5}, "imbalance: .* greater than or equal to 1"),
+        ({"balance": "logits", "batches.balance": True}, "do the same twice"),
+        ({"balance": "both"}, "balance: .*'none', 'weights' or 'logits'"),
         ({"start_from": "x", "weights": "y.pth"}, "weights is not read where start_from"),
     ],
 )
@@ -101,6 +104,7 @@ def test_every_setting_that_another_switches_off_is_refused_there(name):
     set_to = {
         "penalty": 0.1, "schedule.milestones": [3], "schedule.gamma": 0.5, "optim.momentum": 0.9,
         "optim.nesterov": True, "loss_args.margin": 1.0,
+        "balance": "weights", "batches.balance": True,
     }.get(name, 5)  # fmt: skip
     also = {"optim.momentum": 0.9} if name == "optim.nesterov" else {}
     read = override(RunConfig(), {switch: value, name: set_to, **also})

@@ -86,12 +86,28 @@ def test_what_a_setting_leaves_unread_falls_away():
         ({"loss": "gce", "loss_args.margin": 1}, False, "margin belongs to triplet-cosine"),
         ({"model": "squeezenet1_1", "loss": "gce"}, True, "loss is not read"),
         ({"model": "squeezenet1_1", "head": "sgd", "optim.layer_decay": 0.5}, True, "trains=all"),
+        ({"loss": "gce", "balance": "logits"}, False, "balance is not read by the loss gce"),
+        ({"loss": "own:loss", "balance": "weights"}, False, "not read by the loss own:loss"),
+        ({"model": "squeezenet1_1", "batches.balance": True}, True, "batches.balance is not read"),
         ({"model": "squeezenet1_1+alexnet", "trains": "all"}, True, "joined networks stay frozen"),
     ],
 )
 def test_what_nothing_would_read_is_refused(settings, is_pretrained, message):
     with pytest.raises(ConfigError, match=message):
         settled(is_pretrained, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_pretrained"),
+    [
+        ({}, False),
+        ({"loss": "triplet-cosine"}, False),  # cross-entropy comes after it
+        ({"model": "squeezenet1_1"}, True),
+        ({"model": "squeezenet1_1", "recipe": "finetune"}, True),
+    ],
+)
+def test_probes_and_cross_entropy_read_the_balance(settings, is_pretrained):
+    assert settled(is_pretrained, balance="logits", **settings)[0]["balance"] == "logits"
 
 
 def test_the_head_can_be_fitted_by_steps():

@@ -19,9 +19,12 @@ Split = Literal["train", "val", "test", "extra"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Resize = Literal["squash", "crop", "zoom", "pad"]
 Parts = Literal["all", "features", "classifier"]
+Balance = Literal["none", "weights", "logits"]
 
 
-NOT_WITH_FOLDS = ("val_fraction", "test_fraction", "train_fraction", "noise_in_val", "clean")
+NOT_WITH_FOLDS = (
+    "val_fraction", "test_fraction", "train_fraction", "imbalance", "noise_in_val", "clean",
+)  # fmt: skip
 """Settings of the data that say who is val, who is test and what is learnt from: folds say that."""
 
 
@@ -35,7 +38,11 @@ class DataConfig(Settings):
     train_fraction: float = Field(default=1.0, gt=0, le=1)
     """Share of each class's training images that is used, in (0, 1]; at least one image."""
     subset_seed: int = Field(default=0, ge=0)
-    """Chooses which training images a fraction keeps; a smaller one keeps some of a larger."""
+    """Chooses which training images a fraction keeps; a smaller one keeps some of a larger. Also
+    which classes `imbalance` leaves large."""
+    imbalance: float = Field(default=1.0, ge=1)
+    """Makes even classes uneven, to study it: the largest has so many times the training images of
+    the smallest, the others on a geometric line between; val and test stay as they are."""
     noise_rate: float = Field(default=0.0, ge=0, le=1)
     """Fraction of the training labels replaced by a wrong one, in [0, 1]."""
     noise_seed: int = Field(default=0, ge=0)
@@ -181,6 +188,9 @@ class BatchConfig(Settings):
     size: int = Field(default=32, ge=2)
     """Images per random batch; at least 2, as BatchNorm needs. Where less than half a batch is left
     over, the last two share their images evenly."""
+    balance: bool = False
+    """Draw every class equally often in an epoch, which keeps its length: images of small classes
+    come several times, those of large ones not all."""
     classes_per_batch: int = Field(default=8, ge=2)
     """P of pk batches."""
     images_per_class: int = Field(default=4, ge=2)
@@ -239,6 +249,9 @@ class RunConfig(Settings):
     probe: logistic regression to convergence, its penalty by cross-validation."""
     penalty: float | None = Field(default=None, gt=0)
     """Of the squared weights of a probe on standardised features; none: by cross-validation."""
+    balance: Balance = "none"
+    """What makes classes of uneven sizes count the same in a probe or in cross-entropy: weights of
+    images, or logits less the logarithm of a class's share; none: large ones count more."""
     mirror: bool = False
     """Score the average of a picture and its mirror image, wherever the model is used."""
     image_size: int | None = Field(default=None, ge=32, le=2048)
@@ -280,6 +293,8 @@ class RunConfig(Settings):
             raise ValueError("start_from does not go with folds: its weights may know every image")
         if self.data.folds and self.keep != "last":
             raise ValueError("keep = best-val does not go with folds: there is no val to choose by")
+        if self.balance != "none" and self.batches.balance:
+            raise ValueError("balance and batches.balance do the same twice; set one of them")
         values = flat(self.model_dump(mode="json"))
         # What is open, a recipe may still say; then this is looked at again.
         given = flat(self.model_dump(mode="json", exclude_unset=True))
@@ -312,6 +327,8 @@ READ_WHERE: dict[str, tuple[str, Any]] = {
     "schedule.milestones": ("schedule.name", "multistep"),
     "schedule.gamma": ("schedule.name", "multistep"),
     "batches.size": ("batches.kind", "random"),
+    "batches.balance": ("batches.kind", "random"),
+    "balance": ("batches.kind", "random"),  # pk batches hold every class equally often
     "batches.classes_per_batch": ("batches.kind", "pk"),
     "batches.images_per_class": ("batches.kind", "pk"),
     "optim.nesterov": ("optim.name", "sgd"),

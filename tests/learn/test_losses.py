@@ -7,6 +7,7 @@ import torch
 from pytorch_metric_learning import distances, losses, miners, reducers
 
 from smallset.learn.losses import (
+    cross_entropy_loss,
     gce_loss,
     mse_loss,
     squared_loss,
@@ -172,3 +173,18 @@ def test_mse_starts_with_hundreds_of_times_smaller_gradients_than_cross_entropy(
         (gradient,) = torch.autograd.grad(loss(logits, labels), logits)
         norms.append(gradient.norm())
     assert 500 < norms[0] / norms[1] < 700
+
+
+def test_cross_entropy_with_weights_and_a_prior_equals_its_formula():
+    logits, labels = draw(6, 3), torch.tensor([0, 0, 1, 2, 2, 2])
+    weights, prior = torch.tensor([0.5, 1.0, 4.0]), torch.tensor([0.6, 0.3, 0.1])
+    expected = 0.0
+    for row, label in zip(logits, labels, strict=True):
+        probs = softmax_by_hand(row + prior.log())
+        targets = [0.1 / 3 + 0.9 * (k == int(label)) for k in range(3)]
+        cost = -sum(t * math.log(p) for t, p in zip(targets, probs, strict=True))
+        expected += float(weights[label]) * cost / 6
+    actual = cross_entropy_loss(
+        logits, labels, label_smoothing=0.1, class_weights=weights, log_prior=prior.log()
+    )
+    torch.testing.assert_close(actual, torch.tensor(expected))

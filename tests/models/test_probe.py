@@ -1,11 +1,12 @@
 """Heads that are fitted to convergence: against scikit-learn, and the choice of the penalty."""
 
 import numpy as np
+import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from support import K, clouds
 
-from smallset.models.probe import HEAD_PENALTIES, fit_head, fold_of, held_out
+from smallset.models.probe import HEAD_PENALTIES, fit_head, fold_of, held_out, out_of_fold
 
 
 def logits(head, features):
@@ -69,3 +70,82 @@ def test_images_of_a_group_are_in_one_fold():
     )
     assert apart.mean() > 0.9
     assert together.mean() < 0.65
+
+
+SIZES = [50, 30, 20, 10, 10, 5, 5, 3]  # of K classes
+
+
+def uneven():
+    features, labels = clouds(60)
+    rows = np.concatenate([np.flatnonzero(labels == k)[:n] for k, n in enumerate(SIZES)])
+    return features[rows].astype(np.float32), labels[rows]
+
+
+def test_weights_are_sklearns_balanced_classes():
+    features, labels = uneven()
+    spread = features.std(axis=0)
+    scaled = (features - features.mean(axis=0)) / spread
+    head = fit_head(features, labels, num_classes=K, seed=0, penalties=[0.03], balance="weights")
+    own = LogisticRegression(
+        C=1 / (0.03 * len(labels)), max_iter=5000, tol=1e-9, class_weight="balanced"
+    ).fit(scaled, labels)
+    seen = torch.from_numpy(logits(head, features)).softmax(1).numpy()
+    np.testing.assert_allclose(seen, own.predict_proba(scaled), atol=2e-3)
+
+
+def test_adjusted_logits_are_those_of_the_plain_head_less_the_logarithm_of_the_shares():
+    features, labels = uneven()
+    plain, adjusted = (
+        fit_head(features, labels, num_classes=K, seed=0, penalties=[0.03], balance=each)
+        for each in ("none", "logits")
+    )
+    assert torch.equal(plain.weight, adjusted.weight)
+    shares = np.array(SIZES) / sum(SIZES)
+    np.testing.assert_allclose(plain.bias - adjusted.bias, np.log(shares), atol=1e-5)
+
+
+@pytest.mark.parametrize("balance", ["weights", "logits"])
+def test_balance_helps_the_small_classes(balance):
+    features, labels = uneven()
+    others, truth = clouds(200)
+    others = others + np.random.default_rng(5).normal(size=others.shape) * 0.3
+    recall = {}
+    for each in ("none", balance):
+        head = fit_head(features, labels, num_classes=K, seed=0, balance=each)
+        right = logits(head, others.astype(np.float32)).argmax(axis=1) == truth
+        recall[each] = np.array([right[truth == k].mean() for k in range(K)])
+    assert recall[balance][5:].mean() > recall["none"][5:].mean() + 0.05
+    assert recall[balance].mean() > recall["none"].mean()
+
+
+def test_the_penalty_is_chosen_for_what_counts_and_folds_are_balanced_by_their_own_rows():
+    """By hand: the log-likelihood of every class counts the same."""
+    features, labels = uneven()
+    spread = features.std(axis=0)
+    scaled = (features - features.mean(axis=0)) / spread
+    for balance in ("none", "weights", "logits"):
+        probs = out_of_fold(
+            scaled, labels, num_classes=K, penalties=HEAD_PENALTIES, repeats=1, seed=3,
+            balance=balance,
+        )  # fmt: skip
+        np.testing.assert_allclose(probs.sum(axis=2), 1, atol=1e-5)
+        own = np.log(probs[:, np.arange(len(labels)), labels])
+        by_class = [own[:, labels == k].mean(axis=1) for k in range(K)]
+        best = np.mean(by_class if balance != "none" else own.T, axis=0).argmax()
+        head = fit_head(features, labels, num_classes=K, seed=3, balance=balance)
+        assert head.penalty == HEAD_PENALTIES[best]
+
+
+def test_a_class_that_no_label_names_stays_finite():
+    features, labels = uneven()
+    for balance in ("none", "weights", "logits"):
+        head = fit_head(
+            features[labels < 7],
+            labels[labels < 7],
+            num_classes=K,
+            seed=0,
+            balance=balance,
+            penalties=[0.1],
+        )
+        assert head.bias.isfinite().all()
+        assert (logits(head, features).argmax(axis=1) != 7).all()

@@ -176,6 +176,7 @@ class Bench:
                 seed=self.config.seed,
                 groups=self._families(data),
                 folds=self.folds or FOLDS,
+                balance=self.config.balance,
             )
             aside = self.notebook.folder / f"aside-{self._file(name).name}"
             np.savez(aside, probs=found.probs, seconds=time.monotonic() - began)
@@ -215,7 +216,7 @@ class Bench:
         labels = {split: data.given_labels[data.of(split)] for split in rows}
         head = fit_head(
             blocks[rows["train"]], labels["train"], num_classes=len(data.images.classes),
-            seed=self.config.seed,
+            seed=self.config.seed, balance=self.config.balance,
         )  # fmt: skip
         logits = torch.from_numpy(blocks[rows["val"]]) @ head.weight.T + head.bias
         return (logits.argmax(dim=1).numpy() == labels["val"]).astype(float)

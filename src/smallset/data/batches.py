@@ -1,5 +1,6 @@
 """Which images form a batch: rows of one epoch, drawn from a random stream."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,6 +26,27 @@ def random_batches(num_images: int, size: int, rng: np.random.Generator) -> list
         if size + left > 3:
             starts.append(num_images - (size + left) // 2)
     return np.split(order, starts[1:])
+
+
+def balanced_batches(labels: Int[ndarray, " n"], size: int, rng: np.random.Generator) -> list[Rows]:
+    """Draw batches of an epoch in which every class comes equally often, to one image.
+
+    The epoch has as many images as there are. The images of a class take turns in a random order,
+    so those of a small class come several times, and not all of a large one. Where the batch is cut
+    follows `random_batches`.
+
+    Args:
+        labels: Class of each training image.
+    """
+    present = np.unique(labels)
+    share, more = divmod(len(labels), len(present))
+    once_more = rng.permutation(present)[:more]
+    drawn: list[int] = []
+    for label in present:
+        images = _endless(np.flatnonzero(labels == label), rng)
+        drawn += itertools.islice(images, share + int(label in once_more))
+    rows = np.array(drawn)
+    return [rows[batch] for batch in random_batches(len(rows), size, rng)]
 
 
 def pk_batches(

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from numpy import ndarray
 
 from smallset.config import DataConfig, RunConfig, Split
+from smallset.data.balance import long_tail
 from smallset.data.cache import Pixels, load_pixels
 from smallset.data.check import Problem, find_problems
 from smallset.data.listing import ImageSet, parse_classes
@@ -169,7 +170,8 @@ def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Pr
             )
     splits = np.where(np.isin(images.splits, train_on), "train", images.splits)
     chosen &= np.isin(splits, ["train"] if config.data.folds else ["train", "val", "test"])
-    chosen &= _fraction(pixels.ids, images.labels, chosen & (splits == "train"), config.data)
+    train = np.flatnonzero(chosen & (splits == "train"))
+    chosen[train] = _kept([pixels.ids[row] for row in train], images, train, classes, config.data)
     rows = np.flatnonzero(chosen)
     kept = replace(images, splits=splits).where(chosen).with_classes(classes)
     _require_trainable(kept)
@@ -187,20 +189,35 @@ def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Pr
     return Prepared(kept, rows, given, pixels, opened.problems, opened.notes)
 
 
-def _fraction(
-    ids: Sequence[str], labels: ndarray, is_train: ndarray, config: DataConfig
-) -> ndarray:
-    """Return True for all images but the training images that a fraction leaves out."""
-    keep = np.ones(len(labels), dtype=bool)
-    if config.train_fraction < 1:
-        train = np.flatnonzero(is_train)
-        keep[train] = choose_fraction(
-            [ids[row] for row in train.tolist()],
-            labels[train],
-            config.train_fraction,
-            seed=config.subset_seed,
-        )
-    return keep
+def _kept(
+    ids: Sequence[str],
+    images: ImageSet,
+    train: Int[ndarray, " m"],
+    classes: Sequence[int],
+    config: DataConfig,
+) -> Bool[ndarray, " m"]:
+    """Return which training images stay where a fraction of them, or uneven classes, are asked for.
+
+    Args:
+        ids: Content hashes of the training images.
+        train: Their rows in `images`.
+        classes: Positions of the classes of the run.
+    """
+    labels = images.labels[train]
+    if config.train_fraction == config.imbalance == 1:
+        return np.ones(len(train), dtype=bool)
+    shares = np.full(len(images.classes), config.train_fraction)
+    if config.imbalance > 1:
+        names = [images.classes[k] for k in classes]
+        shares[classes] *= long_tail(names, config.imbalance, seed=config.subset_seed)
+        counts = np.bincount(labels, minlength=len(shares))
+        for k in classes:
+            if counts[k] and shares[k] * counts[k] < 0.5:
+                raise DataError(
+                    f"data.imbalance={config.imbalance:g} leaves none of the {counts[k]} training "
+                    f"images of {images.classes[k]}; lower it"
+                )
+    return choose_fraction(ids, labels, shares, seed=config.subset_seed)
 
 
 def _refuse_unreadable(problems: Sequence[Problem], config: RunConfig) -> None:

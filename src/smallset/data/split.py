@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from smallset.config import DataConfig
@@ -59,16 +59,20 @@ def usual_folds(images: ImageSet, config: DataConfig) -> int:
 
 
 def choose_fraction(
-    ids: Sequence[str], labels: Int[ndarray, " n"], fraction: float, *, seed: int
+    ids: Sequence[str],
+    labels: Int[ndarray, " n"],
+    fraction: float | Float[ndarray, " classes"],
+    *,
+    seed: int,
 ) -> Bool[ndarray, " n"]:
-    """Choose the same share of every class, from each image's id and the seed alone.
+    """Choose a share of every class, from each image's id and the seed alone.
 
     Of c images of a class ``max(1, round(fraction * c))`` are chosen; what a smaller fraction
     chooses is among what a larger one does.
 
     Args:
         ids: One name per image, of its content.
-        fraction: In (0, 1].
+        fraction: In (0, 1], of all classes or of each.
 
     Returns:
         True for the chosen images.
@@ -77,7 +81,8 @@ def choose_fraction(
     chosen = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         rows = sorted(np.flatnonzero(labels == label).tolist(), key=lambda row: draws[row])
-        chosen[rows[: max(1, round(fraction * len(rows)))]] = True
+        share = float(fraction if np.ndim(fraction) == 0 else np.asarray(fraction)[label])
+        chosen[rows[: max(1, round(share * len(rows)))]] = True
     return chosen
 
 

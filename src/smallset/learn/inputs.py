@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smallset.config import BatchConfig, RunConfig
 from smallset.data.augment import Augmenter
-from smallset.data.batches import Rows, in_order, pk_batches, random_batches
+from smallset.data.batches import Rows, balanced_batches, in_order, pk_batches, random_batches
 from smallset.data.feed import FeatureFeed, PixelFeed, Selection
 from smallset.data.prepare import Prepared
 from smallset.data.preprocessing import Preprocessing
@@ -23,7 +23,11 @@ from smallset.progress import Reporter
 from smallset.seeds import stream
 
 BATCHES: dict[str, Callable[[np.ndarray, BatchConfig, np.random.Generator], list[Rows]]] = {
-    "random": lambda labels, config, rng: random_batches(len(labels), config.size, rng),
+    "random": lambda labels, config, rng: (
+        balanced_batches(labels, config.size, rng)
+        if config.balance
+        else random_batches(len(labels), config.size, rng)
+    ),
     "pk": lambda labels, config, rng: pk_batches(
         labels, classes=config.classes_per_batch, per_class=config.images_per_class, rng=rng
     ),

@@ -8,27 +8,45 @@ from torch import Tensor
 Embeddings = Float[Tensor, "batch dim"]
 Logits = Float[Tensor, "batch classes"]
 Labels = Int[Tensor, " batch"]
+PerClass = Float[Tensor, " classes"]
 Scalar = Float[Tensor, ""]
 
 
-def cross_entropy_loss(logits: Logits, labels: Labels, *, label_smoothing: float = 0.0) -> Scalar:
-    """Cross-entropy, mean over the batch: mean of -sum_k t_k log p_k.
+def cross_entropy_loss(
+    logits: Logits,
+    labels: Labels,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: PerClass | None = None,
+    log_prior: PerClass | None = None,
+) -> Scalar:
+    """Cross-entropy, mean over the batch: mean of -w_y sum_k t_k log p_k, p = softmax(z + log q).
 
-    The target t is 1 - s + s / K for the label and s / K for the other classes.
+    The target t is 1 - s + s / K for the label y and s / K for the other classes.
 
     Args:
         logits: Raw outputs; the softmax is taken here.
         labels: Class index of each image.
         label_smoothing: s, in [0, 1).
+        class_weights: w; None for 1. Their sum over the batch is not divided by, which would make
+            an image's weight depend on its neighbours.
+        log_prior: log q, added to the logits z where the loss is taken, and nowhere else; None for
+            0. With q the classes' shares of the images, z learns to say all of them equally often.
 
     Example:
         >>> round(cross_entropy_loss(torch.zeros(2, 4), torch.tensor([0, 3])).item(), 4)  # ln 4
         1.3863
 
     Source:
-        Szegedy et al. 2016, section 7, https://arxiv.org/abs/1512.00567 (the smoothing).
+        Szegedy et al. 2016, section 7, https://arxiv.org/abs/1512.00567 (the smoothing); Menon et
+        al. 2021, equation 10, https://arxiv.org/abs/2007.07314 (q).
     """
-    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    if log_prior is not None:
+        logits = logits + log_prior
+    if class_weights is None:
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    each = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+    return (class_weights[labels] * each).mean()
 
 
 def triplet_cosine_loss(

@@ -1,14 +1,17 @@
 """What a training minimises: objectives, and the losses that the command line knows by name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Int
+from numpy import ndarray
 from torch import Tensor
 
-from smallset.config import LossConfig, Parts
+from smallset.config import Balance, LossConfig, Parts
+from smallset.data.balance import class_weights, log_prior
 from smallset.data.feed import Batch
 from smallset.errors import ConfigError, suggest
 from smallset.learn.losses import (
@@ -77,10 +80,14 @@ class Loss(NamedTuple):
     cross-entropy the classifier part in the next."""
     reads: tuple[str, ...] = ()
     """Names in `LossConfig`."""
+    balances: bool = False
+    """Whether it takes what `balancing` returns."""
 
 
 LOSSES: dict[str, Loss] = {
-    "cross-entropy": Loss(cross_entropy_loss, of="logits", reads=("label_smoothing",)),
+    "cross-entropy": Loss(
+        cross_entropy_loss, of="logits", reads=("label_smoothing",), balances=True
+    ),
     "triplet-cosine": Loss(triplet_cosine_loss, of="embeddings", reads=("margin", "soft_margin")),
     "triplet-euclidean": Loss(
         triplet_euclidean_loss, of="embeddings", reads=("margin", "soft_margin")
@@ -92,11 +99,38 @@ LOSSES: dict[str, Loss] = {
 """Every loss the command line knows. To add one: write the function, add it here."""
 
 
-def build_stages(name: str, config: LossConfig) -> list[Stage]:
+def balancing(
+    how: Balance, sizes: Int[ndarray, " classes"], *, device: str
+) -> Mapping[str, Tensor]:
+    """Return what makes classes of uneven sizes count the same in a loss that balances.
+
+    Args:
+        sizes: Training images of each class.
+    """
+    make = {"weights": ("class_weights", class_weights), "logits": ("log_prior", log_prior)}
+    if how == "none":
+        return {}
+    name, of = make[how]
+    return {name: torch.from_numpy(of(sizes)).to(device)}
+
+
+def balances(name: str) -> bool:
+    """Whether the last stage of a loss can make classes of uneven sizes count the same.
+
+    Args:
+        name: As in `RunConfig.loss`.
+    """
+    return name in LOSSES and LOSSES[_in_order(name)[-1]].balances
+
+
+def build_stages(
+    name: str, config: LossConfig, balanced: Mapping[str, Tensor] | None = None
+) -> list[Stage]:
     """Return the stages of the loss called `name`.
 
     Args:
         name: A key of `LOSSES`.
+        balanced: As `balancing` returns it; None where classes count by their sizes.
 
     Raises:
         ConfigError: If there is no such loss, or `config` has a number that it does not read.
@@ -106,7 +140,9 @@ def build_stages(name: str, config: LossConfig) -> list[Stage]:
     names = _in_order(name)
     refuse_unread(name, config, numbers_read(name))
     parts: Sequence[Parts] = ("all",) if len(names) == 1 else ("features", "classifier")
-    return [_stage(each, config, part) for each, part in zip(names, parts, strict=True)]
+    return [
+        _stage(each, config, part, balanced or {}) for each, part in zip(names, parts, strict=True)
+    ]
 
 
 def numbers_read(name: str) -> set[str]:
@@ -139,9 +175,10 @@ def refuse_unread(name: str, config: LossConfig, read: set[str]) -> None:
             )
 
 
-def _stage(name: str, config: LossConfig, trains: Parts) -> Stage:
-    function, of, reads = LOSSES[name]
-    loss = partial(function, **{number: getattr(config, number) for number in reads})
+def _stage(name: str, config: LossConfig, trains: Parts, balanced: Mapping[str, Tensor]) -> Stage:
+    function, of, reads, balances = LOSSES[name]
+    numbers = {number: getattr(config, number) for number in reads}
+    loss = partial(function, **numbers, **(balanced if balances else {}))
     objective = OnePass(lambda output, labels: loss(getattr(output, of), labels))
     if of == "logits":
         return Stage(name, objective, trains)

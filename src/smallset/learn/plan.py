@@ -7,15 +7,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from smallset.clean.training_labels import clean_prepared, describe_cleaning
 from smallset.config import NOT_WITH_FOLDS, DataConfig, RunConfig, override
-from smallset.data.batches import share_without_positive
+from smallset.data.batches import balanced_batches, share_without_positive
 from smallset.data.prepare import DataSource, Prepared
 from smallset.data.read import folds_for
 from smallset.errors import ConfigError, DataError
 from smallset.files import read_json
 from smallset.learn.describe import describe, describe_images
-from smallset.learn.objectives import PROBE, OnePass, Stage, build_stages, refuse_unread
+from smallset.learn.objectives import (
+    PROBE,
+    OnePass,
+    Stage,
+    balancing,
+    build_stages,
+    refuse_unread,
+)
 from smallset.learn.settle import settle
 from smallset.learn.stack import is_stackable
 from smallset.models.registry import Weights, outline, resolve_weights
@@ -132,11 +141,13 @@ def clean_labels(plan: Plan, source: DataSource, reporter: Reporter) -> Plan:
     return replace(plan, data=data, described={**plan.described, "data": described})
 
 
-def stages_of(config: RunConfig) -> list[Stage]:
+def stages_of(config: RunConfig, data: Prepared | None = None) -> list[Stage]:
     """Return the stages of a run, each with the part it trains.
 
     Args:
         config: Settings; `trains` says which part may change at all.
+        data: Its images, whose labels say how large the classes are; None where the stages are
+            looked at and nothing is trained.
 
     Raises:
         ConfigError: If there is no such loss, or it does not read a number that was set.
@@ -145,7 +156,12 @@ def stages_of(config: RunConfig) -> list[Stage]:
         refuse_unread(config.loss, config.loss_args, set())
         stages = [Stage(config.loss, OnePass(load_object(config.loss)), "all")]
     else:
-        stages = build_stages(config.loss, config.loss_args)
+        balanced = None
+        if data is not None:
+            labels = data.given_labels[data.of("train")]
+            sizes = np.bincount(labels, minlength=len(data.images.classes))
+            balanced = balancing(config.balance, sizes, device=config.compute.device)
+        stages = build_stages(config.loss, config.loss_args, balanced)
     probe = [PROBE] if config.head == "probe" else []
     if config.trains != "classifier":
         return probe + stages
@@ -219,7 +235,11 @@ def check_batches(plan: Plan, stages: Sequence[Stage], reporter: Reporter) -> No
                 f"{config.loss} trains the feature part first, which is frozen; "
                 "use --set trains=all, or another loss"
             )
-        share = share_without_positive(train, batches.size)
+        drawn = train
+        if batches.balance:
+            rows = balanced_batches(train, batches.size, np.random.default_rng(0))
+            drawn = train[np.concatenate(rows)]
+        share = share_without_positive(drawn, batches.size)
         if batches.kind == "random" and share > 0.01:
             reporter.note(
                 f"in random batches of {batches.size}, {share:.0%} of the anchors have no other "

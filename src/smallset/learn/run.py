@@ -131,7 +131,7 @@ def build_run(plan: Plan, folder: Path, reporter: Reporter, *, beside: Run | Non
     Raises:
         ConfigError: If the model cannot take the images, or the batches do not fit the loss.
     """
-    config, stages = plan.config, stages_of(plan.config)
+    config, stages = plan.config, stages_of(plan.config, plan.data)
     if beside is None:
         model = _build(plan)
         check_batches(plan, stages, reporter)

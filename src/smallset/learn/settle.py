@@ -6,7 +6,7 @@ from typing import Any
 from smallset.compute import resolve
 from smallset.config import RunConfig
 from smallset.errors import ConfigError
-from smallset.learn.objectives import numbers_read, refuse_unread
+from smallset.learn.objectives import balances, numbers_read, refuse_unread
 from smallset.models.blocks import has_attention
 from smallset.models.registry import default_image_size, is_own, outline
 from smallset.recipes import RECIPES, resolve_recipe
@@ -55,7 +55,7 @@ def settle(config: RunConfig, *, is_pretrained: bool) -> RunConfig:
         if values[name] != default[name] and not reads(config, name):
             if not _is_probe(config):
                 refuse_unread(config.loss, config.loss_args, numbers_read(config.loss))
-            raise ConfigError(_unread(name))
+            raise ConfigError(_unread(name, config))
     return config.model_copy(update={"compute": resolve(config.compute)})
 
 
@@ -68,6 +68,8 @@ def reads(config: RunConfig, name: str) -> bool:
     """
     if _is_probe(config) and name.partition(".")[0] in (*OF_STEPS, "loss"):
         return name == "loss" and config.loss == "cross-entropy"
+    if name == "balance":
+        return _is_probe(config) or balances(config.loss)
     if name.startswith("loss_args."):
         return name.partition(".")[2] in numbers_read(config.loss)
     return not (config.trains == "classifier" and name in OF_FEATURES)
@@ -108,7 +110,12 @@ def _is_transformer(config: RunConfig) -> bool:
     return has_attention(outline(config.model, 2, config.image_size).features)
 
 
-def _unread(name: str) -> str:
+def _unread(name: str, config: RunConfig) -> str:
+    if name == "balance":
+        return (
+            f"balance is not read by the loss {config.loss}, but by cross-entropy and probes; "
+            "use --set batches.balance=true"
+        )
     if name in OF_FEATURES:
         return f"{name} is read where the feature part is trained; add --set trains=all"
     return (

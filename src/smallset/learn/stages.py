@@ -121,6 +121,7 @@ def _fit_probe(run: Run, number: int) -> None:
         num_classes=len(inputs.data.images.classes),
         seed=torch_seed(state.config.seed, "probe"),
         penalties=[state.config.penalty] if state.config.penalty else HEAD_PENALTIES,
+        balance=state.config.balance,
     )
     last = inputs.last_layer()
     with torch.no_grad():

@@ -15,6 +15,9 @@ from numpy import ndarray
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
+from smallset.config import Balance
+from smallset.data.balance import class_weights, log_prior
+
 FOLDS = 5
 ITERATIONS = 30
 HEAD_PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
@@ -39,6 +42,7 @@ def fit_head(
     num_classes: int,
     seed: int,
     penalties: Sequence[float] = HEAD_PENALTIES,
+    balance: Balance = "none",
 ) -> Head:
     """Fit a probe to standardised features, and fold the standardising into its weights.
 
@@ -47,16 +51,18 @@ def fit_head(
 
     Args:
         seed: Deals the images into folds.
+        balance: As in `probe`; where classes count the same in the fit, they do in the choice of
+            the penalty.
     """
     mean, scale = _standard(features)
     scaled = (features - mean) * scale
     penalty = penalties[0]
     if len(penalties) > 1:
-        penalty = _best_penalty(scaled, labels, num_classes, seed, penalties)
+        penalty = _best_penalty(scaled, labels, num_classes, seed, penalties, balance)
     everything = np.ones((1, len(labels)), dtype=bool)
     fitted = probe(
         scaled, labels, everything, num_classes=num_classes, penalty=penalty,
-        iterations=HEAD_ITERATIONS,
+        iterations=HEAD_ITERATIONS, balance=balance,
     )[:, 0].T  # fmt: skip
     weight = fitted[:, :-1] * torch.from_numpy(scale)
     bias = fitted[:, -1] - weight @ torch.from_numpy(mean)
@@ -72,7 +78,12 @@ def _standard(features: ndarray) -> tuple[ndarray, ndarray]:
 
 
 def _best_penalty(
-    scaled: ndarray, labels: ndarray, num_classes: int, seed: int, penalties: Sequence[float]
+    scaled: ndarray,
+    labels: ndarray,
+    num_classes: int,
+    seed: int,
+    penalties: Sequence[float],
+    balance: Balance,
 ) -> float:
     rng = np.random.default_rng(seed)
     if len(labels) > MOST_COMPARED:
@@ -80,14 +91,16 @@ def _best_penalty(
         scaled, labels = scaled[some], labels[some]
     probs = out_of_fold(
         principal(scaled), labels, num_classes=num_classes, penalties=penalties, repeats=1,
-        seed=seed,
+        seed=seed, balance=balance,
     )  # fmt: skip
-    return penalties[_likeliest(probs, labels)]
+    return penalties[_likeliest(probs, labels, balance)]
 
 
-def _likeliest(probs: Float[ndarray, "P n K"], labels: Int[ndarray, " n"]) -> int:
-    own = probs[:, np.arange(len(labels)), labels]
-    return int(np.log(np.maximum(own, 1e-12)).mean(axis=1).argmax())
+def _likeliest(probs: Float[ndarray, "P n K"], labels: Int[ndarray, " n"], balance: Balance) -> int:
+    own = np.log(np.maximum(probs[:, np.arange(len(labels)), labels], 1e-12))
+    if balance != "none":
+        own = own * class_weights(np.bincount(labels))[labels]
+    return int(own.mean(axis=1).argmax())
 
 
 def principal(
@@ -114,6 +127,7 @@ def held_out(
     groups: Sequence[str] | None = None,
     penalties: Sequence[float] = HEAD_PENALTIES,
     folds: int = FOLDS,
+    balance: Balance = "none",
 ) -> HeldOut:
     """Return out-of-fold probabilities of the head that `fit_head` would fit.
 
@@ -128,8 +142,9 @@ def held_out(
     probs = out_of_fold(
         principal(np.concatenate(scaled, axis=1)), labels, num_classes=num_classes,
         penalties=penalties, repeats=1, seed=seed, groups=groups, folds=folds,
+        balance=balance,
     )  # fmt: skip
-    best = _likeliest(probs, labels)
+    best = _likeliest(probs, labels, balance)
     return HeldOut(probs[best], penalties[best])
 
 
@@ -176,6 +191,7 @@ def probe(
     num_classes: int,
     penalty: float | Float[ndarray, " B"],
     iterations: int = ITERATIONS,
+    balance: Balance = "none",
 ) -> Float[Tensor, "d1 B K"]:
     """Train multinomial logistic regressions side by side, each on its own rows.
 
@@ -188,12 +204,20 @@ def probe(
         used: True where model b is trained on row i.
         penalty: Weight of the squared norm, of all models or of each; the offsets are free.
         iterations: Of L-BFGS, at most.
+        balance: What makes the classes of a model's rows count the same. weights: the mean of the
+            cross-entropy gives each of them the same total. logits: the offsets lose the logarithm
+            of the class's share of the rows after the fit, as if its loss had added that to the
+            logits, for the offsets are free (Menon et al. 2021, equations 9 and 10).
 
     Returns:
         Weights and, in the last row, offsets.
     """
     inputs = _with_one(features)
-    mask = torch.from_numpy(used.T.astype(np.float32))
+    rows = used.astype(np.float32)
+    sizes = _sizes(labels, used, num_classes)
+    if balance == "weights":
+        rows *= np.take_along_axis(class_weights(sizes), np.broadcast_to(labels, used.shape), 1)
+    mask = torch.from_numpy(rows.T)
     target = torch.from_numpy(labels.astype(np.int64))
     (n, width), models = inputs.shape, used.shape[0]
     weights = torch.zeros(width, models, num_classes, requires_grad=True)
@@ -213,7 +237,21 @@ def probe(
         return value
 
     solver.step(loss)
-    return weights.detach()
+    fitted = weights.detach()
+    if balance == "logits":
+        fitted[-1] -= torch.from_numpy(log_prior(sizes))
+    return fitted
+
+
+def _sizes(
+    labels: Int[ndarray, "*B n"], used: Bool[ndarray, "B n"], num_classes: int
+) -> Int[ndarray, "B K"]:
+    """Return the rows of each class that each model is trained on."""
+    every = np.broadcast_to(labels, used.shape)
+    counts = [
+        np.bincount(own[on], minlength=num_classes) for own, on in zip(every, used, strict=True)
+    ]
+    return np.stack(counts)
 
 
 def probe_probs(
@@ -240,6 +278,7 @@ def out_of_fold(
     keep: Bool[ndarray, " n"] | None = None,
     groups: Sequence[str] | None = None,
     folds: int = FOLDS,
+    balance: Balance = "none",
 ) -> Float[ndarray, "P n K"]:
     """Return probabilities of probes that were trained without the image, averaged over repeats.
 
@@ -249,6 +288,7 @@ def out_of_fold(
         repeats: How often the images are dealt into folds.
         keep: Images that may be trained on; all get probabilities.
         groups: As in `fold_of`.
+        balance: As in `probe`, of the rows of each fold.
 
     Returns:
         One set of probabilities per penalty.
@@ -259,7 +299,9 @@ def out_of_fold(
     used = ~held if keep is None else ~held & keep
     strengths = np.repeat(np.array(penalties, dtype=np.float32), len(used))
     every = np.tile(used, (len(penalties), 1))
-    weights = probe(features, labels, every, num_classes=num_classes, penalty=strengths)
+    weights = probe(
+        features, labels, every, num_classes=num_classes, penalty=strengths, balance=balance
+    )
     probs = probe_probs(features, weights).reshape(len(penalties), *held.shape, num_classes)
     return np.einsum("bn,pbnk->pnk", held, probs) / repeats
 

@@ -10,7 +10,7 @@ from smallset.config import LossConfig, RunConfig, override
 from smallset.findings.curves import gradient_ratio
 from smallset.findings.facts import Facts, read_facts
 from smallset.findings.finders import KINDS, find
-from smallset.findings.mistakes import confused_pairs, memorised_classes
+from smallset.findings.mistakes import confused_pairs, memorised_classes, small_classes
 from smallset.findings.test_set import label_suspects
 from smallset.learn.objectives import build_stages
 from smallset.learn.run import train_run
@@ -284,6 +284,75 @@ def test_among_equal_classes_few_are_called_learnt_by_heart():
                   "test": {k: rng.binomial(100, 0.5) / 100 for k in range(K)}}  # fmt: skip
         alarms += bool(memorised_classes(predictions(recall=recall)))
     assert alarms <= 0.05 * 300
+
+
+def uneven(made, small=(0, 1), share=0.2):
+    """The same predictions where some classes had a share of the training images of the others."""
+    number = np.arange(len(made.ids)) % COUNTS["train"]
+    keep = (made.splits != "train") | ~np.isin(made.labels, small) | (
+        number < share * COUNTS["train"]
+    )  # fmt: skip
+    rows = np.flatnonzero(keep)
+    ids, paths = (tuple(each[i] for i in rows) for each in (made.ids, made.paths))
+    return replace(
+        made, ids=ids, paths=paths, splits=made.splits[rows], labels=made.labels[rows],
+        given_labels=made.given_labels[rows], probs=made.probs[rows],
+    )  # fmt: skip
+
+
+PAYING = {"test": {0: 0.7, 1: 0.7}}
+
+
+def test_small_classes_that_pay_for_large_ones():
+    made = uneven(predictions(recall=PAYING))
+    found = said(facts(made), "small-classes")
+    assert "of the 2 classes with under a third" in found.sentence.say("en")
+    assert "70% of the test images are predicted right, of the others 90%" in found.sentence.say(
+        "en"
+    )
+    assert "48 test images of small classes" in found.evidence.say("en")  # 4 of 5 wrong ones
+    assert {made.labels[row] for row in found.images} == {0, 1}
+    assert {made.splits[row] for row in found.images} == {"test"}
+    # The same with even classes, and with classes that are a little uneven.
+    assert "small-classes" not in kinds(facts(predictions(recall=PAYING)))
+    assert "small-classes" not in kinds(facts(uneven(predictions(recall=PAYING), share=0.4)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "command"),
+    [
+        ({}, "train {'balance': 'logits'}"),
+        ({"head": "probe", "trains": "classifier"}, "train {'balance': 'logits'}"),
+        ({"loss": "gce"}, "train {'batches.balance': True}"),
+        ({"balance": "weights"}, None),
+        ({"batches.balance": True}, None),
+        ({"batches.kind": "pk"}, None),
+    ],
+)
+def test_what_makes_classes_count_the_same_is_tried_where_nothing_does(settings, command):
+    found = said(facts(uneven(predictions(recall=PAYING)), **settings), "small-classes")
+    assert found.command == command
+
+
+def test_small_classes_that_are_hard_and_not_paying_are_silent():
+    made = uneven(predictions(recall={"test": {k: 0.7 if k < 2 else 0.85 for k in range(K)}}))
+    probs = made.probs.copy()
+    wrong = (made.splits == "test") & (made.predicted != made.labels) & (made.labels >= 2)
+    probs[wrong] = np.eye(K)[np.arange(wrong.sum()) % 2] * 0.9 + 0.1 / K  # all taken for small ones
+    assert "small-classes" not in kinds(facts(replace(made, probs=probs)))
+
+
+def test_among_equal_classes_few_small_ones_are_said_to_pay():
+    rng = np.random.default_rng(3)
+    made = uneven(predictions())
+    test = made.splits == "test"
+    alarms = 0
+    for _ in range(300):
+        away = (rng.random(test.sum()) < 0.3) * rng.integers(1, K, test.sum())
+        probs = made.probs.copy()
+        probs[test] = np.eye(K)[(made.labels[test] + away) % K]
+        alarms += small_classes(facts(replace(made, probs=probs))) is not None
+    assert alarms <= 0.02 * 300
 
 
 def test_confused_pairs_stand_out_of_scattered_errors():

@@ -60,10 +60,11 @@ class Facts:
     def try_next(self, changes: Mapping[str, Any]) -> str | None:
         """Return the command line with settings changed; None if the run was trained like that.
 
-        A probe has no steps to change: what comes next there is to fine-tune.
+        A probe has no steps to change: where it does not read what is to be changed, what comes
+        next is to fine-tune.
         """
         is_probe = self.settings.get("head") == "probe" and self.settings["trains"] == "classifier"
-        if is_probe and not all(name.startswith("data.") for name in changes):
+        if is_probe and not all(each.startswith("data.") or each == "balance" for each in changes):
             changes = {"recipe": "finetune"}
         command = self.command(changes)
         return None if command == self.command({}) else command

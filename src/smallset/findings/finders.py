@@ -19,6 +19,7 @@ from smallset.findings.mistakes import (
     miscalibrated,
     one_class,
     overfitting,
+    small_classes,
     wrong_labels_learnt,
 )
 from smallset.findings.test_set import few_test_images, label_errors, leak
@@ -53,6 +54,7 @@ KINDS: dict[str, Kind] = {
     "overfitting": Kind("problem", text("Overfitting."), overfitting),
     "memorised": Kind("problem", text("Memorised classes."), memorised),
     "wrong-labels-learnt": Kind("problem", text("Memorised wrong labels."), wrong_labels_learnt),
+    "small-classes": Kind("hint", text("Small classes pay for large ones."), small_classes),
     "label-errors": Kind("hint", text("Images that may be mislabelled."), label_errors),
     "milestone-jump": Kind(
         "hint", text("Accuracy jumped when the learning rate fell."), milestone_jump

@@ -1,6 +1,7 @@
 """What was memorised, which classes are confused, and how far probabilities hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -8,8 +9,9 @@ from numpy import ndarray
 from scipy.stats import binom
 
 from smallset.findings.facts import Facts, Seen
-from smallset.record.measures import calibration, share_interval, temperature
+from smallset.record.measures import UNEVEN, calibration, share_interval, temperature
 from smallset.record.predictions import Predictions
+from smallset.stats import LEVEL, mcnemar
 from smallset.words import Text, text
 
 AGAINST_MEMORISING = {
@@ -152,6 +154,57 @@ def wrong_labels_learnt(facts: Facts) -> Seen | None:
         ),
         facts.try_next(AGAINST_MEMORISING if is_cleaned else {"data.clean": "self"}),
     )
+
+
+def small_classes(facts: Facts) -> Seen | None:
+    """Small classes that are recognised less often, and taken for large ones more than back.
+
+    That they are recognised less often alone might be because they are hard: then as many images of
+    large classes are taken for small ones.
+    """
+    sizes = np.bincount(facts.predictions.given_labels[facts.train], minlength=facts.num_classes)
+    is_small = UNEVEN * sizes < sizes.max()
+    of_small = is_small[facts.predictions.labels[facts.test]]
+    said_small = is_small[facts.predictions.predicted[facts.test]]
+    if not of_small.any() or of_small.all():
+        return None
+    right = facts.right[facts.test]
+    small, large = (
+        share_interval(int(right[which].sum()), int(which.sum())) for which in (of_small, ~of_small)
+    )
+    lost, gained = of_small & ~said_small, ~of_small & said_small
+    p = mcnemar(of_small.astype(float), said_small.astype(float))
+    if small.high >= large.low or lost.sum() <= gained.sum() or p >= LEVEL:
+        return None
+    return Seen(
+        text(
+            "Small classes pay for large ones: of the {count} classes with under a third of the "
+            "training images of the largest, {small:.0%} of the test images are predicted right, "
+            "of the others {large:.0%}.",
+            count=int(is_small.sum()),
+            small=small.value,
+            large=large.value,
+        ),
+        text(
+            "{lost} test images of small classes are taken for larger ones, and {gained} the other "
+            "way. Where every class matters the same, let every class count the same in training.",
+            lost=int(lost.sum()),
+            gained=int(gained.sum()),
+        ),
+        facts.try_next(changes) if (changes := _balancing(facts.settings)) else None,
+        tuple(int(row) for row in facts.test[lost]),
+    )
+
+
+def _balancing(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what makes classes count the same in a run; nothing where something does already."""
+    batches = settings["batches"]
+    done = settings.get("balance", "none") != "none" or batches.get("balance", False)
+    if done or batches["kind"] != "random":
+        return {}
+    if settings["loss"] == "cross-entropy":
+        return {"balance": "logits"}
+    return {"batches.balance": True}
 
 
 def confused(facts: Facts) -> Seen | None:

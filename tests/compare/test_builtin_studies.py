@@ -59,7 +59,9 @@ def test_a_built_in_study_runs_from_the_command_line(
         for model in ("resnet18", "vgg16") if name != "backbones" else ("resnet18",):
             file = weight_files / f"{model}.pth"
             call(monkeypatch, capsys, "weights", "import", file, "--model", model)
-    steps = [] if name == "backbones" else STEPS + MILESTONES * (name != "recipes")
+    steps = (
+        [] if name == "backbones" else STEPS + MILESTONES * (name not in ("recipes", "imbalance"))
+    )
     page = [] if name in ("losses", "models") else ["figures.report=false"]
     sets = [part for setting in SETTINGS + steps + page for part in ("--set", setting)]
     spec = built_in_studies()[name]
@@ -69,6 +71,8 @@ def test_a_built_in_study_runs_from_the_command_line(
     if name == "models":  # at one size, those of 224 px would be the same
         arms = [arm for arm in arms if not arm.endswith("-224")]
         sets += ["--arms", ",".join(arms)]
+    if name == "imbalance":  # of the two training images of a class here, the smallest keeps one
+        sets += ["--set", "data.imbalance=2"]
     if name == "recipes":  # the others differ from these in a number
         arms = ["course-report", "quick", "strong", "without-momentum"]
         sets += ["--arms", ",".join(arms)]

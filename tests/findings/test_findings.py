@@ -335,7 +335,7 @@ def test_what_makes_classes_count_the_same_is_tried_where_nothing_does(settings,
 
 
 def test_small_classes_that_are_hard_and_not_paying_are_silent():
-    made = uneven(predictions(recall={"test": {k: 0.7 if k < 2 else 0.85 for k in range(K)}}))
+    made = uneven(predictions(recall={"test": {k: 0.7 if k < 2 else 0.89 for k in range(K)}}))
     probs = made.probs.copy()
     wrong = (made.splits == "test") & (made.predicted != made.labels) & (made.labels >= 2)
     probs[wrong] = np.eye(K)[np.arange(wrong.sum()) % 2] * 0.9 + 0.1 / K  # all taken for small ones

@@ -6,7 +6,14 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from support import K, clouds
 
-from smallset.models.probe import HEAD_PENALTIES, fit_head, fold_of, held_out, out_of_fold
+from smallset.models.probe import (
+    HEAD_PENALTIES,
+    _likeliest,
+    fit_head,
+    fold_of,
+    held_out,
+    out_of_fold,
+)
 
 
 def logits(head, features):
@@ -134,6 +141,16 @@ def test_the_penalty_is_chosen_for_what_counts_and_folds_are_balanced_by_their_o
         best = np.mean(by_class if balance != "none" else own.T, axis=0).argmax()
         head = fit_head(features, labels, num_classes=K, seed=3, balance=balance)
         assert head.penalty == HEAD_PENALTIES[best]
+
+
+def test_every_class_counts_the_same_where_the_penalty_is_chosen():
+    labels = np.array([0, 0, 0, 0, 1])
+    good_at_the_large, at_both = (
+        np.where(labels == 0, large, small) for large, small in ((0.95, 0.3), (0.7, 0.6))
+    )
+    own = np.stack([good_at_the_large, at_both])
+    probs = np.where(labels[:, None] == np.arange(2), own[..., None], 1 - own[..., None])
+    assert [_likeliest(probs, labels, each) for each in ("none", "weights", "logits")] == [0, 1, 1]
 
 
 def test_a_class_that_no_label_names_stays_finite():

@@ -76,13 +76,13 @@ class Ours:
         import numpy as np
 
         from smallset.compute import keep_memory, resolve
-        from smallset.config import AugmentConfig, ComputeConfig
         from smallset.data.augment import Augmenter
         from smallset.data.batches import random_batches
         from smallset.data.cache import load_pixels
         from smallset.data.feed import PixelFeed, Selection
         from smallset.data.preprocessing import Preprocessing
         from smallset.data.read import read_data
+        from smallset.groups import AugmentConfig, ComputeConfig
         from smallset.models.plain import plain
         from smallset.seeds import stream
 

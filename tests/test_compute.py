@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from smallset.compute import resolve
-from smallset.config import ComputeConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError
+from smallset.groups import ComputeConfig
 from smallset.learn.plan import Planner
 
 

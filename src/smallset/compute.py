@@ -15,8 +15,8 @@ from typing import Literal
 
 import torch
 
-from smallset.config import ComputeConfig
 from smallset.errors import ConfigError
+from smallset.groups import ComputeConfig
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from smallset.config import AugmentConfig
 from smallset.data.augment import Augmenter
+from smallset.groups import AugmentConfig
 
 MEAN = (0.5, 0.5, 0.5)
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from support import picture
 
-from smallset.config import DataConfig, RunConfig, override
+from smallset.config import RunConfig, override
 from smallset.data.listing import parse_classes
 from smallset.data.manifest import manifest_text
 from smallset.data.prepare import DataSource
 from smallset.data.read import read_data
 from smallset.errors import ConfigError, DataError
+from smallset.groups import DataConfig
 
 
 def make(root, *files):

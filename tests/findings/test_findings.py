@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from smallset.config import LossConfig, RunConfig, override
+from smallset.config import RunConfig, override
 from smallset.findings.curves import gradient_ratio
 from smallset.findings.facts import Facts, read_facts
 from smallset.findings.finders import KINDS, find
 from smallset.findings.mistakes import confused_pairs, memorised_classes, small_classes
 from smallset.findings.test_set import label_suspects
+from smallset.groups import LossConfig
 from smallset.learn.objectives import build_stages
 from smallset.learn.run import train_run
 from smallset.record.predictions import Predictions

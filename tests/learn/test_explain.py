@@ -2,9 +2,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from smallset.config import AugmentConfig
 from smallset.data.augment import Augmenter
 from smallset.data.preprocessing import Preprocessing
+from smallset.groups import AugmentConfig
 from smallset.learn.explain import augmented, grad_cam
 from smallset.models.parts import Classifier
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from smallset.config import OptimConfig, ScheduleConfig
 from smallset.data.feed import Batch, FeatureFeed, PixelFeed
 from smallset.data.preprocessing import Preprocessing
+from smallset.groups import OptimConfig, ScheduleConfig
 from smallset.learn.keep import KeptWeights
 from smallset.learn.objectives import OnePass, Outcome
 from smallset.learn.optim import build_optimizer, build_schedule, parameter_groups

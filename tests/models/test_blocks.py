@@ -2,7 +2,7 @@
 
 import pytest
 
-from smallset.config import OptimConfig
+from smallset.groups import OptimConfig
 from smallset.learn.optim import num_frozen, parameter_groups, still_modules
 from smallset.models.blocks import MOST, blocks_of, has_attention, own_parameters
 from smallset.models.registry import default_image_size, outline

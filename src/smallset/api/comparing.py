@@ -9,8 +9,8 @@ from smallset.compare.execute import Resources, default_workers, find_execution
 from smallset.compare.study import Accountant, Study, plan_study, run_study
 from smallset.compare.summary import Summary, summarise
 from smallset.compare.watch import watched
-from smallset.config import FigureConfig
 from smallset.data.cleaned import is_cleaned
+from smallset.groups import FigureConfig
 from smallset.progress import Reporter
 from smallset.record.record import Record
 from smallset.words import language

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from smallset.clean.outoffold import reduce_features
 from smallset.clean.patches import learn_filters, patch_features
-from smallset.config import DataConfig
 from smallset.data.cache import load_pixels
 from smallset.data.check import Problem, nearly_same
 from smallset.data.listing import ImageSet
 from smallset.data.preprocessing import Square
+from smallset.groups import DataConfig
 
 SIZE = 48  # px, of the pictures that are compared
 LIKENESS = 0.8  # correlation of details from which two pictures are the same one

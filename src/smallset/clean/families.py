@@ -18,12 +18,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from smallset.clean.duplicates import COARSE, SIZE, details, near_duplicates
-from smallset.config import DataConfig
 from smallset.data.bursts import burst_of
 from smallset.data.cache import load_pixels
 from smallset.data.prepare import Prepared
 from smallset.data.preprocessing import Square
 from smallset.files import build_folder, cache_dir
+from smallset.groups import DataConfig
 
 RULES = 1  # of who is nearly the same; raise it where they change, so that no old file is used
 

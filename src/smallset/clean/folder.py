@@ -13,12 +13,13 @@ from smallset.clean.find import Found, find_wrong_labels
 from smallset.clean.judges import Judge, features_of, plan_judges
 from smallset.clean.review import TOOL
 from smallset.compute import torch_as_it_was, versions
-from smallset.config import SPLITS, RunConfig, Split
+from smallset.config import RunConfig
 from smallset.data.cleaned import COLUMNS
 from smallset.data.prepare import DataSource, Prepared
 from smallset.data.read import read_data
 from smallset.errors import ConfigError, DataError, RunError, suggest
 from smallset.files import csv_text, make_folder, write_atomic, write_json
+from smallset.groups import SPLITS, Split
 from smallset.progress import Reporter
 
 

@@ -20,8 +20,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from smallset.config import FigureConfig, RunConfig
+from smallset.config import RunConfig
 from smallset.errors import ConfigError, SmallsetError, suggest
+from smallset.groups import FigureConfig
 from smallset.record.record import Record
 
 Draw = Callable[[Record, FigureConfig], object]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from smallset.config import AugmentConfig
+from smallset.groups import AugmentConfig
 from smallset.seeds import stream
 
 Batch = Float[Tensor, "B 3 S S"]

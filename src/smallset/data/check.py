@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from smallset.config import SPLITS
 from smallset.data.listing import ImageSet
+from smallset.groups import SPLITS
 
 Kind = Literal[
     "unreadable", "empty", "single", "missing", "duplicate", "conflict", "leak",

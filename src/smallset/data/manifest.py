@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from smallset.config import SPLITS
 from smallset.data.listing import ImageSet
 from smallset.errors import DataError, suggest
 from smallset.files import csv_text
+from smallset.groups import SPLITS
 
 
 def read_manifest(path: Path) -> ImageSet:

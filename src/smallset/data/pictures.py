@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from smallset.config import Resize
+from smallset.groups import Resize
 
 # What Pillow's decoders raise on broken files, besides UnidentifiedImageError.
 _BROKEN = (

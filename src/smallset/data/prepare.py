@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from numpy import ndarray
 
-from smallset.config import DataConfig, RunConfig, Split
+from smallset.config import RunConfig
 from smallset.data.balance import long_tail
 from smallset.data.cache import Pixels, load_pixels
 from smallset.data.check import Problem, find_problems
@@ -23,6 +23,7 @@ from smallset.data.preprocessing import square_of
 from smallset.data.read import read_data
 from smallset.data.split import choose_fraction
 from smallset.errors import DataError
+from smallset.groups import DataConfig, Split
 from smallset.progress import Reporter
 
 T = TypeVar("T")

@@ -11,8 +11,9 @@ from typing import Any
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from smallset.config import Resize, RunConfig
+from smallset.config import RunConfig
 from smallset.data.pictures import decode, resize
+from smallset.groups import Resize
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from smallset.config import SPLITS, DataConfig
 from smallset.data.cleaned import is_cleaned, origin, read_cleaned
 from smallset.data.listing import ImageSet
 from smallset.data.manifest import read_manifest
@@ -16,6 +15,7 @@ from smallset.data.samples import sample_folder
 from smallset.data.split import one_pool, split_images, usual_folds
 from smallset.data.torchvision_sets import torchvision_folder
 from smallset.errors import ConfigError, DataError
+from smallset.groups import SPLITS, DataConfig
 
 IMAGE_SUFFIXES = frozenset(
     [

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from smallset.config import DataConfig
 from smallset.data.listing import ImageSet
+from smallset.groups import DataConfig
 from smallset.seeds import stream
 
 USUAL_FOLDS = 5

@@ -200,11 +200,9 @@ def _balancing(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return what makes classes count the same in a run; nothing where something does already."""
     batches = settings["batches"]
     done = settings.get("balance", "none") != "none" or batches.get("balance", False)
-    if done or batches["kind"] != "random":
+    if done or batches["kind"] != "random" or settings["loss"] != "cross-entropy":
         return {}
-    if settings["loss"] == "cross-entropy":
-        return {"balance": "logits"}
-    return {"batches.balance": True}
+    return {"balance": "logits"}
 
 
 def confused(facts: Facts) -> Seen | None:

@@ -10,11 +10,12 @@ from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
-from smallset.config import AugmentConfig, RunConfig
+from smallset.config import RunConfig
 from smallset.data.augment import Augmenter
 from smallset.data.feed import Normalise
 from smallset.data.preprocessing import Preprocessing
 from smallset.errors import SmallsetError
+from smallset.groups import AugmentConfig
 from smallset.models.parts import Classifier
 from smallset.models.restore import restore
 from smallset.record.explained import Explained

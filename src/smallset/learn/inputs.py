@@ -9,13 +9,14 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor, nn
 
-from smallset.config import BatchConfig, RunConfig
+from smallset.config import RunConfig
 from smallset.data.augment import Augmenter
 from smallset.data.batches import Rows, balanced_batches, in_order, pk_batches, random_batches
 from smallset.data.feed import FeatureFeed, PixelFeed, Selection
 from smallset.data.prepare import Prepared
 from smallset.data.preprocessing import Preprocessing
 from smallset.errors import ConfigError
+from smallset.groups import BatchConfig
 from smallset.models.features import compute_features
 from smallset.models.forward import BATCH_SIZE, forward, passes
 from smallset.models.parts import Classifier, last_linear

@@ -10,10 +10,10 @@ from jaxtyping import Int
 from numpy import ndarray
 from torch import Tensor
 
-from smallset.config import Balance, LossConfig, Parts
 from smallset.data.balance import class_weights, log_prior
 from smallset.data.feed import Batch
 from smallset.errors import ConfigError, suggest
+from smallset.groups import Balance, LossConfig, Parts
 from smallset.learn.losses import (
     cross_entropy_loss,
     gce_loss,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from smallset.config import OptimConfig, ScheduleConfig
+from smallset.groups import OptimConfig, ScheduleConfig
 from smallset.models.blocks import blocks_of, own_parameters
 from smallset.models.parts import Classifier
 

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from smallset.clean.training_labels import clean_prepared, describe_cleaning
-from smallset.config import NOT_WITH_FOLDS, DataConfig, RunConfig, override
+from smallset.config import RunConfig, override
 from smallset.data.batches import balanced_batches, share_without_positive
 from smallset.data.prepare import DataSource, Prepared
 from smallset.data.read import folds_for
 from smallset.errors import ConfigError, DataError
 from smallset.files import read_json
+from smallset.groups import NOT_WITH_FOLDS, DataConfig
 from smallset.learn.describe import describe, describe_images
 from smallset.learn.objectives import (
     PROBE,

@@ -15,8 +15,8 @@ from numpy import ndarray
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
-from smallset.config import Balance
 from smallset.data.balance import class_weights, log_prior
+from smallset.groups import Balance
 
 FOLDS = 5
 ITERATIONS = 30

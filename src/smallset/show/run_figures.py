@@ -9,9 +9,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from smallset.config import FigureConfig
 from smallset.data.listing import parse_classes
 from smallset.files import make_folder, write_atomic
+from smallset.groups import FigureConfig
 from smallset.record.record import Record
 from smallset.show.embed import Plane, principal_axes, tsne
 from smallset.show.fonts import choose_fonts

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from smallset.compare.spec import StudySpec
 from smallset.compare.summary import Summary
-from smallset.config import SPLITS
 from smallset.data.listing import ImageSet
+from smallset.groups import SPLITS
 
 
 def data_table(images: ImageSet, title: str) -> Table:

@@ -12,11 +12,12 @@ from numpy import ndarray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from smallset.config import AugmentConfig, FigureConfig, RunConfig
+from smallset.config import RunConfig
 from smallset.files import read_json, write_atomic
 from smallset.findings.facts import Facts, Finding, read_facts
 from smallset.findings.finders import KINDS, find
 from smallset.findings.mistakes import memorised_classes
+from smallset.groups import AugmentConfig, FigureConfig
 from smallset.record.explained import Explained
 from smallset.record.measures import (
     balanced,

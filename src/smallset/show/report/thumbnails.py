@@ -12,11 +12,11 @@ from jaxtyping import Int, UInt8
 from numpy import ndarray
 from PIL import Image
 
-from smallset.config import DataConfig
 from smallset.data.cache import load_pixels
 from smallset.data.preprocessing import Preprocessing
 from smallset.data.read import read_data
 from smallset.errors import DataError
+from smallset.groups import DataConfig
 from smallset.record.record import Record
 from smallset.show.report.render import room_for_images
 from smallset.words import Text, text

@@ -324,7 +324,7 @@ def test_small_classes_that_pay_for_large_ones():
     [
         ({}, "train {'balance': 'logits'}"),
         ({"head": "probe", "trains": "classifier"}, "train {'balance': 'logits'}"),
-        ({"loss": "gce"}, "train {'batches.balance': True}"),
+        ({"loss": "gce"}, None),
         ({"balance": "weights"}, None),
         ({"batches.balance": True}, None),
         ({"batches.kind": "pk"}, None),

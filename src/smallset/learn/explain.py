@@ -51,6 +51,7 @@ def explain(
         notes.append(text("Grad-CAM is left out: this network has no feature maps."))
     config = RunConfig.model_validate(record.config["config"])
     train = np.flatnonzero(predictions.splits == "train")
+    train = train if len(train) else np.arange(len(predictions.ids))  # folds: all were learnt from
     views = train[:: max(1, len(train) // 6)][:6].tolist()
     shown = None
     if config.augment.is_on:

@@ -132,6 +132,8 @@ def best(
             f"expected: {estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%}) "
             f"for the best head: {story['naive']:.1%} out of fold, less the price of choosing"
         )
+    if "folds" in record.result:
+        print(_folds(record.result["folds"]))
     if story["test"] is not None:
         print(f"test:     {story['test']:.1%}, read once, after the choice")
     if story["plain"]:
@@ -218,6 +220,13 @@ def tune(
     print_summary(summary)
 
 
+def _folds(folds: dict[str, Any]) -> str:
+    return (
+        f"folds:    {folds['accuracy']:.1%} ({folds['low']:.1%} to {folds['high']:.1%}), each of "
+        f"{folds['folds']} scored by a network of the others; the model learnt from all"
+    )
+
+
 def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) -> None:
     from smallset import api
     from smallset.record.measures import balanced
@@ -237,11 +246,7 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
     known = [split for split in splits if result[f"{split}_accuracy"] is not None]
     print("accuracy: " + ", ".join(f"{split} {result[f'{split}_accuracy']:.1%}" for split in known))
     if "folds" in result:
-        folds = result["folds"]
-        print(
-            f"expected: {folds['accuracy']:.1%} ({folds['low']:.1%} to {folds['high']:.1%}), from "
-            f"{folds['folds']} folds that score each other; the model learnt from all of them"
-        )
+        print(_folds(result["folds"]))
     if even := balanced(record.predictions):
         print(
             f"balanced: test {even.accuracy:.1%}, where every class counts the same (they have "

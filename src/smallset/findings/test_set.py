@@ -5,7 +5,7 @@ import shlex
 import numpy as np
 
 from smallset.findings.facts import Facts, Seen
-from smallset.record.measures import share_interval
+from smallset.record.measures import cross_validated, share_interval
 from smallset.record.predictions import Predictions
 from smallset.words import text
 
@@ -33,17 +33,21 @@ def leak(facts: Facts) -> Seen | None:
 
 def few_test_images(facts: Facts) -> Seen | None:
     """A test set that cannot tell runs apart."""
-    count = len(facts.test)
-    seen = share_interval(int(facts.right[facts.test].sum()), count)
+    count, folds = len(facts.test), facts.settings["data"].get("folds", 0)
+    right = facts.right[facts.test]
+    if folds:
+        seen = cross_validated(right[None], folds=folds)
+    else:
+        seen = share_interval(int(right.sum()), count)
     half = 100 * (seen.high - seen.low) / 2
     if half < 3.5:
         return None
+    small = text("The test set is small: {count} images give the accuracy to ±{half:.1f} points.",
+                 count=count, half=half)  # fmt: skip
+    few = text("There are few images: {count} give the accuracy to ±{half:.1f} points.",
+               count=count, half=half)  # fmt: skip
     return Seen(
-        text(
-            "The test set is small: {count} images give the accuracy to ±{half:.1f} points.",
-            count=count,
-            half=half,
-        ),
+        few if folds else small,
         text(
             "A smaller difference between two runs means nothing by itself. A study compares runs "
             "image by image, and says which differences are more than luck."

@@ -1,5 +1,6 @@
 """The chart of a search: how right each candidate is against what one picture costs."""
 
+import textwrap
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -64,9 +65,9 @@ def candidates_chart(story: Mapping[str, Any], *, lang: Lang = "en") -> Figure:
         )  # fmt: skip
     axis.set_yticks(range(len(raced)), [_short(each["name"]) for each in raced])
     axis.set_ylim(-0.7, len(raced) - 0.3)
-    low = min(each["accuracy"] for each in raced)
-    axis.set_xlim(max(0.0, low - 0.06), 1.0 + 0.25 * (1.06 - low))
-    axis.set_xticks([tick for tick in axis.get_xticks() if low - 0.06 <= tick <= 1])
+    low = max(axis.dataLim.x0 - 0.01, 0.0)
+    axis.set_xlim(low, 1.0 + 0.3 * (1 - low))
+    axis.set_xticks([tick for tick in axis.get_xticks() if low <= tick <= 1])
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axis.set_title(say("right out of fold, with 95 % interval"), fontsize=9)
     costs.set_title(say("time for one picture"), fontsize=9)
@@ -78,19 +79,15 @@ def candidates_chart(story: Mapping[str, Any], *, lang: Lang = "en") -> Figure:
         one.set_axisbelow(True)
     costs.tick_params(left=False)
     estimate = story["estimate"]
-    figure.suptitle(
-        text(
-            "{chosen}: {naive:.1%} as measured, {value:.1%} ({low:.1%} to {high:.1%}) after the "
-            "price of choosing",
-            chosen=raced[-1]["name"],
-            naive=story["naive"],
-            **{name: np.clip(value, 0, 1) for name, value in estimate.items()},
-        ).say(lang),
-        fontsize=10,
-        fontweight="bold",
-        x=0.01,
-        ha="left",
-    )
+    said = text(
+        "{chosen}: {naive:.1%} as measured, {value:.1%} ({low:.1%} to {high:.1%}) after the "
+        "price of choosing",
+        chosen=raced[-1]["name"],
+        naive=story["naive"],
+        **{name: np.clip(value, 0, 1) for name, value in estimate.items()},
+    ).say(lang)
+    title = textwrap.fill(said, 92, break_long_words=False, break_on_hyphens=False)
+    figure.suptitle(title, fontsize=10, fontweight="bold", x=0.01, ha="left")
     return figure
 
 

@@ -147,15 +147,19 @@ def feature_scatter(
 ) -> Figure:
     """Draw train and test features side by side on the same axes, coloured by class.
 
+    Where nothing is test, there is one panel.
+
     Args:
         chosen: The classes that are drawn, as positions in it.
     """
     say = partial(translate, lang=lang)
     columns = 1 if len(chosen) <= 20 else 2
-    figure = Figure(figsize=(10.4 + 1.6 * columns, 4.8), layout="constrained")
-    axes: Any = figure.subplots(1, 2, sharex=True, sharey=True)
+    parts = [("train", plane.train, train_labels), ("test", plane.test, test_labels)]
+    parts = parts if len(plane.test) else parts[:1]
+    size = (5.2 * len(parts) + 1.6 * columns, 4.8)
+    figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title, fontsize=11)
-    parts = (("train", plane.train, train_labels), ("test", plane.test, test_labels))
+    axes: Any = figure.subplots(1, len(parts), sharex=True, sharey=True, squeeze=False)[0]
     for axis, (name, points, labels) in zip(axes, parts, strict=True):
         for number, label in enumerate(chosen):
             at = points[labels == label]

@@ -271,10 +271,12 @@ def _search(record: Record) -> dict[str, Any] | None:
         )  # fmt: skip
     tuned = story["finetune"]
     if tuned:
+        where = text("out of fold") if story["folds"] else text("on val")
+        kept = text("kept") if tuned["kept"] else text("not kept")
         sentences.append(
-            text("{network}, fine-tuned for {epochs} epochs, has {val:.1%} on val, where the best "
+            text("{network}, fine-tuned for {epochs} epochs, has {val:.1%} {where}, where the best "
                  "head has {head_on_val:.1%}: the fine-tuned one was {kept}.",
-                 **{**tuned, "kept": text("kept") if tuned["kept"] else text("not kept")})
+                 **{**tuned, "kept": kept, "where": where})
         )  # fmt: skip
     if story["plain"]:
         against = story["against_plain"]
@@ -296,7 +298,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
     right = facts.right[facts.test][None].astype(np.float64)
     confidence = predictions.probs[facts.test].max(axis=1)
     default = flat(RunConfig().model_dump(mode="json"))
-    folds = result.get("folds")
+    folds, images = result.get("folds"), config["data"]["images"]
     return {
         "name": f"{settings['model']} · {settings['loss']} · {Path(config['data']['source']).name}",
         "about": _about(settings),
@@ -306,7 +308,8 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         "test_images": len(facts.test),
         "classes": predictions.classes,
         "splits": [
-            (split, result[f"{split}_accuracy"], len(facts.rows(split))) for split in SPLITS
+            (split, result[f"{split}_accuracy"], images[split] or len(facts.rows(split)))
+            for split in SPLITS
         ],
         "seconds": result["seconds"],
         "search": _search(record),

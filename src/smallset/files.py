@@ -116,6 +116,15 @@ def build_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
     return folder
 
 
+def write_arrays(path: Path, **arrays: Any) -> None:
+    """Write an .npz file, whole or not at all."""
+    import numpy as np  # not for `smallset --help`
+
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    write_atomic(path, content.getvalue())
+
+
 def html_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a table for a notebook; what is in it is escaped."""
     lines = ["".join(f"<th>{escape(str(cell))}</th>" for cell in head)]

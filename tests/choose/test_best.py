@@ -11,7 +11,10 @@ from support import Listening, random_weights, same_numbers
 
 from smallset import api
 from smallset.choose import best, candidates, finetune
+from smallset.choose.spread import Judging
 from smallset.cli import main
+from smallset.compare import execute
+from smallset.compare.execute import Outcome
 from smallset.config import RunConfig, override
 from smallset.data import feed
 from smallset.data.prepare import DataSource
@@ -110,6 +113,24 @@ def test_groups_of_the_data_are_those_of_the_folds(split_folders, search, tmp_pa
     search(file, tmp_path / "run")
     file.unlink()
     assert len(set(seen[0])) == 4 * (4 + 2)  # of 8 and 3 images of each of 4 classes
+
+
+def test_networks_judged_in_processes_are_judged_the_same(
+    split_folders, search, whole, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Judging, "run", lambda _: pytest.fail("it ran in this process"))
+    _, story = search(split_folders, tmp_path / "run", execute="processes", workers=2)
+    expected = [(each["name"], each["accuracy"]) for each in whole[1]["candidates"]]
+    assert [(each["name"], each["accuracy"]) for each in story["candidates"]] == expected
+    assert story["chosen"] == whole[1]["chosen"]
+
+
+def test_a_network_that_cannot_be_judged_is_named(split_folders, search, tmp_path, monkeypatch):
+    broken = lambda self: [Outcome(tmp_path / f"{self.name}.npz", "no memory")]  # noqa: E731
+    monkeypatch.setattr(Judging, "run", broken)
+    monkeypatch.setitem(execute.EXECUTIONS, "processes", execute.EXECUTIONS["serial"])
+    with pytest.raises(RunError, match="shufflenet_v2_x0_5 could not be judged: no memory"):
+        search(split_folders, tmp_path / "run", execute="processes")
 
 
 def test_a_finished_search_is_not_made_again(split_folders, search, whole, monkeypatch):

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import smallset
 from smallset.cli import app
 from smallset.compare import execute as execute_module
-from smallset.compare.execute import Resources, Task, Todo, find_execution, run_task
+from smallset.compare.execute import Resources, Todo, Trainings, find_execution, run_task
 from smallset.compare.spec import built_in_studies, read_study
 from smallset.compare.study import Accountant, plan_study
 from smallset.compare.summary import summarise
@@ -221,7 +221,9 @@ def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(
     monkeypatch.setenv("PYTHONPATH", f"{here}{os.pathsep}{here.parent}")
     monkeypatch.setattr(execute_module, "_work", replaced[worker])
     tasks = [
-        Task(str(split_folders), ((Todo(tiny(epochs=1, seed=s), tmp_path / f"{s}/run", None),),))
+        Trainings(
+            str(split_folders), ((Todo(tiny(epochs=1, seed=s), tmp_path / f"{s}/run", None),),)
+        )
         for s in (0, 1)
     ]
     run_tasks = find_execution("processes")
@@ -261,6 +263,7 @@ def test_frozen_arms_share_one_pass_and_train_side_by_side(
     accountant = Accountant(study, Reporter())
     accountant.look(study.jobs)
     [task] = accountant.tasks(study.jobs, None)
+    assert isinstance(task, Trainings)
     assert sorted(len(group) for group in task.groups) == [2, 4]
 
     from smallset.models import features

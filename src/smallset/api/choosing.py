@@ -76,6 +76,9 @@ def best(
     minutes: float = 10.0,
     networks: Sequence[str] = (),
     config: RunConfig | None = None,
+    execute: str = "serial",
+    workers: int | None = None,
+    address: str | None = None,
     reporter: Reporter | None = None,
 ) -> tuple[Record, dict[str, Any]]:
     """Find the best classifier that the data gives in some minutes; test chooses nothing.
@@ -87,6 +90,9 @@ def best(
         minutes: Wall time in all. The same call goes on after a stop.
         networks: "NAME" or "NAME=WEIGHT FILE"; empty for all whose weights are on this machine.
         config: Its data, compute and figures groups are used, and its seed.
+        execute: How networks are judged: "serial", "processes" or "ray"; all else is done here.
+        workers: Processes at a time; None shares the processors out.
+        address: Of the Ray cluster; None takes ``RAY_ADDRESS`` or the one running here.
         reporter: Told of progress; None says nothing.
 
     Returns:
@@ -98,6 +104,9 @@ def best(
         RunError: If `out` holds something else, or another search.
     """
     from smallset.choose.best import Search
+    from smallset.choose.spread import spread_by
+    from smallset.compare.execute import Resources, default_workers
+    from smallset.compute import num_gpus, resolve
     from smallset.findings.facts import read_facts
     from smallset.findings.finders import find
     from smallset.show.best_figure import draw_best
@@ -105,9 +114,12 @@ def best(
 
     config, reporter = config or RunConfig(), reporter or Reporter()
     folder = Path(out).expanduser()
+    threads, gpus = config.compute.threads or 1, num_gpus(resolve(config.compute))
+    resources = Resources(workers or default_workers(threads, gpus), threads, gpus, address)
     search = Search(
-        data, folder, minutes=minutes, networks=networks, config=config, reporter=reporter
-    )
+        data, folder, minutes=minutes, networks=networks, config=config, reporter=reporter,
+        spread=None if execute == "serial" else spread_by(execute, resources),
+    )  # fmt: skip
     record, story = search.run()
     draw_run(record, config.figures)
     draw_best(story, folder, language(config.figures.lang))

@@ -22,6 +22,7 @@ from smallset.choose.candidates import (
 )
 from smallset.choose.finetune import RESERVE, SLACK, Tuner
 from smallset.choose.race import HOPELESS, corrected_accuracy, race
+from smallset.choose.spread import Spread
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig, override
 from smallset.errors import RunError
@@ -46,6 +47,7 @@ class Search:
         minutes: Wall time in all, of all starts together.
         networks: "NAME" or "NAME=WEIGHT FILE"; empty for all whose weights are here.
         config: Its data, compute and figures groups are used, and its seed.
+        spread: Judges the networks at a time; None for one after the other.
 
     Raises:
         ConfigError: If a network is unknown, or not pretrained.
@@ -62,7 +64,9 @@ class Search:
         networks: Sequence[str] = (),
         config: RunConfig,
         reporter: Reporter,
+        spread: Spread | None = None,
     ) -> None:
+        self.spread = spread
         self.data, self.folder, self.config, self.reporter = data, folder, config, reporter
         self.work, self.story = folder / SEARCH, folder / "best.json"
         asked = {"minutes": minutes, "networks": list(networks), "data": str(data)}
@@ -120,6 +124,9 @@ class Search:
     def _choose(self) -> dict[str, Any]:
         pool, bench = self.bench.open(), self.bench
         costs = bench.measure()
+        if self.spread is not None:
+            bench.families()  # once, before several look for them
+            self.spread(bench, str(self.data), list(costs))
         singles = [bench.look(name, costs[name]) for name in sorted(costs, key=lambda n: costs[n])]
         done = [each for each in singles if each.accuracy is not None]
         ranked = sorted(done, key=lambda each: (-(each.accuracy or 0), each.cost))

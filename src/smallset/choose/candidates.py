@@ -19,7 +19,7 @@ from smallset.clean.families import families
 from smallset.config import RunConfig, override
 from smallset.data.prepare import DataSource, Prepared
 from smallset.errors import ConfigError, RunError
-from smallset.files import clear_unfinished, make_folder, read_json, write_json
+from smallset.files import clear_unfinished, make_folder, read_json, write_arrays, write_json
 from smallset.learn.plan import Plan, Planner
 from smallset.learn.run import build_run
 from smallset.learn.stages import Run
@@ -89,12 +89,13 @@ class Notebook:
         write_json(self.file, self.known)
 
 
-class Bench:
-    """Judges heads on the features of frozen networks.
+class Heads:
+    """Heads on the features of frozen networks, judged out of fold.
 
     Args:
         networks: Setting of weights by name.
         config: Settings that every run of the search has.
+        folder: Where what was found stays.
     """
 
     def __init__(
@@ -102,17 +103,15 @@ class Bench:
         data: str | Path,
         networks: dict[str, str],
         config: RunConfig,
-        notebook: Notebook,
+        folder: Path,
         reporter: Reporter,
     ) -> None:
         self.networks, self.config = networks, config
-        self.notebook, self.reporter = notebook, reporter
+        self.folder, self.reporter = folder, reporter
         self.source = DataSource(data, reporter)
         self.planner = Planner(self.source, usual_folds=True)
         self.vectors: dict[str, Float[ndarray, "n d"]] = {}
-        self.train_on = "train+val"
-
-        self.folds = 0
+        self.train_on, self.folds = "train+val", 0
 
     def open(self) -> Prepared:
         """Return the images that are chosen by, as the first network sees them: train and val."""
@@ -137,61 +136,27 @@ class Bench:
         plan = partial(self.planner.plan, override(self.config, self.head_settings(name)))
         return self.source.once("best", [name], plan)
 
-    def measure(self) -> dict[str, float]:
-        """Return the milliseconds per picture of the networks that there is time for."""
-        if "costs" not in self.notebook.known:
-            costs = {}
-            for number, name in enumerate(self.networks, start=1):
-                costs[name] = milliseconds(self._build(name))
-                self.reporter.counted("timing networks", number, len(self.networks))
-            self.notebook.remember(costs=costs)
-        costs: dict[str, float] = self.notebook.known["costs"]
-        pictures = len(self.plan(next(iter(costs))).data.images)
-        spent, taken = 0.0, {}
-        for name in sorted(costs, key=lambda each: costs[each]):
-            needed = costs[name] * pictures / 1000
-            fits = not taken or spent + needed < SHARE_OF_FEATURES * self.notebook.seconds
-            self.reporter.line(
-                f"  {name:<24} {needed:7.1f} s for {pictures:,} pictures  "
-                f"{'taken' if fits else 'left out for time'}"
-            )
-            if fits:
-                spent, taken[name] = spent + needed, costs[name]
-        return taken
-
-    def look(self, name: str, cost: float) -> Candidate:
-        """Judge a head on one network, or on several joined ones, by out-of-fold predictions."""
-        began = time.monotonic()
-        late = self.notebook.left() < 0.2 * self.notebook.seconds
-        if late and self.vectors and not self._file(name).exists():
-            return Candidate(name, cost, state="left out", why="no time was left")
-        parts = name.split("+")
+    def judge(self, name: str) -> None:
+        """Predict the images by a head on one network, or on several joined ones, out of fold."""
+        if self.file(name).exists():
+            return
+        began, parts = time.monotonic(), name.split("+")
         data = self.plan(parts[0]).data
-        labels = data.given_labels[data.of("train")]
-        if not self._file(name).exists():
-            found = held_out(
-                [self.features(part) for part in parts],
-                labels,
-                num_classes=len(data.images.classes),
-                seed=self.config.seed,
-                groups=self._families(data),
-                folds=self.folds or FOLDS,
-                balance=self.config.balance,
-            )
-            aside = self.notebook.folder / f"aside-{self._file(name).name}"
-            np.savez(aside, probs=found.probs, seconds=time.monotonic() - began)
-            aside.rename(self._file(name))
-        with np.load(self._file(name)) as known:
-            accuracy = float((known["probs"].argmax(axis=1) == labels).mean())
-            seconds = float(known["seconds"])
-        self.reporter.line(f"{name}: {accuracy:.1%} out of fold  ({seconds:.0f} s)")
-        size = self.plan(parts[0]).config.image_size or 224
-        fixed = has_attention(outline(parts[0], 2, size).features)
-        return Candidate(name, cost, round(seconds, 1), accuracy, is_of_one_size=fixed)
+        found = held_out(
+            [self.features(part) for part in parts],
+            data.given_labels[data.of("train")],
+            num_classes=len(data.images.classes),
+            seed=self.config.seed,
+            groups=self.families(),
+            folds=self.folds or FOLDS,
+            balance=self.config.balance,
+        )
+        seconds = time.monotonic() - began
+        write_arrays(self.file(name), probs=found.probs, seconds=np.array(seconds))
 
     def probs(self, name: str) -> Float[ndarray, "n classes"]:
         """Return the out-of-fold probabilities of a candidate that was looked at."""
-        with np.load(self._file(name)) as known:
+        with np.load(self.file(name)) as known:
             return known["probs"]
 
     def right(self, name: str) -> Bool[ndarray, " n"]:
@@ -222,21 +187,84 @@ class Bench:
         return (logits.argmax(dim=1).numpy() == labels["val"]).astype(float)
 
     def features(self, name: str) -> Float[ndarray, "n d"]:
-        """Return what a network makes of train and val, from the cache or computed now."""
+        """Return what a network makes of train and val, from the folder or computed now."""
+        file = self.file(name).with_suffix(".features.npz")
+        if name not in self.vectors and not file.exists():
+            write_arrays(file, vectors=self.build(name).inputs.vectors("train"))
         if name not in self.vectors:
-            self.vectors[name] = self._build(name).inputs.vectors("train")
+            with np.load(file) as known:
+                self.vectors[name] = known["vectors"]
         return self.vectors[name]
 
-    def _build(self, name: str) -> Run:
-        return build_run(self.plan(name), self.notebook.folder / "looking", self.reporter)
+    def build(self, name: str) -> Run:
+        """Return a run of a head on a candidate that has not begun."""
+        return build_run(self.plan(name), self.folder / "looking", self.reporter)
 
-    def _families(self, data: Prepared) -> list[str]:
+    def families(self) -> list[str]:
         """Return a name per image that those which belong together share."""
+        data = self.plan(next(iter(self.networks))).data
         find = partial(families, data, self.config.data, on_progress=self.reporter.counted)
         return self.source.once("families", [], find)
 
-    def _file(self, name: str) -> Path:
-        return self.notebook.folder / f"{name.replace(':', '-').replace('/', '-')}.npz"
+    def file(self, name: str) -> Path:
+        """Return where it is written what the head on a candidate said."""
+        return self.folder / f"{name.replace(':', '-').replace('/', '-')}.npz"
+
+
+class Bench(Heads):
+    """Heads against the clock.
+
+    Args:
+        notebook: What the search knows, and its clock; see `Heads` for the others.
+    """
+
+    def __init__(
+        self,
+        data: str | Path,
+        networks: dict[str, str],
+        config: RunConfig,
+        notebook: Notebook,
+        reporter: Reporter,
+    ) -> None:
+        super().__init__(data, networks, config, notebook.folder, reporter)
+        self.notebook = notebook
+
+    def measure(self) -> dict[str, float]:
+        """Return the milliseconds per picture of the networks that there is time for."""
+        if "costs" not in self.notebook.known:
+            costs = {}
+            for number, name in enumerate(self.networks, start=1):
+                costs[name] = milliseconds(self.build(name))
+                self.reporter.counted("timing networks", number, len(self.networks))
+            self.notebook.remember(costs=costs)
+        costs: dict[str, float] = self.notebook.known["costs"]
+        pictures = len(self.plan(next(iter(costs))).data.images)
+        spent, taken = 0.0, {}
+        for name in sorted(costs, key=lambda each: costs[each]):
+            needed = costs[name] * pictures / 1000
+            fits = not taken or spent + needed < SHARE_OF_FEATURES * self.notebook.seconds
+            self.reporter.line(
+                f"  {name:<24} {needed:7.1f} s for {pictures:,} pictures  "
+                f"{'taken' if fits else 'left out for time'}"
+            )
+            if fits:
+                spent, taken[name] = spent + needed, costs[name]
+        return taken
+
+    def look(self, name: str, cost: float) -> Candidate:
+        """Judge a head on one network, or on several joined ones, if there is time."""
+        late = self.notebook.left() < 0.2 * self.notebook.seconds
+        if late and self.vectors and not self.file(name).exists():
+            return Candidate(name, cost, state="left out", why="no time was left")
+        self.judge(name)
+        with np.load(self.file(name)) as known:
+            seconds = float(known["seconds"])
+        accuracy = float(self.right(name).mean())
+        self.reporter.line(f"{name}: {accuracy:.1%} out of fold  ({seconds:.0f} s)")
+        first = name.split("+")[0]
+        size = self.plan(first).config.image_size or 224
+        fixed = has_attention(outline(first, 2, size).features)
+        return Candidate(name, cost, round(seconds, 1), accuracy, is_of_one_size=fixed)
 
 
 def choose_networks(asked: Sequence[str]) -> dict[str, str]:

@@ -26,6 +26,8 @@ Language = Annotated[
     str | None, typer.Option("--lang", help="Of figures and page: en or zh; default: the locale's.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result only.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes at a time.")]
+Address = Annotated[str | None, typer.Option(help="Of the Ray cluster.")]
 Folds = Annotated[
     int | None,
     typer.Option(metavar="N", help="Cross-validation: N parts score each other; 0 for none."),

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from smallset.cli.options import (
+    Address,
     Folds,
     Language,
     Quiet,
     Sets,
+    Workers,
     assignments,
     console,
     keep_memory_here,
@@ -39,8 +41,8 @@ def study(
     ] = None,
     sets: Sets = None,
     execute: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
-    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster.")] = None,
+    workers: Workers = None,
+    address: Address = None,
     without_missing: Annotated[
         bool, typer.Option("--without-missing", help="Leave out arms whose weights are missing.")
     ] = False,

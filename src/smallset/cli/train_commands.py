@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from smallset.cli.options import (
+    Address,
     ConfigFile,
     Data,
     Folds,
@@ -14,6 +15,7 @@ from smallset.cli.options import (
     Quiet,
     Sets,
     SkipUnreadable,
+    Workers,
     assignments,
     console,
     flags_of,
@@ -96,6 +98,11 @@ def best(
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     classes: Annotated[str | None, typer.Option(help='Such as "1-5" or "cat,dog".')] = None,
     folds: Folds = None,
+    execute: Annotated[
+        str, typer.Option(help="How networks are judged: serial, processes or ray.")
+    ] = "serial",
+    workers: Workers = None,
+    address: Address = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     skip_unreadable: SkipUnreadable = False,
     lang: Language = None,
@@ -121,6 +128,9 @@ def best(
             minutes=minutes,
             networks=named,
             config=settings,
+            execute=execute,
+            workers=workers,
+            address=address,
             reporter=reporter_of(quiet),
         )
     except KeyboardInterrupt:

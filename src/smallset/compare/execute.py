@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from smallset.config import RunConfig
 from smallset.errors import ConfigError, SmallsetError, suggest
@@ -27,6 +27,35 @@ from smallset.record.record import Record
 
 Draw = Callable[[Record, FigureConfig], object]
 TRIES = 3  # of a task whose worker died; what it had done by then is kept
+
+
+class Outcome(NamedTuple):
+    """How one part of a task ended."""
+
+    folder: Path
+    """What it was to write: a run's folder, or a file."""
+    error: str | None
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What one worker does, whole; it can be sent to another process."""
+
+    def run(self) -> list[Outcome]:
+        """Do it, going on where a worker before this one stopped.
+
+        Returns:
+            How each part ended; one that fails does not stop the others.
+        """
+        ...
+
+    def failed(self, why: str) -> list[Outcome]:
+        """Return that nothing of it could be done."""
+        ...
+
+    def elsewhere(self) -> "Task":
+        """Return the same for another machine, which has a cache of its own."""
+        ...
 
 
 class Todo(NamedTuple):
@@ -39,7 +68,7 @@ class Todo(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Task:
+class Trainings:
     """Runs that one worker trains: those of a group at once, group after group."""
 
     data: str
@@ -47,42 +76,44 @@ class Task:
     draw: Draw | None = None
     """Draws the figures of a finished run; importable by name."""
 
+    def run(self) -> list[Outcome]:
+        """Train the runs; see `Task`."""
+        from smallset.data.prepare import DataSource
+        from smallset.learn.plan import Planner
+        from smallset.learn.run import train_runs
 
-class Outcome(NamedTuple):
-    """How one run of a task ended."""
+        source = DataSource(self.data)
+        planner = Planner(source)
+        outcomes: list[Outcome] = []
+        for group in self.groups:
+            try:
+                jobs = [(todo.plan or planner.plan(todo.config), todo.folder) for todo in group]
+                results: list[Any] = list(train_runs(source, jobs, resume=None))
+                for todo, result in zip(group, results, strict=True):
+                    if self.draw is not None and isinstance(result, Record):
+                        self.draw(result, todo.config.figures)
+            except SmallsetError as error:
+                results = [error] * len(group)
+            except Exception:  # noqa: BLE001  a defect in one run is shown, and the others go on
+                results = [traceback.format_exc()] * len(group)
+            for todo, result in zip(group, results, strict=True):
+                error = None if isinstance(result, Record) else str(result)
+                outcomes.append(Outcome(todo.folder, error))
+        return outcomes
 
-    folder: Path
-    error: str | None
+    def failed(self, why: str) -> list[Outcome]:
+        """Return that no run could be trained; see `Task`."""
+        return [Outcome(todo.folder, why) for group in self.groups for todo in group]
+
+    def elsewhere(self) -> "Trainings":
+        """Return the runs without plans: the other machine must look at the images itself."""
+        groups = tuple(tuple(todo._replace(plan=None) for todo in group) for group in self.groups)
+        return replace(self, groups=groups)
 
 
 def run_task(task: Task) -> list[Outcome]:
-    """Train the runs of a task, going on where a worker before this one stopped.
-
-    Returns:
-        How each ended; a run that fails does not stop the others.
-    """
-    from smallset.data.prepare import DataSource
-    from smallset.learn.plan import Planner
-    from smallset.learn.run import train_runs
-
-    source = DataSource(task.data)
-    planner = Planner(source)
-    outcomes: list[Outcome] = []
-    for group in task.groups:
-        try:
-            jobs = [(todo.plan or planner.plan(todo.config), todo.folder) for todo in group]
-            results: list[Any] = list(train_runs(source, jobs, resume=None))
-            for todo, result in zip(group, results, strict=True):
-                if task.draw is not None and isinstance(result, Record):
-                    task.draw(result, todo.config.figures)
-        except SmallsetError as error:
-            results = [error] * len(group)
-        except Exception:  # noqa: BLE001  a defect in one run is shown, and the others go on
-            results = [traceback.format_exc()] * len(group)
-        for todo, result in zip(group, results, strict=True):
-            error = None if isinstance(result, Record) else str(result)
-            outcomes.append(Outcome(todo.folder, error))
-    return outcomes
+    """Do a task, in whichever process."""
+    return task.run()
 
 
 class Resources(NamedTuple):
@@ -153,7 +184,7 @@ def _in_processes(tasks: Sequence[Task], resources: Resources) -> Iterator[list[
                         waiting.appendleft((task, tries + 1))
                         continue
                     why = f"its process died {TRIES} times ({_how(process.exitcode)})"
-                    outcomes = _all_failed(task, why)
+                    outcomes = task.failed(why)
                 else:
                     idle.append((pipe, process, place))
                 yield outcomes
@@ -207,10 +238,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _all_failed(task: Task, why: str) -> list[Outcome]:
-    return [Outcome(todo.folder, why) for group in task.groups for todo in group]
-
-
 def _on_ray(tasks: Sequence[Task], resources: Resources) -> Iterator[list[Outcome]]:
     try:
         import ray
@@ -231,7 +258,7 @@ def _on_ray(tasks: Sequence[Task], resources: Resources) -> Iterator[list[Outcom
     try:
         needs: Any = {"num_cpus": resources.threads, "num_gpus": 1 if resources.gpus else 0}
         remote = ray.remote(**needs, max_retries=TRIES - 1)(_ray_task)
-        pending = {remote.remote(_without_plans(task)): task for task in tasks}
+        pending = {remote.remote(task.elsewhere()): task for task in tasks}
         while pending:
             ready, _ = ray.wait(list(pending), timeout=1.0)
             for reference in ready:
@@ -240,15 +267,9 @@ def _on_ray(tasks: Sequence[Task], resources: Resources) -> Iterator[list[Outcom
                     yield ray.get(reference)
                 except RayError as error:
                     why = f"Ray gave up on it: {str(error).splitlines()[0]}"
-                    yield _all_failed(task, why)
+                    yield task.failed(why)
     finally:
         ray.shutdown()
-
-
-def _without_plans(task: Task) -> Task:
-    """Another machine has a cache of its own, so it must look at the images itself."""
-    groups = tuple(tuple(todo._replace(plan=None) for todo in group) for group in task.groups)
-    return replace(task, groups=groups)
 
 
 def _ray_task(task: Task) -> list[Outcome]:

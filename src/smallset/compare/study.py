@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from smallset.compare.execute import Draw, Outcome, Task, Todo
+from smallset.compare.execute import Draw, Outcome, Task, Todo, Trainings
 from smallset.compare.spec import StudySpec, read_study
 from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
@@ -252,7 +252,7 @@ class Accountant:
                 Todo(job.config, job.folder, plan)
             )
         return [
-            Task(self.study.data, tuple(map(tuple, groups.values())), draw)
+            Trainings(self.study.data, tuple(map(tuple, groups.values())), draw)
             for groups in tasks.values()
         ]
 

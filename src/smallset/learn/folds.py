@@ -15,7 +15,7 @@ from smallset.clean.families import families
 from smallset.data.feed import FeatureFeed
 from smallset.data.prepare import Prepared
 from smallset.errors import DataError, RunError
-from smallset.files import make_folder
+from smallset.files import make_folder, write_arrays
 from smallset.learn.plan import Plan
 from smallset.learn.score import predict
 from smallset.learn.stages import Run, train_together
@@ -57,9 +57,7 @@ def answer_val(run: Run) -> Answer | None:
     run.state.kept.finish()
     predictions, _ = predict(run.inputs, cached=run.is_cached(-1), splits=("val",))
     seconds = sum(line["seconds"] for line in run.state.history)
-    aside = folder.with_name(f"aside-{folder.name}.npz")
-    np.savez(aside, probs=predictions.probs, seconds=seconds)
-    aside.rename(file)
+    write_arrays(file, probs=predictions.probs, seconds=seconds)
     return Answer(predictions.probs, seconds)
 
 

@@ -16,7 +16,7 @@ from numpy import ndarray
 
 from smallset.config import RunConfig, change, override
 from smallset.errors import DataError
-from smallset.files import html_table, write_atomic
+from smallset.files import html_table, write_arrays, write_atomic
 from smallset.recipes import RECIPES
 from smallset.record.command import FLAGS, set_option, setting_text
 from smallset.record.predictions import PREDICTION_COLUMNS, Predictions
@@ -157,6 +157,4 @@ def write_embeddings(folder: Path, embeddings: Mapping[str, Float[ndarray, "n di
     for split, values in embeddings.items():
         fits = np.abs(values).max(initial=0) <= np.finfo(np.float16).max
         arrays[split] = values.astype(np.float16 if fits else np.float32)
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    write_atomic(folder / "embeddings.npz", content.getvalue())
+    write_arrays(folder / "embeddings.npz", **arrays)

@@ -1,16 +1,18 @@
 """The cache folder, and files and folders written so that a crash never leaves half of one."""
 
+import contextlib
 import csv
+import glob
 import io
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from smallset.errors import RunError
 
@@ -32,6 +34,33 @@ def cache_dir() -> Path:
     return base / "smallset"
 
 
+@contextlib.contextmanager
+def written_aside(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write, and rename it to `path` once it is whole.
+
+    Raises:
+        RunError: If the disk is full or the folder cannot be written; `path` is as it was.
+    """
+    aside = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=_unfinished(path.name), delete=False
+        ) as file:
+            aside = Path(file.name)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.chmod(0o644)  # NamedTemporaryFile makes files that only their owner can read
+        aside.replace(path)
+    except BaseException as error:
+        if aside is not None:
+            aside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            kept = "; the one already there is kept" if path.exists() else ""
+            raise RunError(f"cannot write {path}: {error.strerror}{kept}") from error
+        raise
+
+
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write a file aside and rename it, so that `path` holds all of the old or all of the new.
 
@@ -41,27 +70,52 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     Raises:
         RunError: If the disk is full or the folder cannot be written; `path` is as it was.
     """
-    data = content.encode() if isinstance(content, str) else content
-    aside = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
-            aside = Path(file.name)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.chmod(0o644)  # NamedTemporaryFile makes files that only their owner can read
-        aside.replace(path)
-    except OSError as error:
-        if aside is not None:
-            aside.unlink(missing_ok=True)
-        kept = "; the one already there is kept" if path.exists() else ""
-        raise RunError(f"cannot write {path}: {error.strerror}{kept}") from error
+    with written_aside(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
-def clear_unfinished(folder: Path) -> None:
-    """Remove what `write_atomic` left beside its files where its process was killed."""
-    for left in folder.glob(".writing-*"):
+def clear_unfinished(folder: Path, name: str = "") -> None:
+    """Remove what `written_aside` left in a folder where its process was killed.
+
+    Args:
+        name: Of the file that was written; empty for all of them.
+    """
+    for left in folder.glob(glob.escape(_unfinished(name) if name else ".writing-") + "*"):
         left.unlink()
+
+
+def _unfinished(name: str) -> str:
+    return f".writing-{name[:80]}-"
+
+
+@contextlib.contextmanager
+def locked(lock: Path, taken: str) -> Iterator[None]:
+    """Keep a second process out; the lock ends with the process, however it ends.
+
+    Args:
+        lock: A file that is made and locked; it stays.
+        taken: What to say where another process has it.
+
+    Raises:
+        RunError: If another process has it, or it cannot be written.
+    """
+    try:
+        file = lock.open("a+b")
+    except OSError as error:
+        raise RunError(f"cannot write into {lock.parent}: {error.strerror}") from None
+    with file:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(taken) from None
+        yield
 
 
 def make_folder(path: Path) -> Path:

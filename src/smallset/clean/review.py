@@ -4,13 +4,12 @@ labels.csv always holds what is decided. history.jsonl beside it holds every ste
 per line, written before labels.csv is: a step that is in the history alone never happened.
 """
 
-import contextlib
 import json
 import operator
 import os
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from smallset.data.cleaned import COLUMNS, Decision, is_cleaned, read_labels
 from smallset.data.listing import ImageSet
 from smallset.data.read import read_data
 from smallset.errors import DataError, RunError
-from smallset.files import csv_text, read_json, write_atomic
+from smallset.files import csv_text, locked, read_json, write_atomic
 
 TOOL = "smallset"  # in the column `by`, where nobody has looked yet
 HISTORY = "history.jsonl"
@@ -249,30 +248,11 @@ class Review:
             self._rows, self._version = rows, self._version_there()
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> AbstractContextManager[None]:
     """Keep a second review of the same folder out; the lock ends with the process, however it ends.
 
     Raises:
         RunError: If another process reviews it, or it cannot be written.
     """
-    path = folder / ".review"
-    try:
-        file = path.open("a+b")
-    except OSError as error:
-        raise RunError(f"cannot write into {folder}: {error.strerror}") from None
-    with file:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(
-                f"{folder} is being reviewed already; use the page that is open"
-            ) from None
-        yield
+    taken = f"{folder} is being reviewed already; use the page that is open"
+    return locked(folder / ".review", taken)

@@ -62,3 +62,29 @@ def browser():
         opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page offline; whatever the browser complains about fails the test."""
+    complaints, contexts = [], []
+
+    def go(path, width=1440, scheme="light"):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: complaints.append(m.text) if m.type != "log" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda r: r.url.startswith(("file:", "data:", "blob:"))
+                or complaints.append(r.url))  # fmt: skip
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-charts=yes]")
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -42,7 +42,7 @@ def resolve(config: ComputeConfig) -> ComputeConfig:
         raise ConfigError(f"device {device!r} is not on this machine; use --device auto")
     precision = config.precision
     if precision == "auto":
-        precision = "bfloat16" if _has_bfloat16(device) else "float32"
+        precision = "bfloat16" if has_bfloat16(device) else "float32"
     return config.model_copy(update={"device": device, "precision": precision})
 
 
@@ -87,7 +87,8 @@ def device_name(config: ComputeConfig) -> str:
     return f"cpu: {capability}, {config.threads or torch.get_num_threads()} threads"
 
 
-def _has_bfloat16(device: str) -> bool:
+def has_bfloat16(device: str) -> bool:
+    """Whether a device computes in bfloat16 itself, not by emulation."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device == "cpu":

@@ -4,5 +4,18 @@ from smallset.api.choosing import best, tune
 from smallset.api.comparing import draw_record, report, study
 from smallset.api.labels import clean, review
 from smallset.api.runs import check, train
+from smallset.api.using import predict, predict_files
 
-__all__ = ["best", "check", "clean", "draw_record", "report", "review", "study", "train", "tune"]
+__all__ = [
+    "best",
+    "check",
+    "clean",
+    "draw_record",
+    "predict",
+    "predict_files",
+    "report",
+    "review",
+    "study",
+    "train",
+    "tune",
+]

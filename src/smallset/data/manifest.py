@@ -4,8 +4,10 @@ Other columns are allowed and not read, so `predictions.csv` of a record is a ma
 """
 
 import csv
+import io
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
@@ -14,6 +16,8 @@ from smallset.data.listing import ImageSet
 from smallset.errors import DataError, suggest
 from smallset.files import csv_text
 from smallset.groups import SPLITS
+
+SUFFIXES = (".csv", ".jsonl", ".ndjson")
 
 
 def read_manifest(path: Path) -> ImageSet:
@@ -26,9 +30,7 @@ def read_manifest(path: Path) -> ImageSet:
         DataError: If a column is missing, a split unknown, a path absolute, outside the manifest's
             folder, missing or named twice, or a group straddles two splits.
     """
-    rows = _read_rows(path)
-    if not rows:
-        raise DataError(f"{path} lists no images")
+    rows = read_rows(path, ("path", "label"))
     has_split, has_group = "split" in rows[0], "group" in rows[0]
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
@@ -84,25 +86,34 @@ def manifest_text(images: ImageSet, path: Path) -> str:
     return csv_text(lines)
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of a manifest, with all their columns.
+
+    Args:
+        needed: Columns that a CSV file must have; an object of JSON may lack them.
+
+    Raises:
+        DataError: If it is no manifest, cannot be read, has no rows or lacks a column.
+    """
     suffix = path.suffix.lower()
-    if suffix not in (".csv", ".jsonl", ".ndjson"):
+    if suffix not in SUFFIXES:
         raise DataError(f"{path} is neither a folder nor a .csv or .jsonl manifest")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the manifest {path} as UTF-8 text: {error}") from None
     if suffix == ".csv":
-        reader = csv.DictReader(text.splitlines())
-        missing = {"path", "label"} - set(reader.fieldnames or ())
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        missing = set(needed) - set(reader.fieldnames or ())
         if missing:
+            optional = "[,split][,group]" if "label" in needed else ""
             raise DataError(
                 f"{path} has no column {' and '.join(sorted(missing))}; "
-                f"found: {', '.join(reader.fieldnames or ())}; needed: path,label[,split][,group]"
+                f"found: {', '.join(reader.fieldnames or ())}; needed: {','.join(needed)}{optional}"
             )
-        return [dict(row) for row in reader]
+        return _some([dict(row) for row in reader], path)
     rows: list[dict[str, str]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -110,8 +121,14 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
         except json.JSONDecodeError as error:
             raise DataError(f"{path}, line {number} is not JSON: {error}") from None
         if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number} must be an object with path and label")
+            raise DataError(f"{path}, line {number} must be an object with {' and '.join(needed)}")
         rows.append({key: str(value) for key, value in row.items() if value is not None})
+    return _some(rows, path)
+
+
+def _some(rows: list[dict[str, str]], path: Path) -> list[dict[str, str]]:
+    if not rows:
+        raise DataError(f"{path} lists no images")
     return rows
 
 

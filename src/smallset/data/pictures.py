@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import stat
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +21,31 @@ _BROKEN = (
 )  # fmt: skip
 
 
+MAX_BYTES = 512_000_000
+"""Larger files are not opened as pictures."""
+
+
 class Unreadable(ValueError):
     """The bytes are no picture that smallset takes; the message says why."""
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a picture file, which may have any name.
+
+    Raises:
+        Unreadable: If there is no such file, or it is a folder, a pipe or a device, or too large.
+    """
+    if "\0" in str(path):
+        raise Unreadable("no file has a zero byte in its name")
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # to open a pipe is to wait for ever
+            raise Unreadable("a folder" if path.is_dir() else "not a regular file")
+        if found.st_size > MAX_BYTES:
+            raise Unreadable(f"{found.st_size:,} bytes; the limit is {MAX_BYTES:,}")
+        return path.read_bytes()
+    except OSError as error:
+        raise Unreadable(f"cannot be opened: {error.strerror}") from None
 
 
 class Picture(NamedTuple):

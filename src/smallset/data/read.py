@@ -141,7 +141,7 @@ def _read_folder(root: Path) -> ImageSet:
     notes: list[str] = []
     for place, split in places:
         for name in class_folders[place]:
-            found, skipped = _image_files(root / place / name)
+            found, skipped = image_files(root / place / name)
             others += skipped
             if not found:
                 beside = f" (found: {', '.join(sorted(skipped))})" if skipped else ""
@@ -166,8 +166,12 @@ def _subfolders(folder: Path) -> list[str]:
         raise DataError(f"cannot read the folder {folder}: {error.strerror}") from None
 
 
-def _image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
-    """Return the image files below a class folder, and a count of the others by ending."""
+def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Return the image files below a folder, and a count of the others by ending.
+
+    Raises:
+        DataError: If a link leads back to a folder above it.
+    """
     images: list[Path] = []
     others: Counter[str] = Counter()
     for here, inner, files in os.walk(folder, followlinks=True):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -26,6 +27,20 @@ SMALLEST = SIZES[-1]
 QUALITY = 68
 
 
+@runtime_checkable
+class Source(Protocol):
+    """Square images by their row."""
+
+    @property
+    def side(self) -> int:
+        """Return their side, px."""
+        ...
+
+    def of(self, rows: Sequence[int]) -> UInt8[ndarray, "n size size 3"]:
+        """Return some of them; several threads may ask at a time."""
+        ...
+
+
 @dataclass(frozen=True)
 class Pictures:
     """The decoded images of a record, row for row as in predictions.csv."""
@@ -34,6 +49,11 @@ class Pictures:
     """Memory-mapped; as the network saw them."""
     at: Int[ndarray, " n"]
     """Where each row of predictions.csv is in it."""
+
+    @property
+    def side(self) -> int:
+        """Return their side, px."""
+        return self.array.shape[1]
 
     def of(self, rows: Sequence[int]) -> UInt8[ndarray, "n size size 3"]:
         """Return the images of some rows of predictions.csv."""
@@ -81,7 +101,7 @@ def find_pictures(
 
 
 def fit_thumbnails(
-    pictures: Pictures, rows: Sequence[int], *, page: str, budget_mb: float
+    pictures: Source, rows: Sequence[int], *, page: str, budget_mb: float
 ) -> tuple[dict[int, str], list[Text]]:
     """Make thumbnails that a page has room for, and say what had to be left out.
 
@@ -102,7 +122,7 @@ def fit_thumbnails(
     return made, [note] if left else []
 
 
-def thumbnails(pictures: Pictures, rows: Sequence[int], *, most_bytes: float) -> dict[int, str]:
+def thumbnails(pictures: Source, rows: Sequence[int], *, most_bytes: float) -> dict[int, str]:
     """Make thumbnails as large as fit; of what does not fit at 32 px, the last rows are left out.
 
     Args:
@@ -115,7 +135,7 @@ def thumbnails(pictures: Pictures, rows: Sequence[int], *, most_bytes: float) ->
     sample = rows[:: max(1, len(rows) // 60)]
     share = most_bytes / max(len(rows), 1)
     size = SMALLEST
-    for size in [s for s in SIZES if s <= pictures.array.shape[1]] or [SMALLEST]:
+    for size in [s for s in SIZES if s <= pictures.side] or [SMALLEST]:
         mean = np.mean([len(each) for each in _encoded(pictures, sample, size)] or [0])
         # A sample of 60 misses the mean by a few percent.
         if 1.06 * mean <= share:
@@ -130,7 +150,7 @@ def thumbnails(pictures: Pictures, rows: Sequence[int], *, most_bytes: float) ->
     return made
 
 
-def _encoded(pictures: Pictures, rows: Sequence[int], size: int) -> list[str]:
+def _encoded(pictures: Source, rows: Sequence[int], size: int) -> list[str]:
     def one(row: int) -> str:
         return webp(pictures.of([row])[0], size=size)
 

@@ -1,0 +1,182 @@
+"""Use a trained network."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from smallset.compute import Device
+from smallset.errors import ConfigError
+from smallset.files import html_table
+from smallset.progress import Reporter
+from smallset.record.new_pictures import Format, Row, rows_of
+from smallset.use.predict import Outputs, Tally
+from smallset.words import language
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a network says of pictures, in the order they were given."""
+
+    classes: tuple[str, ...]
+    rows: tuple[Row, ...]
+    """One per picture: path, id, the split of the run that holds it, error, probabilities."""
+    embeddings: Float[ndarray, "n dim"]
+    """What the last layer saw; NaN where a picture is unreadable."""
+
+    @property
+    def probs(self) -> Float[ndarray, "n classes"]:
+        """Return the probabilities; NaN where a picture is unreadable."""
+        return np.stack([row.probs for row in self.rows])
+
+    @property
+    def names(self) -> list[str | None]:
+        """Return the most probable class of each picture; None where it is unreadable."""
+        return [None if (k := row.predicted) is None else self.classes[k] for row in self.rows]
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """Return why each unreadable file is, by its path."""
+        return {row.path: row.error for row in self.rows if row.error}
+
+    def _repr_html_(self) -> str:
+        """Show them in a notebook."""
+        lines = [
+            [row.path, name, "" if row.error else f"{row.probs.max():.1%}", row.seen_in, row.error]
+            for row, name in zip(self.rows[:100], self.names, strict=False)
+        ]
+        return html_table(["picture", "predicted", "probability", "seen in", "error"], lines)
+
+
+def predict(
+    run: str | Path,
+    images: str | Path | Sequence[str | Path],
+    *,
+    device: Device = "auto",
+    own_code: bool = False,
+    reporter: Reporter | None = None,
+) -> Predicted:
+    """Ask the network of a run about some pictures; all answers are kept in memory.
+
+    Args:
+        run: A record; its data is not needed.
+        images: A file, a folder, a pattern, a manifest, or several of them.
+        own_code: Let the record import the function that builds its network; trust it first.
+        reporter: Told of progress; None says nothing.
+
+    Raises:
+        ConfigError: If the device is not here, or the network is own code.
+        DataError: If `run` is no record of a finished run, or a name means no picture.
+
+    Example:
+        >>> import smallset
+        >>> answers = smallset.predict("runs/first", ["a.jpg", "b.jpg"])  # doctest: +SKIP
+        >>> answers.names  # doctest: +SKIP
+        ['cat', 'dog']
+    """
+    from smallset.use.named import find_named
+    from smallset.use.predictor import Predictor, open_record
+
+    reporter = reporter or Reporter()
+    with closing(reporter):
+        record = open_record(Path(run).expanduser())
+        named = find_named(_names(images), read_list=lambda: sys.stdin.buffer.read())
+        for note in named.notes:
+            reporter.note(note)
+        predictor = Predictor(record, device=device, embeddings=True, own_code=own_code)
+        total = len(named.paths)
+        done = 0
+
+        def progress(more: int) -> None:
+            nonlocal done
+            done += more
+            reporter.counted("predicting", done, total)
+
+        [block] = predictor.blocks(named.paths, [range(total)], progress=progress)
+    assert block.embeddings is not None
+    rows = tuple(rows_of(named.paths, [block], predictor.seen))
+    return Predicted(predictor.classes, rows, block.embeddings)
+
+
+def predict_files(
+    run: str | Path,
+    images: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    file_format: Format | None = None,
+    top: int | None = None,
+    embeddings: str | Path | None = None,
+    page: str | Path | None = None,
+    lang: str = "auto",
+    device: Device = "auto",
+    own_code: bool = False,
+    force: bool = False,
+    on_line: Callable[[str], object] | None = None,
+    reporter: Reporter | None = None,
+) -> Tally:
+    """Ask the network of a run about any number of pictures, and write what it says.
+
+    The same call goes on where a stopped one was. Memory does not grow with the pictures.
+
+    Args:
+        run: A record; its data is not needed.
+        images: As in `predict`; "-" is a list on standard input.
+        out: The table, one row per picture; None for none.
+        file_format: Of the table: "csv" or "jsonl"; None takes what its name ends in.
+        top: How many classes a row shows, the most probable ones; None for all.
+        embeddings: An .npz file, its arrays `ids` and `embeddings` row for row as the table.
+        page: An .html file with the pictures, by class and by doubt.
+        lang: "en" or "zh", the language the page opens in; "auto" takes that of the locale.
+        own_code: Let the record import the function that builds its network; trust it first.
+        force: Write over finished files.
+        on_line: Given the table line by line, with line ends, where no file is named at all.
+        reporter: Told of progress; None says nothing.
+
+    Raises:
+        ConfigError: If a setting does not fit, or nothing is to be written.
+        DataError: If `run` is no record of a finished run, or a name means no picture.
+        RunError: If a finished file is there, or cannot be written.
+    """
+    from smallset.use.named import find_named
+    from smallset.use.predict import predict_files as write_all
+    from smallset.use.predict import predict_lines
+    from smallset.use.predictor import Predictor, open_record
+
+    reporter = reporter or Reporter()
+    table, vectors, html = (
+        None if path is None else Path(path).expanduser() for path in (out, embeddings, page)
+    )
+    outputs = Outputs(
+        out=table, format=file_format, top=top, embeddings=vectors, page=html,
+        lang=language(lang), force=force,
+    )  # fmt: skip
+    if not outputs.files and on_line is None:
+        raise ConfigError("nothing is to be written: give out, embeddings, page or on_line")
+    with closing(reporter):
+        record = open_record(Path(run).expanduser())
+        named = find_named(_names(images), read_list=lambda: sys.stdin.buffer.read())
+        for note in named.notes:
+            reporter.note(note)
+        outputs.check(record, named, len(record.model["classes"]))
+        predictor = Predictor(
+            record, device=device, embeddings=vectors is not None, own_code=own_code
+        )
+        if predictor.is_slow:
+            reporter.note("the run computed in bfloat16, which this machine emulates: it is slow")
+        if outputs.files:
+            return write_all(record, predictor, named, outputs, reporter)
+        assert on_line is not None
+        tally = Tally()
+        for line in predict_lines(predictor, named, outputs, tally, reporter):
+            on_line(line)
+        return tally
+
+
+def _names(images: str | Path | Sequence[str | Path]) -> list[str]:
+    return [os.fspath(each) for each in ([images] if isinstance(images, str | Path) else images)]

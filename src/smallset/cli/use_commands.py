@@ -1,0 +1,111 @@
+"""Use a trained network: predict."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from smallset.cli.options import Language, Quiet, keep_memory_here
+from smallset.errors import RunError
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A record.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Files, folders, patterns, .csv or .jsonl manifests; - is a list on stdin.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The table, .csv or .jsonl; default: printed."),
+    ] = None,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="csv or jsonl; default: by the name of --out.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(help="Show the most probable classes only; default: all.")
+    ] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(metavar="FILE.npz", help="What the last layer saw.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="The pictures by class and by doubt.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    own_code: Annotated[
+        bool, typer.Option("--own-code", help="Import the code that the record names.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over finished files.")] = False,
+    lang: Language = None,
+    quiet: Quiet = False,
+) -> None:
+    """Predict pictures with the network of a run; status 1 if some are unreadable.
+
+    Each unreadable file is a row with its error. The same command goes on where a stopped one was.
+    """
+    from rich.console import Console
+
+    from smallset import api
+    from smallset.progress import Reporter, console_reporter
+
+    keep_memory_here()
+    began = time.perf_counter()
+    files = {"table": out, "vectors": embeddings, "page": page}
+    prints_table = not any(files.values())
+    # What is said goes to stderr where the table goes to stdout; a bar would break into its lines.
+    shown = Console(stderr=prints_table)
+    reporter = console_reporter(shown)
+    if quiet or (prints_table and sys.stdout.isatty()):
+        reporter = Reporter(note=reporter.note)
+    try:
+        tally = api.predict_files(
+            run,
+            images,
+            out=out,
+            file_format=file_format,
+            top=top,
+            embeddings=embeddings,
+            page=page,
+            lang=lang or "auto",
+            device=device,
+            own_code=own_code,
+            force=force,
+            on_line=_print_line,
+            reporter=reporter,
+        )
+    except KeyboardInterrupt:
+        kept = "" if prints_table else "; the same command goes on with what is done"
+        raise RunError(f"stopped{kept}") from None
+    told = sys.stderr if prints_table else sys.stdout
+    for line in _said(tally, time.perf_counter() - began):
+        print(line, file=told)
+    for what, path in files.items():
+        if path is not None:
+            print(f"{what + ':':<10}{path}", file=told)
+    raise typer.Exit(1 if tally.unreadable else 0)
+
+
+def _print_line(line: str) -> None:
+    """Print a line of the table as it would stand in a file, whatever the terminal's encoding."""
+    sys.stdout.buffer.write(line.encode(errors="backslashreplace"))
+
+
+def _said(tally: Any, seconds: float) -> list[str]:
+    now = tally.pictures - tally.earlier
+    speed = f" in {seconds:.1f} s, {now / seconds:.0f} a second" if now else ""
+    before = f", {tally.earlier:,} of them by an earlier command" if tally.earlier else ""
+    done = tally.pictures - tally.unreadable
+    lines = [f"predicted: {done:,} pictures{before}{speed}"]
+    if tally.unreadable:
+        lines.append(f"unreadable: {tally.unreadable:,}; each is a row that says why")
+    if tally.trained_on:
+        lines.append(
+            f"trained on: {tally.trained_on:,} of these pictures (seen_in = train); that the "
+            "network knows them says nothing of new ones"
+        )
+    return lines

@@ -1,0 +1,120 @@
+"""What a trained network says of new pictures: rows, and their text as CSV or JSON lines."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from smallset.record.predictions import Predictions
+
+
+class Block(NamedTuple):
+    """Some pictures, one after the other; of an unreadable one, every number is NaN."""
+
+    ids: tuple[str, ...]
+    """sha256 of the decoded pixels, as in predictions.csv; "" where unreadable."""
+    errors: tuple[str, ...]
+    """Why a picture is unreadable; "" where it is not."""
+    probs: Float[ndarray, "n classes"]
+    embeddings: Float[ndarray, "n dim"] | None = None
+    """What the last layer saw; None where nobody asked for it."""
+
+
+class Row(NamedTuple):
+    """One picture."""
+
+    path: str
+    id: str
+    seen_in: str
+    """The split of the run that holds the same pixels; "" where none does."""
+    error: str
+    probs: Float[ndarray, " classes"]
+
+    @property
+    def predicted(self) -> int | None:
+        """The most probable class; None of an unreadable picture."""
+        return None if self.error else int(self.probs.argmax())
+
+
+def rows_of(paths: Sequence[str], blocks: Iterable[Block], seen: dict[str, str]) -> Iterator[Row]:
+    """Yield the pictures of some blocks.
+
+    Args:
+        paths: Of all pictures, in the order of the blocks.
+        seen: As `seen_in` returns it.
+    """
+    place = iter(paths)
+    for block in blocks:
+        for name, error, probs in zip(block.ids, block.errors, block.probs, strict=True):
+            yield Row(next(place), name, seen.get(name, ""), error, probs)
+
+
+def seen_in(predictions: Predictions) -> dict[str, str]:
+    """Return the split of every picture of a run by its id; "train" where it is in several."""
+    pairs = zip(predictions.ids, predictions.splits.tolist(), strict=True)
+    return dict(sorted(pairs, key=lambda pair: pair[1] == "train"))
+
+
+def ranked(probs: Float[ndarray, " classes"], top: int | None = None) -> Int[ndarray, " top"]:
+    """Return the classes, the most probable first; of equal ones, the first in the class list."""
+    return np.argsort(-probs, kind="stable")[:top]
+
+
+Format = Literal["csv", "jsonl"]
+Lines = Callable[[Iterable[Row], Sequence[str], int | None], Iterator[str]]
+COLUMNS = ("path", "id", "predicted", "probability", "seen_in", "error")
+
+
+def _number(probability: float) -> str:
+    return f"{probability:.9g}"  # nine digits bring a float32 back exactly
+
+
+def csv_lines(rows: Iterable[Row], classes: Sequence[str], top: int | None) -> Iterator[str]:
+    """Yield a table with one column per class, or two for each of the `top` most probable."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+
+    def line(cells: Iterable[str]) -> str:
+        writer.writerow(cells)
+        written = buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+        return written
+
+    if top is None:
+        columns = [f"p_{name}" for name in classes]
+    else:
+        columns = [f"{what}_{k}" for k in range(1, top + 1) for what in ("class", "probability")]
+    yield line((*COLUMNS, *columns))
+    for row in rows:
+        if row.predicted is None:
+            cells = ["", "", row.seen_in, row.error, *("" for _ in columns)]
+        else:
+            probs = [_number(p) for p in row.probs.tolist()]
+            shown = probs if top is None else []
+            if top is not None:
+                shown = [cell for k in ranked(row.probs, top) for cell in (classes[k], probs[k])]
+            cells = [classes[row.predicted], probs[row.predicted], row.seen_in, "", *shown]
+        yield line((row.path, row.id, *cells))
+
+
+def json_lines(rows: Iterable[Row], classes: Sequence[str], top: int | None) -> Iterator[str]:
+    """Yield one object per picture; with `top`, its classes are sorted by probability."""
+    for row in rows:
+        said: dict[str, Any] = {"path": row.path, "id": row.id or None}
+        said |= {"predicted": None, "probability": None, "seen_in": row.seen_in or None}
+        said |= {"error": row.error or None, "probabilities": None}
+        if row.predicted is not None:
+            order = range(len(classes)) if top is None else ranked(row.probs, top).tolist()
+            probs = [float(_number(p)) for p in row.probs.tolist()]
+            said |= {"predicted": classes[row.predicted], "probability": probs[row.predicted]}
+            said["probabilities"] = {classes[k]: probs[k] for k in order}
+        yield json.dumps(said) + "\n"
+
+
+FORMATS: dict[Format, Lines] = {"csv": csv_lines, "jsonl": json_lines}

@@ -1,0 +1,265 @@
+"""From named pictures to the files that a prediction leaves: a table, embeddings, a page."""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, get_args
+
+import numpy as np
+
+from smallset.compute import versions
+from smallset.errors import ConfigError, RunError
+from smallset.files import clear_unfinished, locked, make_folder, written_aside
+from smallset.models.weights import file_sha256
+from smallset.progress import Reporter
+from smallset.record.new_pictures import FORMATS, Block, Format, Row, rows_of
+from smallset.record.record import Record
+from smallset.show.report.predict_page import write_predict_page
+from smallset.use.named import Named
+from smallset.use.predictor import Predictor
+from smallset.use.shards import LOCK, PLAN, SIZE, Shards, remove
+from smallset.words import Lang
+
+ENDINGS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+@dataclass
+class Tally:
+    """What there is to say about a prediction in one line."""
+
+    pictures: int = 0
+    unreadable: int = 0
+    trained_on: int = 0
+    """Pictures that the network was trained on: that it knows them is no evidence."""
+    earlier: int = 0
+    """Pictures that an earlier command, which was stopped, had done already."""
+
+    def count(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Pass rows on, and count them."""
+        for row in rows:
+            self.pictures += 1
+            self.unreadable += bool(row.error)
+            self.trained_on += row.seen_in == "train"
+            yield row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What is to be written, and how."""
+
+    out: Path | None = None
+    format: Format | None = None
+    """Of `out`; None takes what its name ends in."""
+    top: int | None = None
+    """How many classes a row shows, the most probable ones; None shows all."""
+    embeddings: Path | None = None
+    page: Path | None = None
+    lang: Lang = "en"
+    force: bool = False
+    """Write over finished files."""
+
+    @property
+    def files(self) -> list[Path]:
+        """Return the files that are written."""
+        return [path for path in (self.out, self.embeddings, self.page) if path is not None]
+
+    def resolved_format(self) -> Format:
+        """Return the format of the rows.
+
+        Raises:
+            ConfigError: If there is no such format, or the name does not tell it.
+        """
+        if self.format is not None:
+            if self.format not in FORMATS:
+                known = " or ".join(get_args(Format))
+                raise ConfigError(f"the format is {known}, got {self.format!r}")
+            return self.format
+        if self.out is None:
+            return "csv"
+        if self.out.suffix.lower() not in ENDINGS:
+            raise ConfigError(
+                f"the name {self.out} does not tell its format; let it end in .csv or .jsonl, or "
+                "give --format"
+            )
+        return ENDINGS[self.out.suffix.lower()]
+
+    def check(self, record: Record, named: Named, num_classes: int) -> None:
+        """Refuse what cannot be written, before anything is computed.
+
+        Raises:
+            ConfigError: If a setting is out of range, or a file would lie over another.
+        """
+        self.resolved_format()
+        if self.top is not None and not 1 <= self.top <= num_classes:
+            raise ConfigError(f"--top goes from 1 to {num_classes} (all classes), got {self.top}")
+        for path, ending in ((self.embeddings, ".npz"), (self.page, ".html")):
+            if path is not None and path.suffix.lower() != ending:
+                raise ConfigError(f"{path} must end in {ending}")
+        there = any(path.exists() for path in self.files)
+        inputs = {Path(path).absolute() for path in (*named.paths, *named.manifests) if there}
+        inside = record.folder.resolve()
+        for number, path in enumerate(self.files):
+            if path.is_dir():
+                raise ConfigError(f"{path} is a folder; give a file to write")
+            if path.absolute() in inputs:
+                raise ConfigError(f"{path} is one of the files to read; give another")
+            if path in self.files[:number]:
+                raise ConfigError(f"{path} is named twice among the files to write")
+            if path.resolve().is_relative_to(inside):
+                raise ConfigError(f"{path} lies inside the record {record.folder}; give another")
+
+
+def predict_lines(
+    predictor: Predictor, named: Named, outputs: Outputs, tally: Tally, reporter: Reporter
+) -> Iterator[str]:
+    """Yield the rows of all pictures as text; nothing is kept on disk."""
+    total = len(named.paths)
+    ranges = [range(start, min(start + SIZE, total)) for start in range(0, total, SIZE)]
+    progress = _Progress(reporter, total)
+    blocks = predictor.blocks(named.paths, ranges, progress=progress.add)
+    rows = tally.count(rows_of(named.paths, blocks, predictor.seen))
+    yield from FORMATS[outputs.resolved_format()](rows, predictor.classes, outputs.top)
+
+
+def predict_files(
+    record: Record, predictor: Predictor, named: Named, outputs: Outputs, reporter: Reporter
+) -> Tally:
+    """Write all files of a prediction; the same call goes on where a stopped one was.
+
+    Until all are written, the answers are kept in parts in a folder beside the first file.
+
+    Args:
+        outputs: Checked, with one file at least.
+
+    Raises:
+        RunError: If a finished file is there, another prediction was begun there, or a file cannot
+            be written.
+    """
+    first = outputs.files[0]
+    work = first.with_name(f"{first.name}.parts")
+    # A folder with a plan is a prediction that did not come to its end: its files are its own.
+    if not outputs.force and not (work / PLAN).exists():
+        there = next((path for path in outputs.files if path.exists()), None)
+        if there is not None:
+            raise RunError(f"{there} is there already; give another name, or --force to replace it")
+    for path in outputs.files:
+        make_folder(path.parent)
+    make_folder(work)
+    with locked(work / LOCK, f"another process is writing {first}"):
+        plan = _plan(record, predictor, named)
+        shards = Shards(work, plan, len(named.paths), force=outputs.force)
+        tally = Tally()
+        tally.earlier = _fill(shards, predictor, named, reporter)
+        _write(shards, predictor, named, outputs, tally, record)
+        shards.clear()
+    remove(work)
+    return tally
+
+
+def _plan(record: Record, predictor: Predictor, named: Named) -> dict[str, Any]:
+    """Return everything that decides the answers."""
+    paths = hashlib.sha256()
+    for path in named.paths:
+        paths.update(os.fsencode(Path(path).absolute()) + b"\0")
+    described = hashlib.sha256((record.folder / "model.json").read_bytes()).hexdigest()
+    return {
+        "weights": file_sha256(record.folder / "model.safetensors"),
+        "model.json": described,
+        "number of pictures": len(named.paths),
+        "paths of the pictures": paths.hexdigest(),
+        "embeddings": predictor.dim is not None,
+        "device": predictor.device,
+        "versions": versions(),
+    }
+
+
+def _fill(shards: Shards, predictor: Predictor, named: Named, reporter: Reporter) -> int:
+    """Make the parts that are not there yet; return how many pictures were there."""
+    todo = shards.todo
+    ranges = [shards.ranges[number] for number in todo]
+    earlier = len(named.paths) - sum(map(len, ranges))
+    progress = _Progress(reporter, len(named.paths), earlier)
+    blocks = predictor.blocks(named.paths, ranges, progress=progress.add)
+    for number, block in zip(todo, blocks, strict=True):
+        shards.write(number, block)
+    return earlier
+
+
+class _Progress:
+    def __init__(self, reporter: Reporter, total: int, done: int = 0) -> None:
+        self.reporter, self.total, self.done = reporter, total, done
+
+    def add(self, more: int) -> None:
+        self.done += more
+        self.reporter.counted("predicting", self.done, self.total)
+
+
+def _write(
+    shards: Shards,
+    predictor: Predictor,
+    named: Named,
+    outputs: Outputs,
+    tally: Tally,
+    record: Record,
+) -> None:
+    def rows() -> Iterator[Row]:
+        return rows_of(named.paths, shards.blocks(), predictor.seen)
+
+    writers: dict[Path, Callable[[IO[bytes]], None]] = {}
+    counted = tally.count(rows())
+    if outputs.out is not None:
+        lines = FORMATS[outputs.resolved_format()](counted, predictor.classes, outputs.top)
+        writers[outputs.out] = partial(_write_lines, lines)
+    if outputs.embeddings is not None:
+        assert predictor.dim is not None
+        shape = (len(named.paths), predictor.dim)
+        writers[outputs.embeddings] = partial(_write_embeddings, shards, shape)
+    for path, write in writers.items():
+        clear_unfinished(path.parent, path.name)
+        with written_aside(path) as file:
+            write(file)
+    for _ in counted:  # where no table was written, nobody has counted yet
+        pass
+    if outputs.page is not None:
+        clear_unfinished(outputs.page.parent, outputs.page.name)
+        write_predict_page(
+            outputs.page,
+            record,
+            rows,
+            max_megapixels=predictor.preprocessing.max_megapixels,
+            lang=outputs.lang,
+        )
+
+
+def _write_lines(lines: Iterable[str], file: IO[bytes]) -> None:
+    for line in lines:
+        # A name that is no UTF-8 on disk is shown with its bytes as \udcXX.
+        file.write(line.encode(errors="backslashreplace"))
+
+
+def _write_embeddings(shards: Shards, shape: tuple[int, int], file: IO[bytes]) -> None:
+    """Write an .npz without having all of it in memory: row for row as the table."""
+
+    def ids(block: Block) -> np.ndarray:
+        return np.array(block.ids, dtype="U64")
+
+    def vectors(block: Block) -> np.ndarray:
+        assert block.embeddings is not None
+        return block.embeddings
+
+    parts = (
+        ("ids", np.dtype("U64"), shape[:1], ids),
+        ("embeddings", np.dtype("f4"), shape, vectors),
+    )
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, dtype, full, of in parts:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                descr = np.lib.format.dtype_to_descr(dtype)
+                header = {"descr": descr, "fortran_order": False, "shape": full}
+                np.lib.format.write_array_header_1_0(entry, header)
+                for block in shards.blocks():
+                    entry.write(np.ascontiguousarray(of(block)).tobytes())

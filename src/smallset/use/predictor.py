@@ -1,0 +1,183 @@
+"""A trained network that answers for picture files, as fast as they can be decoded."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+
+from smallset.compute import Device, has_bfloat16, resolve
+from smallset.config import RunConfig, override
+from smallset.data.feed import Normalise
+from smallset.data.pictures import Unreadable, read_file
+from smallset.errors import ConfigError, DataError
+from smallset.models.forward import BATCH_SIZE, forward, placed
+from smallset.models.registry import is_own
+from smallset.models.restore import restore
+from smallset.record.new_pictures import Block, seen_in
+from smallset.record.record import Record
+
+T, U = TypeVar("T"), TypeVar("U")
+AHEAD = 2 * BATCH_SIZE
+"""Pictures that are decoded, or being decoded, before the network asks for them."""
+
+
+class Decoded(NamedTuple):
+    """A picture file, ready for the network; or why it is not."""
+
+    pixels: UInt8[ndarray, "size size 3"] | None
+    id: str = ""
+    error: str = ""
+
+
+def open_record(folder: Path) -> Record:
+    """Return the record of a finished run.
+
+    Raises:
+        DataError: If there is none; where it is a study, its runs are named.
+    """
+    record = Record(folder)
+    if (folder / "study.json").exists():
+        runs = sorted(path.parent for path in folder.glob("*/*/result.json"))
+        hint = f", such as {runs[0]}" if runs else ""
+        raise DataError(f"{folder} is a study; give one of its runs{hint}")
+    if not record.is_complete:
+        state = "a run that is not finished" if record.has_begun else "no record of a run"
+        raise DataError(f"{folder} is {state}; `smallset train DATA --out {folder}` leaves one")
+    return record
+
+
+class Predictor:
+    """A network with everything between a file and its probabilities, from a record alone.
+
+    Pixels, size, colours, precision and mirror image are those of the run, so a picture of it gets
+    the probabilities that stand in its predictions.csv.
+
+    Args:
+        device: Where it computes.
+        embeddings: Whether its answers hold what the last layer saw.
+        own_code: Whether a record may name a Python function that builds its network. It is
+            imported and called, so only for records whose origin is trusted.
+
+    Raises:
+        ConfigError: If the device is not here, or the network is own code and that is not allowed.
+        DataError: If the record is not one of a finished run, or its weights are damaged.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        *,
+        device: Device = "auto",
+        embeddings: bool = False,
+        own_code: bool = False,
+    ) -> None:
+        described = record.model
+        if is_own(described["model"]) and ":" in described["model"] and not own_code:
+            raise ConfigError(
+                f"the network of {record.folder} is built by {described['model']}, which would be "
+                "imported and run; where you trust it, --own-code allows that"
+            )
+        self.device = resolve(override(RunConfig(), {"compute.device": device}).compute).device
+        self.bfloat16 = described["precision"] == "bfloat16"
+        model, self.preprocessing, self.classes = restore(record)
+        self.model = placed(model, self.device)
+        self.normalise = Normalise(self.preprocessing, self.device)
+        self.seen = seen_in(record.predictions)
+        """The split of every picture of the run, by its id."""
+        self.dim: int | None = None
+        """Length of an embedding; None where nobody asked for them."""
+        if embeddings:
+            side = self.preprocessing.size
+            empty = np.zeros((1, side, side, 3), dtype=np.uint8)
+            self.dim = self.answer(empty)[1].shape[1]
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the run's bfloat16 is emulated here."""
+        return self.bfloat16 and not has_bfloat16(self.device)
+
+    def open(self, path: str) -> Decoded:
+        """Decode a picture file."""
+        try:
+            return Decoded(*self.preprocessing.read(read_file(Path(path))))
+        except Unreadable as error:
+            return Decoded(None, error=str(error))
+
+    def answer(
+        self, pixels: UInt8[ndarray, "batch size size 3"]
+    ) -> tuple[Float[ndarray, "batch classes"], Float[ndarray, "batch dim"]]:
+        """Return probabilities and embeddings of decoded pictures."""
+        images = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float()
+        with torch.inference_mode():
+            output = forward(self.model, self.normalise(images), bfloat16=self.bfloat16)
+            probs = output.logits.softmax(dim=1)
+        return probs.cpu().numpy(), output.embeddings.cpu().numpy()
+
+    def blocks(
+        self,
+        paths: Sequence[str],
+        ranges: Iterable[range],
+        *,
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> Iterator[Block]:
+        """Yield the answers for some ranges of a list of files, decoding ahead of the network.
+
+        Args:
+            ranges: Positions in `paths`, a block each. A block does not depend on the others.
+            progress: Told how many more pictures are done.
+        """
+        ranges = list(ranges)
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
+            wanted = (paths[row] for rows in ranges for row in rows)
+            decoded = in_order(pool, self.open, wanted, ahead=AHEAD)
+            for rows in ranges:
+                yield self._block(decoded, len(rows), progress)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _block(
+        self, decoded: Iterator[Decoded], size: int, progress: Callable[[int], object]
+    ) -> Block:
+        ids: list[str] = []
+        errors: list[str] = []
+        probs = np.full((size, len(self.classes)), np.nan, dtype=np.float32)
+        vectors = np.full((size, self.dim or 0), np.nan, dtype=np.float32)
+        for start in range(0, size, BATCH_SIZE):
+            batch = list(islice(decoded, min(BATCH_SIZE, size - start)))
+            readable = {start + i: each.pixels for i, each in enumerate(batch) if not each.error}
+            if readable:
+                rows = list(readable)
+                given, seen = self.answer(np.stack([readable[row] for row in rows]))
+                probs[rows] = given
+                if self.dim is not None:
+                    vectors[rows] = seen
+            ids += [each.id for each in batch]
+            errors += [each.error for each in batch]
+            progress(len(batch))
+        return Block(tuple(ids), tuple(errors), probs, None if self.dim is None else vectors)
+
+
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[T], U], items: Iterable[T], *, ahead: int
+) -> Iterator[U]:
+    """Yield what a function makes of each item, while the pool works on the next ones.
+
+    Args:
+        ahead: How many results may wait; `pool.map` would put no bound on them.
+    """
+    waiting: deque[Future[U]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,451 @@
+"""What was measured is what ships: predictions of files, from a record that has moved."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from smallset import api
+from smallset.cli import app
+from smallset.config import RunConfig, override
+from smallset.data.cache import load_pixels
+from smallset.data.listing import ImageSet
+from smallset.errors import ConfigError, DataError, RunError
+from smallset.learn.run import train_run
+from smallset.record.record import Record
+from smallset.show.report.predict_page import choose
+from smallset.use import predictor as predictors
+from smallset.use import shards
+from smallset.use.named import find_named
+from smallset.use.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def run(split_folders, shared_cache, tmp_path_factory):
+    """A record that has moved since it was written, and whose data is gone."""
+    os.environ["SMALLSET_CACHE"] = str(shared_cache)
+    folder = tmp_path_factory.mktemp("runs")
+    data = shutil.copytree(split_folders, folder / "data")
+    settings = {
+        "recipe": "course-report", "image_size": 32, "epochs": 2, "batches.size": 8,
+        "mirror": True, "compute.precision": "float32",
+    }  # fmt: skip
+    train_run(data, override(RunConfig(), settings), folder / "before")
+    shutil.rmtree(data)
+    shutil.move(folder / "before", folder / "moved")
+    return folder / "moved"
+
+
+@pytest.fixture
+def many(split_folders, tmp_path, monkeypatch):
+    """Ten pictures in parts of three, one of them unreadable, one of them twice."""
+    monkeypatch.setattr(shards, "SIZE", 3)
+    files = sorted((split_folders / "test").rglob("*.png"))[:8]
+    (tmp_path / "odd.jpg").write_text("no picture")
+    listed = [*files[:4], tmp_path / "odd.jpg", *files[4:], files[0]]
+    return [str(path) for path in listed]
+
+
+def table(path):
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+def probs_of(rows):
+    return np.array([[float(row[k]) for k in row if k.startswith("p_")] for row in rows])
+
+
+def command(*words, stdin=None):
+    return CliRunner().invoke(app, ["predict", *map(str, words)], input=stdin)
+
+
+def test_a_moved_record_without_its_data_says_what_it_said(run, split_folders, tmp_path):
+    said = Record(run).predictions
+    files = [str(split_folders / path) for path in said.paths]
+    tally = api.predict_files(run, files, out=tmp_path / "p.csv")
+    rows = table(tmp_path / "p.csv")
+    assert [row["path"] for row in rows] == files
+    assert tuple(row["id"] for row in rows) == said.ids
+    np.testing.assert_allclose(probs_of(rows), said.probs, atol=1e-5)
+    assert [row["predicted"] for row in rows] == [said.classes[k] for k in said.predicted]
+    assert [row["seen_in"] for row in rows] == said.splits.tolist()
+    assert tally.trained_on == (said.splits == "train").sum() > 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "p.csv"]
+
+
+def strange_pictures(folder):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+    photo, exif = Image.fromarray(pixels), Image.Exif()
+    exif[0x0112] = 6
+    alpha = photo.copy()
+    alpha.putalpha(Image.linear_gradient("L").resize(photo.size))
+    saved = {
+        "plain.png": (photo, {}), "photo.jpg": (photo, {}), "photo.webp": (photo, {}),
+        "palette.png": (photo.quantize(16), {"transparency": 3}), "alpha.png": (alpha, {}),
+        "cmyk.jpg": (photo.convert("CMYK"), {}), "turned.jpg": (photo, {"exif": exif.tobytes()}),
+        "deep.png": (Image.fromarray((pixels[:, :, 0].astype(np.uint16) << 8) + 7), {}),
+        "moving.gif": (photo, {"save_all": True, "append_images": [photo.rotate(90)]}),
+        "moving.webp": (photo, {"save_all": True, "append_images": [photo.rotate(90)]}),
+        "UPPER.PNG": (photo, {}), "wrong-ending.jpg": (photo, {"format": "PNG"}),
+    }  # fmt: skip
+    for name, (image, options) in saved.items():
+        image.save(folder / name, **options)
+    return sorted(saved)
+
+
+def test_every_kind_of_picture_has_the_pixels_that_training_sees(run, tmp_path):
+    names = strange_pictures(tmp_path)
+    answers = api.predict(run, tmp_path)
+    assert [row.path for row in answers.rows] == [str(tmp_path / name) for name in names]
+    assert answers.errors == {}
+    nothing = np.zeros(len(names), dtype=np.int64)
+    images = ImageSet(tmp_path, ("a",), tuple(names), nothing, np.full(len(names), "train"))
+    network = Predictor(Record(run))
+    pixels = load_pixels(images, network.preprocessing)
+    assert tuple(row.id for row in answers.rows) == pixels.ids
+    np.testing.assert_allclose(answers.probs, network.answer(np.array(pixels.array))[0], atol=1e-6)
+
+
+def test_names_mean_files_in_order_and_twice_is_twice(tmp_path, monkeypatch):
+    for name in ("b/2.png", "b/1.png", "b/deep/3.JPG", "a.png", "b/notes.txt", "b/.hidden.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    Path("list.csv").write_text('label,path\nx,b/1.png\n,"b/line\u2028end.png"\n', encoding="utf-8")
+    Path("b/list.jsonl").write_text('{"path": "1.png"}\n\n{"path": "../a.png", "more": 1}\n')
+
+    def found(*names, stdin=b""):
+        return list(find_named(names, read_list=lambda: stdin).paths)
+
+    assert found("a.png", "b", "a.png") == ["a.png", "b/1.png", "b/2.png", "b/deep/3.JPG", "a.png"]
+    assert found("b/**/*.[pJ]*") == ["b/1.png", "b/2.png", "b/deep/3.JPG"]
+    assert found("list.csv") == ["b/1.png", "b/line\u2028end.png"]
+    assert found("b/list.jsonl") == ["b/1.png", "b/../a.png"]
+    assert found("-", "a.png", stdin=b"x y.png\r\n\nz.png") == ["x y.png", "z.png", "a.png"]
+    assert found("-", stdin=b"line\nbreak.png\0z.png\0") == ["line\nbreak.png", "z.png"]
+    left = find_named(["b"], read_list=bytes).notes
+    assert left == ("files whose names do not end like images were left out: "
+                    "1 x .hidden.png, 1 x .txt",)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["nowhere.png"], "no file or folder nowhere.png"),
+        (["*.bmp"], r"no file matches \*\.bmp"),
+        (["empty"], "empty has no image .found: .txt"),
+        (["-"], "standard input names no picture"),
+        ([""], "is empty"),
+        (["no-path.csv"], "has no column path; found: file; needed: path$"),
+        (["no-rows.csv"], "lists no images"),
+        (["gap.csv"], "image 2: 'path' is missing"),
+    ],
+)
+def test_a_name_that_means_nothing_is_said(tmp_path, monkeypatch, names, reason):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("empty/a.txt").touch()
+    Path("no-path.csv").write_text("file\na.png\n")
+    Path("no-rows.csv").write_text("path\n")
+    Path("gap.csv").write_text("path,x\na.png,1\n,2\n")
+    with pytest.raises(DataError, match=reason):
+        find_named(names, read_list=lambda: b"\n")
+
+
+def test_what_cannot_be_read_is_a_row_that_says_why(run, split_folders, tmp_path):
+    good = next((split_folders / "test").rglob("*.png"))
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:200])
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "nowhere")
+    reasons = {
+        tmp_path / "text.jpg": "not an image",
+        tmp_path / "empty.jpg": "the file is empty",
+        tmp_path / "cut.png": "cut short",
+        tmp_path / "pipe.jpg": "not a regular file",
+        tmp_path / "link.jpg": "cannot be opened: No such file",
+        tmp_path: "a folder",
+        tmp_path / "gone.jpg": "cannot be opened: No such file",
+    }
+    listed = "\n".join([str(good), *map(str, reasons), str(good)])
+    done = command(run, "-", "--out", tmp_path / "p.csv", stdin=listed)
+    assert done.exit_code == 1
+    assert "predicted: 2 pictures" in done.stdout
+    assert "unreadable: 7; each is a row that says why" in done.stdout
+    first, *bad, last = table(tmp_path / "p.csv")
+    assert first == last
+    assert first["error"] == ""
+    for row, (path, reason) in zip(bad, reasons.items(), strict=True):
+        assert row["path"] == str(path)
+        assert reason in row["error"]
+        assert {value for name, value in row.items() if name not in ("path", "error")} == {""}
+
+
+def test_the_table_is_printed_where_no_file_is_named(run, many):
+    done = command(run, *many, "--format", "jsonl", "--top", 2)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["path"] for line in lines] == many
+    assert "predicted: 9 pictures" in done.stderr
+    full = [
+        json.loads(line)
+        for line in command(run, *many, "--format", "jsonl").stdout.split("\n")[:-1]
+    ]
+    rows = list(csv.DictReader(io.StringIO(command(run, *many, "--top", 2).stdout)))
+    for line, whole, row in zip(lines, full, rows, strict=True):
+        if line["error"]:
+            assert (line["predicted"], whole["probabilities"], row["class_1"]) == (None, None, "")
+            continue
+        assert list(whole["probabilities"]) == ["ant", "bee", "cat", "dog"]
+        best = sorted(whole["probabilities"].items(), key=lambda pair: -pair[1])[:2]
+        assert list(line["probabilities"].items()) == best
+        assert line["predicted"] == row["predicted"] == row["class_1"] == best[0][0]
+        assert [row["class_2"], float(row["probability_2"])] == list(best[1])
+
+
+def test_embeddings_are_those_of_the_record_row_for_row(run, split_folders, tmp_path):
+    said = Record(run).predictions
+    files = [str(split_folders / path) for path in said.paths]
+    listed = [str(tmp_path / "gone.jpg"), *np.array(files)[said.splits == "test"]]
+    (tmp_path / "list.csv").write_text("path\n" + "\n".join(listed))
+    api.predict_files(run, tmp_path / "list.csv", embeddings=tmp_path / "e.npz")
+    with np.load(tmp_path / "e.npz") as arrays:
+        assert arrays["ids"].tolist() == ["", *np.array(said.ids)[said.splits == "test"]]
+        assert np.isnan(arrays["embeddings"][0]).all()
+        # The record keeps float16.
+        wanted = Record(run).embeddings("test").astype(np.float32)
+        np.testing.assert_allclose(arrays["embeddings"][1:], wanted, rtol=2e-3, atol=1e-4)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("at", [0, 1, 3, 4, 5, 6])
+def test_a_prediction_killed_at_any_file_goes_on_to_the_same_bytes(
+    run, many, tmp_path, monkeypatch, at
+):
+    names = {"out": "p.csv", "embeddings": "e.npz", "page": "p.html"}
+
+    def predict(folder, force=False):
+        folder.mkdir(exist_ok=True)
+        outputs = {what: folder / name for what, name in names.items()}
+        return api.predict_files(run, _manifest(tmp_path, many), **outputs, force=force)
+
+    opened, written, replace = [], [], Path.replace
+    read = Predictor.open
+    monkeypatch.setattr(
+        Predictor, "open", lambda self, path: opened.append(path) or read(self, path)
+    )
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    predict(whole)
+    assert opened == many
+    opened.clear()
+
+    def die(aside, target):  # the plan, four parts, then the three files
+        if len(written) == at:
+            (target.parent / f".writing-{target.name}-left").touch()
+            raise Killed
+        written.append(target)
+        return replace(aside, target)
+
+    monkeypatch.setattr(Path, "replace", die)
+    with pytest.raises(Killed):
+        predict(stopped)
+    monkeypatch.setattr(Path, "replace", replace)
+    parts, sizes = max(0, min(at - 1, 4)), [3, 3, 3, 1]
+    opened.clear()
+    tally = predict(stopped)
+    assert opened == many[sum(sizes[:parts]) :]
+    assert tally.earlier == sum(sizes[:parts])
+    assert sorted(path.name for path in stopped.iterdir()) == sorted(names.values())
+    for name in ("p.csv", "p.html"):
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes()
+    arrays = [np.load(folder / "e.npz") for folder in (whole, stopped)]
+    for name in ("ids", "embeddings"):
+        np.testing.assert_array_equal(arrays[0][name], arrays[1][name])
+    with pytest.raises(RunError, match=r"p\.csv is there already; .* --force"):
+        predict(stopped)
+    opened.clear()
+    predict(stopped, force=True)
+    assert opened == many
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_loses_and_repeats_no_row(run, split_folders, tmp_path):
+    files = [str(path) for path in sorted(split_folders.rglob("*.png"))] * 30
+    out = tmp_path / "p.jsonl"
+    words = [
+        "-m",
+        "smallset",
+        "predict",
+        str(run),
+        str(_manifest(tmp_path, files)),
+        "--out",
+        str(out),
+    ]
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL)
+    parts = tmp_path / "p.jsonl.parts"
+    while not list(parts.glob("shard-*.npz")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    tally = api.predict_files(run, _manifest(tmp_path, files), out=out)
+    assert 0 < tally.earlier < tally.pictures == len(files)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["path"] for row in rows] == files
+    said = {row["path"]: row["probabilities"] for row in rows}
+    assert all(row["probabilities"] == said[row["path"]] for row in rows)
+    assert not parts.exists()
+
+
+def _manifest(folder, files):
+    text = "".join(json.dumps({"path": path}) + "\n" for path in files)
+    (folder / "list.jsonl").write_text(text)
+    return folder / "list.jsonl"
+
+
+def test_parts_of_another_prediction_are_not_mixed_in(run, many, tmp_path, monkeypatch):
+    out = tmp_path / "p.csv"
+    write = shards.Shards.write
+
+    def stop(self, number, block):
+        if number == 2:
+            raise KeyboardInterrupt
+        write(self, number, block)
+
+    monkeypatch.setattr(shards.Shards, "write", stop)
+    stopped = command(run, _manifest(tmp_path, many), "--out", out)
+    assert isinstance(stopped.exception, RunError)
+    assert "stopped; the same command goes on" in str(stopped.exception)
+    monkeypatch.setattr(shards.Shards, "write", write)
+    with pytest.raises(RunError, match=r"another prediction, .*\n  number of pictures: 10 -> 9\n"):
+        api.predict_files(run, _manifest(tmp_path, many[1:]), out=out)
+    [damaged, *_] = (tmp_path / "p.csv.parts").glob("shard-*.npz")
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.raises(RunError, match=r"shard-\d+\.npz is damaged; delete it"):
+        api.predict_files(run, _manifest(tmp_path, many), out=out)
+    assert not out.exists()
+    api.predict_files(run, _manifest(tmp_path, many[1:]), out=out, force=True)
+    assert [row["path"] for row in table(out)] == many[1:]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"out": "p.csv", "top": 0}, "--top goes from 1 to 4 .*, got 0"),
+        ({"out": "p.csv", "top": 5}, "--top goes from 1 to 4 .*, got 5"),
+        ({"out": "p.txt"}, "p.txt does not tell its format; .*--format"),
+        ({"out": "p.csv", "file_format": "xml"}, "csv or jsonl, got 'xml'"),
+        ({"out": "p.csv", "embeddings": "e.csv"}, "e.csv must end in .npz"),
+        ({"out": "p.csv", "page": "p.csv"}, "p.csv must end in .html"),
+        ({"page": "folder.html"}, "folder.html is a folder"),
+        ({"out": "list.csv", "force": True}, "list.csv is one of the files to read"),
+        ({"out": "RUN/predictions.csv", "force": True}, "inside the record"),
+        ({"out": "p.csv", "device": "abacus"}, "compute.device"),
+        ({}, "nothing is to be written"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_said_before_anything_is_written(
+    run, many, tmp_path, monkeypatch, options, reason
+):
+    monkeypatch.chdir(tmp_path)
+    Path("folder.html").mkdir()
+    Path("list.csv").write_text(f"path\n{many[0]}\n")
+    before = sorted(tmp_path.iterdir())
+    options = {k: v.replace("RUN", str(run)) if k == "out" else v for k, v in options.items()}
+    with pytest.raises(ConfigError, match=reason):
+        api.predict_files(run, "list.csv", **options)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_is_no_finished_run_is_said(run, many, tmp_path):
+    study = tmp_path / "study"
+    (study / "plain").mkdir(parents=True)
+    (study / "study.json").touch()
+    shutil.copytree(run, study / "plain/seed-0")
+    begun = shutil.copytree(run, tmp_path / "begun")
+    (begun / "result.json").unlink()
+    for folder, reason in [
+        (study, r"is a study; give one of its runs, such as .*plain/seed-0"),
+        (begun, "is a run that is not finished"),
+        (tmp_path / "nowhere", "is no record of a run"),
+    ]:
+        with pytest.raises(DataError, match=reason):
+            api.predict(folder, many[0])
+
+
+def test_code_that_a_record_names_is_not_run_unasked(run, many, tmp_path):
+    strange = shutil.copytree(run, tmp_path / "strange")
+    described = json.loads((strange / "model.json").read_text())
+    (strange / "model.json").write_text(json.dumps({**described, "model": "antigravity:fly"}))
+    with pytest.raises(ConfigError, match=r"antigravity:fly, .* --own-code"):
+        api.predict(strange, many[0])
+    assert "antigravity" not in sys.modules
+
+
+def test_no_more_pictures_are_decoded_than_the_network_can_soon_take(run, monkeypatch):
+    network = Predictor(Record(run))
+    monkeypatch.setattr(predictors, "AHEAD", 8)
+    monkeypatch.setattr(predictors, "BATCH_SIZE", 4)
+    opened, answered = [], []
+    nothing = np.zeros((32, 32, 3), dtype=np.uint8)
+    network.open = lambda path: opened.append(path) or predictors.Decoded(nothing, "id")
+    answer = network.answer
+
+    def slow(pixels):
+        time.sleep(0.01)
+        answered.extend(pixels)
+        assert len(opened) <= len(answered) + 8
+        return answer(pixels)
+
+    network.answer = slow
+    counts = []
+    blocks = network.blocks(["x"] * 50, [range(20), range(30, 50)], progress=counts.append)
+    assert [len(block.ids) for block in blocks] == [20, 20]
+    assert (len(opened), counts) == (40, [4] * 10)
+
+
+def test_the_least_sure_of_every_class_are_chosen_in_turns():
+    predicted = np.array([0, 0, 0, 0, 1, 2, 2, -1])
+    probability = np.array([0.9, 0.3, 0.5, 0.4, 0.99, 0.8, 0.7, 0.0])
+    assert choose(predicted, probability, 5).tolist() == [1, 3, 4, 5, 6]
+    assert choose(predicted, probability, 3).tolist() == [1, 4, 6]
+    assert choose(predicted, probability).tolist() == [0, 1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_page_shows_pictures_by_doubt_and_by_class(run, many, tmp_path, visit, width):
+    listed, page = _manifest(tmp_path, many), tmp_path / "look.html"
+    assert command(run, listed, "--page", page, "--lang", "zh", "--quiet").exit_code == 1
+    answers = api.predict(run, listed)
+    sure = {row.path: row.probs.max() for row in answers.rows if not row.error}
+    shown = visit(page, width=width)
+    tiles = "#gallery .tile img"
+    paths = shown.eval_on_selector_all(tiles, "all => all.map(i => i.alt)")
+    assert len(paths) == 9
+    assert [sure[path] for path in paths] == sorted(sure[path] for path in paths)
+    assert shown.evaluate(f"document.querySelector('{tiles}').naturalWidth") == 112
+    shown.click("[data-value=class]")
+    order = shown.eval_on_selector_all(tiles, "all => all.map(i => i.alt)")
+    classes = {row.path: row.predicted for row in answers.rows}
+    assert [classes[path] for path in order] == sorted(classes[path] for path in order)
+    shown.select_option("#of", str(classes[order[0]]))
+    assert shown.locator(tiles).count() == sum(classes[path] == classes[order[0]] for path in paths)
+    shown.click("#gallery .tile button >> nth=0")
+    assert shown.locator("#closer .bar").count() == 4
+    assert "odd.jpg" in shown.inner_text("#unreadable")
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width

@@ -11,11 +11,10 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from smallset.compute import Device
 from smallset.errors import ConfigError
 from smallset.files import html_table
 from smallset.progress import Reporter
-from smallset.record.new_pictures import Format, Row, rows_of
+from smallset.record.new_pictures import Row, rows_of
 from smallset.use.predict import Outputs, Tally
 from smallset.words import language
 
@@ -58,7 +57,7 @@ def predict(
     run: str | Path,
     images: str | Path | Sequence[str | Path],
     *,
-    device: Device = "auto",
+    device: str = "auto",
     own_code: bool = False,
     reporter: Reporter | None = None,
 ) -> Predicted:
@@ -67,6 +66,7 @@ def predict(
     Args:
         run: A record; its data is not needed.
         images: A file, a folder, a pattern, a manifest, or several of them.
+        device: Where it computes: "auto", "cpu", "cuda" or "mps".
         own_code: Let the record import the function that builds its network; trust it first.
         reporter: Told of progress; None says nothing.
 
@@ -109,12 +109,12 @@ def predict_files(
     images: str | Path | Sequence[str | Path],
     *,
     out: str | Path | None = None,
-    file_format: Format | None = None,
+    file_format: str | None = None,
     top: int | None = None,
     embeddings: str | Path | None = None,
     page: str | Path | None = None,
     lang: str = "auto",
-    device: Device = "auto",
+    device: str = "auto",
     own_code: bool = False,
     force: bool = False,
     on_line: Callable[[str], object] | None = None,
@@ -133,6 +133,7 @@ def predict_files(
         embeddings: An .npz file, its arrays `ids` and `embeddings` row for row as the table.
         page: An .html file with the pictures, by class and by doubt.
         lang: "en" or "zh", the language the page opens in; "auto" takes that of the locale.
+        device: Where it computes: "auto", "cpu", "cuda" or "mps".
         own_code: Let the record import the function that builds its network; trust it first.
         force: Write over finished files.
         on_line: Given the table line by line, with line ends, where no file is named at all.

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -65,7 +65,6 @@ def ranked(probs: Float[ndarray, " classes"], top: int | None = None) -> Int[nda
     return np.argsort(-probs, kind="stable")[:top]
 
 
-Format = Literal["csv", "jsonl"]
 Lines = Callable[[Iterable[Row], Sequence[str], int | None], Iterator[str]]
 COLUMNS = ("path", "id", "predicted", "probability", "seen_in", "error")
 
@@ -117,4 +116,4 @@ def json_lines(rows: Iterable[Row], classes: Sequence[str], top: int | None) -> 
         yield json.dumps(said) + "\n"
 
 
-FORMATS: dict[Format, Lines] = {"csv": csv_lines, "jsonl": json_lines}
+FORMATS: dict[str, Lines] = {"csv": csv_lines, "jsonl": json_lines}

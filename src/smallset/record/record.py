@@ -143,7 +143,12 @@ class Record:
             ) from None
 
     def _json(self, name: str) -> dict[str, Any]:
-        return json.loads(self._text(name))
+        try:
+            return json.loads(self._text(name))
+        except ValueError as error:
+            raise DataError(
+                f"{self.folder / name} is damaged ({error}); copy it again from where it is whole"
+            ) from None
 
 
 def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import IO, Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from smallset.errors import ConfigError, RunError
 from smallset.files import clear_unfinished, locked, make_folder, written_aside
 from smallset.models.weights import file_sha256
 from smallset.progress import Reporter
-from smallset.record.new_pictures import FORMATS, Block, Format, Row, rows_of
+from smallset.record.new_pictures import FORMATS, Block, Row, rows_of
 from smallset.record.record import Record
 from smallset.show.report.predict_page import write_predict_page
 from smallset.use.named import Named
@@ -24,7 +24,7 @@ from smallset.use.predictor import Predictor
 from smallset.use.shards import LOCK, PLAN, SIZE, Shards, remove
 from smallset.words import Lang
 
-ENDINGS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Outputs:
     """What is to be written, and how."""
 
     out: Path | None = None
-    format: Format | None = None
+    format: str | None = None
     """Of `out`; None takes what its name ends in."""
     top: int | None = None
     """How many classes a row shows, the most probable ones; None shows all."""
@@ -67,7 +67,12 @@ class Outputs:
         """Return the files that are written."""
         return [path for path in (self.out, self.embeddings, self.page) if path is not None]
 
-    def resolved_format(self) -> Format:
+    @property
+    def work(self) -> Path:
+        """Return the folder of what is done so far, beside the first file."""
+        return self.files[0].with_name(f"{self.files[0].name}.parts")
+
+    def resolved_format(self) -> str:
         """Return the format of the rows.
 
         Raises:
@@ -75,8 +80,7 @@ class Outputs:
         """
         if self.format is not None:
             if self.format not in FORMATS:
-                known = " or ".join(get_args(Format))
-                raise ConfigError(f"the format is {known}, got {self.format!r}")
+                raise ConfigError(f"the format is {' or '.join(FORMATS)}, got {self.format!r}")
             return self.format
         if self.out is None:
             return "csv"
@@ -92,6 +96,7 @@ class Outputs:
 
         Raises:
             ConfigError: If a setting is out of range, or a file would lie over another.
+            RunError: If a finished file is there.
         """
         self.resolved_format()
         if self.top is not None and not 1 <= self.top <= num_classes:
@@ -111,6 +116,11 @@ class Outputs:
                 raise ConfigError(f"{path} is named twice among the files to write")
             if path.resolve().is_relative_to(inside):
                 raise ConfigError(f"{path} lies inside the record {record.folder}; give another")
+            # Beside parts with a plan are files of the prediction that is to go on.
+            if path.exists() and not self.force and not (self.work / PLAN).exists():
+                raise RunError(
+                    f"{path} is there already; give another name, or --force to replace it"
+                )
 
 
 def predict_lines(
@@ -136,20 +146,12 @@ def predict_files(
         outputs: Checked, with one file at least.
 
     Raises:
-        RunError: If a finished file is there, another prediction was begun there, or a file cannot
-            be written.
+        RunError: If another prediction was begun there, or a file cannot be written.
     """
-    first = outputs.files[0]
-    work = first.with_name(f"{first.name}.parts")
-    # A folder with a plan is a prediction that did not come to its end: its files are its own.
-    if not outputs.force and not (work / PLAN).exists():
-        there = next((path for path in outputs.files if path.exists()), None)
-        if there is not None:
-            raise RunError(f"{there} is there already; give another name, or --force to replace it")
     for path in outputs.files:
         make_folder(path.parent)
-    make_folder(work)
-    with locked(work / LOCK, f"another process is writing {first}"):
+    work = make_folder(outputs.work)
+    with locked(work / LOCK, f"another process is writing {outputs.files[0]}"):
         plan = _plan(record, predictor, named)
         shards = Shards(work, plan, len(named.paths), force=outputs.force)
         tally = Tally()

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-from smallset.compute import Device, has_bfloat16, resolve
+from smallset.compute import has_bfloat16, resolve
 from smallset.config import RunConfig, override
 from smallset.data.feed import Normalise
 from smallset.data.pictures import Unreadable, read_file
@@ -24,7 +24,8 @@ from smallset.models.restore import restore
 from smallset.record.new_pictures import Block, seen_in
 from smallset.record.record import Record
 
-T, U = TypeVar("T"), TypeVar("U")
+T = TypeVar("T")
+U = TypeVar("U")
 AHEAD = 2 * BATCH_SIZE
 """Pictures that are decoded, or being decoded, before the network asks for them."""
 
@@ -61,7 +62,7 @@ class Predictor:
     the probabilities that stand in its predictions.csv.
 
     Args:
-        device: Where it computes.
+        device: Where it computes: auto, cpu, cuda or mps.
         embeddings: Whether its answers hold what the last layer saw.
         own_code: Whether a record may name a Python function that builds its network. It is
             imported and called, so only for records whose origin is trusted.
@@ -75,7 +76,7 @@ class Predictor:
         self,
         record: Record,
         *,
-        device: Device = "auto",
+        device: str = "auto",
         embeddings: bool = False,
         own_code: bool = False,
     ) -> None:
@@ -153,13 +154,12 @@ class Predictor:
         vectors = np.full((size, self.dim or 0), np.nan, dtype=np.float32)
         for start in range(0, size, BATCH_SIZE):
             batch = list(islice(decoded, min(BATCH_SIZE, size - start)))
-            readable = {start + i: each.pixels for i, each in enumerate(batch) if not each.error}
+            readable = [i for i, each in enumerate(batch, start) if each.pixels is not None]
             if readable:
-                rows = list(readable)
-                given, seen = self.answer(np.stack([readable[row] for row in rows]))
-                probs[rows] = given
+                pixels = np.stack([each.pixels for each in batch if each.pixels is not None])
+                probs[readable], seen = self.answer(pixels)
                 if self.dim is not None:
-                    vectors[rows] = seen
+                    vectors[readable] = seen
             ids += [each.id for each in batch]
             errors += [each.error for each in batch]
             progress(len(batch))

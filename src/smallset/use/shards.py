@@ -85,7 +85,7 @@ class Shards:
         for number, rows in enumerate(self.ranges):
             path = self._path(number)
             try:
-                with np.load(path) as arrays:
+                with path.open("rb") as file, np.load(file) as arrays:
                     block = Block(
                         tuple(arrays["ids"].tolist()),
                         tuple(arrays["errors"].tolist()),

@@ -143,8 +143,9 @@ class Record:
             ) from None
 
     def _json(self, name: str) -> dict[str, Any]:
+        text = self._text(name)
         try:
-            return json.loads(self._text(name))
+            return json.loads(text)
         except ValueError as error:
             raise DataError(
                 f"{self.folder / name} is damaged ({error}); copy it again from where it is whole"

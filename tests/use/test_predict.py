@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from smallset.data.cache import load_pixels
 from smallset.data.listing import ImageSet
 from smallset.errors import ConfigError, DataError, RunError
 from smallset.learn.run import train_run
+from smallset.models.forward import BATCH_SIZE
+from smallset.record.new_pictures import seen_in
 from smallset.record.record import Record
 from smallset.show.report.predict_page import choose
 from smallset.use import predictor as predictors
@@ -72,15 +75,27 @@ def command(*words, stdin=None):
 def test_a_moved_record_without_its_data_says_what_it_said(run, split_folders, tmp_path):
     said = Record(run).predictions
     files = [str(split_folders / path) for path in said.paths]
-    tally = api.predict_files(run, files, out=tmp_path / "p.csv")
-    rows = table(tmp_path / "p.csv")
+    assert len(files) == BATCH_SIZE
+    tally = api.predict_files(run, [*files, *files[:3]], out=tmp_path / "p.csv")
+    *rows, a, b, c = table(tmp_path / "p.csv")
+    assert [a["predicted"], b["id"], c["path"]] == [
+        rows[0]["predicted"], rows[1]["id"], rows[2]["path"],
+    ]  # fmt: skip
+    np.testing.assert_allclose(probs_of([a, b, c]), said.probs[:3], atol=1e-5)
     assert [row["path"] for row in rows] == files
     assert tuple(row["id"] for row in rows) == said.ids
     np.testing.assert_allclose(probs_of(rows), said.probs, atol=1e-5)
     assert [row["predicted"] for row in rows] == [said.classes[k] for k in said.predicted]
     assert [row["seen_in"] for row in rows] == said.splits.tolist()
-    assert tally.trained_on == (said.splits == "train").sum() > 0
+    assert tally.trained_on == (said.splits == "train").sum() + 3
     assert list(tmp_path.iterdir()) == [tmp_path / "p.csv"]
+
+
+def test_a_picture_in_several_splits_counts_as_trained_on(run):
+    said = Record(run).predictions
+    twice = replace(said, ids=("same",) * len(said.ids))
+    assert seen_in(twice) == {"same": "train"}
+    assert seen_in(said) == dict(zip(said.ids, said.splits.tolist(), strict=True))
 
 
 def strange_pictures(folder):
@@ -185,6 +200,9 @@ def test_what_cannot_be_read_is_a_row_that_says_why(run, split_folders, tmp_path
     first, *bad, last = table(tmp_path / "p.csv")
     assert first == last
     assert first["error"] == ""
+    said = Record(run).predictions
+    wanted = said.probs[[said.ids.index(first["id"])]]
+    np.testing.assert_allclose(probs_of([first]), wanted, atol=1e-5)
     for row, (path, reason) in zip(bad, reasons.items(), strict=True):
         assert row["path"] == str(path)
         assert reason in row["error"]
@@ -234,7 +252,7 @@ def test_a_prediction_killed_at_any_file_goes_on_to_the_same_bytes(
     run, many, tmp_path, monkeypatch
 ):
     names = {"out": "p.csv", "embeddings": "e.npz", "page": "p.html"}
-    opened, read, replace = [], Predictor.open, Path.replace
+    opened, read, rename = [], Predictor.open, Path.replace
     monkeypatch.setattr(Predictor, "open", lambda self, at: opened.append(at) or read(self, at))
 
     def predict(folder, **options):
@@ -251,7 +269,7 @@ def test_a_prediction_killed_at_any_file_goes_on_to_the_same_bytes(
                 (target.parent / f".writing-{target.name}-left").touch()
                 raise Killed
             written.append(target)
-            return replace(aside, target)
+            return rename(aside, target)
 
         with monkeypatch.context() as patched:
             patched.setattr(Path, "replace", die)

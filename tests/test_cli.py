@@ -164,6 +164,7 @@ def test_every_command_has_help():
         "report",
         "clean",
         "review",
+        "predict",
         "tune",
         "models",
     }

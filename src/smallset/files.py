@@ -175,7 +175,7 @@ def write_arrays(path: Path, **arrays: Any) -> None:
     import numpy as np  # not for `smallset --help`
 
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
+    np.savez(content, **arrays)
     write_atomic(path, content.getvalue())
 
 

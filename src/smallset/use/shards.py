@@ -1,6 +1,5 @@
 """Answers on disk in parts, each whole or not there: what a stopped prediction goes on with."""
 
-import io
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from smallset.errors import RunError
-from smallset.files import clear_unfinished, read_json, write_atomic, write_json
+from smallset.files import clear_unfinished, read_json, write_arrays, write_json
 from smallset.record.new_pictures import Block
 from smallset.settings import differences
 
@@ -72,9 +71,7 @@ class Shards:
         arrays: dict[str, Any] = {"ids": block.ids, "errors": block.errors, "probs": block.probs}
         if block.embeddings is not None:
             arrays["embeddings"] = block.embeddings
-        content = io.BytesIO()
-        np.savez(content, **arrays)
-        write_atomic(self._path(number), content.getvalue())
+        write_arrays(self._path(number), **arrays)
 
     def blocks(self) -> Iterator[Block]:
         """Yield all parts, in order.

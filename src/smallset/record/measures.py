@@ -157,7 +157,7 @@ def cross_validated(right: Bool[ndarray, "repeats n"], *, folds: int) -> Interva
     Example:
         >>> right = np.array([[True, True, False, True] * 10])
         >>> [round(x, 2) for x in cross_validated(right, folds=5)]
-        [0.75, 0.53, 0.89]
+        [0.75, 0.52, 0.89]
     """
     total = right.shape[1] / fold_variance(folds)
     return share_interval(float(right.mean()) * total, total)

@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 LIGHT = ("pillow", "pydantic", "typer", "rich", "jinja2", "safetensors", "jaxtyping")
 TESTS = ("tests/test_config.py", "tests/test_words.py", "tests/test_cli.py", "tests/data",
-         "tests/record", "tests/findings")  # fmt: skip
+         "tests/record")  # fmt: skip
 
 
 def main() -> None:

@@ -67,7 +67,12 @@ class Search:
         spread: Spread | None = None,
     ) -> None:
         self.spread = spread
-        self.data, self.folder, self.config, self.reporter = data, folder, config, reporter
+        self.data, self.folder, self.config = data, folder, config
+        said: dict[str, object] = {}  # each run of the search looks at the data again
+        note = reporter.note
+        self.reporter = reporter = replace(
+            reporter, note=lambda text: said.get(text) or said.setdefault(text, note(text) or True)
+        )
         self.work, self.story = folder / SEARCH, folder / "best.json"
         asked = {"minutes": minutes, "networks": list(networks), "data": str(data)}
         asked["settings"] = config.model_dump(mode="json", exclude_unset=True)

@@ -161,6 +161,7 @@ def test_a_study_compares_arms_on_the_same_folds(unsplit, tmp_path):
     )
     summary = api.study(str(file), str(unsplit), out=tmp_path / "out", execute="serial")
     assert summary.num_images == 24
+    assert any(note.startswith("2 folds scored each other") for note in summary.notes())
     a, b = (record for arm in summary.arms for record in arm.records)
     assert a.predictions.ids == b.predictions.ids
     assert json.loads((a.folder / "result.json").read_text())["folds"]["folds"] == 2

@@ -259,7 +259,7 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
         print(_folds(result["folds"]))
     if even := balanced(record.predictions):
         print(
-            f"balanced: test {even.accuracy:.1%}, where every class counts the same (they have "
+            f"balanced: {'folds' if 'folds' in result else 'test'} {even.accuracy:.1%}, where every class counts the same (they have "
             f"{even.smallest} to {even.largest} training images)"
         )
     print(f"record:   {out}")

@@ -127,6 +127,11 @@ class Summary:
         """Return what a reader must know beside the tables, as sentences."""
         notes = [f"arm {arm} was left out: {why}" for arm, why in self.missing.items()]
         notes += [f"run {run} failed: {why.strip().splitlines()[-1]}" for run, why in self.failed]
+        if self.arms and (folds := self.arms[0].records[0].result.get("folds")):
+            notes.append(
+                f"{folds['folds']} folds scored each other: where test is said, the answers of runs "
+                "are meant that had not learnt from the image; each seed deals the folds anew"
+            )
         for arm in self.arms:
             if len(arm.seeds) < self.planned_seeds:
                 notes.append(f"arm {arm.name} has {len(arm.seeds)} of {self.planned_seeds} seeds")

@@ -258,8 +258,9 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
     if "folds" in result:
         print(_folds(result["folds"]))
     if even := balanced(record.predictions):
+        scored = "folds" if "folds" in result else "test"
         print(
-            f"balanced: {'folds' if 'folds' in result else 'test'} {even.accuracy:.1%}, where every class counts the same (they have "
+            f"balanced: {scored} {even.accuracy:.1%}, where every class counts the same (they have "
             f"{even.smallest} to {even.largest} training images)"
         )
     print(f"record:   {out}")

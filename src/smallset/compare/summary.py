@@ -129,8 +129,8 @@ class Summary:
         notes += [f"run {run} failed: {why.strip().splitlines()[-1]}" for run, why in self.failed]
         if self.arms and (folds := self.arms[0].records[0].result.get("folds")):
             notes.append(
-                f"{folds['folds']} folds scored each other: where test is said, the answers of runs "
-                "are meant that had not learnt from the image; each seed deals the folds anew"
+                f"{folds['folds']} folds scored each other: where test is said, it means the "
+                "answers of runs that had not learnt from the image; each seed deals the folds anew"
             )
         for arm in self.arms:
             if len(arm.seeds) < self.planned_seeds:

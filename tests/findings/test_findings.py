@@ -468,6 +468,13 @@ def test_overconfident_probabilities_are_named_and_true_ones_are_not():
     assert "too high" in found.sentence.say("en")
     low = said(facts(predictions(accuracy=0.9, confidence=0.6)), "miscalibrated")
     assert "too low" in low.sentence.say("en")
+    made = predictions(accuracy=0.7, confidence=0.95)
+    val = said(facts(made), "miscalibrated").evidence
+    assert (val.values["count"], val.values["t"] > 1.5) == (120, True)
+    made.probs[made.splits == "test"] = made.probs[made.splits == "test"][::-1]
+    assert said(facts(made), "miscalibrated").evidence.values["t"] == val.values["t"]
+    without = replace(made, splits=np.where(made.splits == "val", "train", made.splits))
+    assert "No temperature" in said(facts(without), "miscalibrated").evidence.say("en")
 
 
 def test_a_small_test_set_is_named():

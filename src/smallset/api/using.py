@@ -170,10 +170,11 @@ def predict_files(
         )
         if predictor.is_slow:
             reporter.note("the run computed in bfloat16, which this machine emulates: it is slow")
+        tally = Tally(doubt=(predictor.temperature.said,))
         if outputs.files:
-            return write_all(record, predictor, named, outputs, reporter)
+            write_all(record, predictor, named, outputs, tally, reporter)
+            return tally
         assert on_line is not None
-        tally = Tally()
         for line in predict_lines(predictor, named, outputs, tally, reporter):
             on_line(line)
         return tally

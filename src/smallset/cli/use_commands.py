@@ -100,7 +100,7 @@ def _said(tally: Any, seconds: float) -> list[str]:
     speed = f" in {seconds:.1f} s, {now / seconds:.0f} a second" if now else ""
     before = f", {tally.earlier:,} of them by an earlier command" if tally.earlier else ""
     done = tally.pictures - tally.unreadable
-    lines = [f"predicted: {done:,} pictures{before}{speed}"]
+    lines = [f"predicted: {done:,} pictures{before}{speed}", *tally.doubt]
     if tally.unreadable:
         lines.append(f"unreadable: {tally.unreadable:,}; each is a row that says why")
     if tally.trained_on:

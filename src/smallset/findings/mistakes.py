@@ -9,7 +9,8 @@ from numpy import ndarray
 from scipy.stats import binom
 
 from smallset.findings.facts import Facts, Seen
-from smallset.record.measures import UNEVEN, calibration, share_interval, temperature
+from smallset.record.doubt import fit_temperature
+from smallset.record.measures import UNEVEN, calibration, share_interval
 from smallset.record.predictions import Predictions
 from smallset.stats import LEVEL, mcnemar
 from smallset.words import Text, text
@@ -269,15 +270,27 @@ def miscalibrated(facts: Facts) -> Seen | None:
     low = text(
         "The probabilities are too low: {said:.0%} on average, and {true:.0%} are right.", **shares
     )
-    return Seen(
-        high if seen.gap > 0 else low,
-        text(
-            "The expected calibration error is {error:.1%}. Dividing the logits by a temperature "
-            "of {t:.2f} makes the probabilities right on average.",
-            error=seen.error,
-            t=temperature(probs, facts.predictions.labels[facts.test]),
-        ),
-    )
+    fitted = fit_temperature(facts.predictions)
+    numbers = {"error": seen.error, "t": fitted.value, "count": fitted.images}
+    if fitted.why_not:
+        advice = text(
+            "The expected calibration error is {error:.1%}. No temperature could be fitted: too "
+            "few images beside train and test, or all right. With more in val, or --folds, it can.",
+            **numbers,
+        )
+    elif fitted.source == "val":
+        advice = text(
+            "The expected calibration error is {error:.1%}. `predict` divides the logits by a "
+            "temperature of {t:.2f}, fitted on {count} val images.",
+            **numbers,
+        )
+    else:
+        advice = text(
+            "The expected calibration error is {error:.1%}. `predict` divides the logits by a "
+            "temperature of {t:.2f}, fitted on these {count} images.",
+            **numbers,
+        )
+    return Seen(high if seen.gap > 0 else low, advice)
 
 
 def _wrong(facts: Facts, *, label: int | None = None, predicted: int | None = None) -> tuple:

@@ -29,6 +29,7 @@ from smallset.models.parts import Classifier
 from smallset.models.pretrained import draw_last_layer
 from smallset.models.registry import build_model, preprocessing_for
 from smallset.progress import Reporter
+from smallset.record.doubt import Temperature, fit_temperature
 from smallset.record.predictions import Predictions, write_predictions
 from smallset.record.record import Record, write_embeddings
 from smallset.seeds import torch_seed
@@ -192,10 +193,10 @@ def _write_record(run: Run, notes: list[str], began: float, held: HeldOut | None
     predictions = own
     if held is not None:  # what counts is what runs said that had not learnt from the image
         predictions, vectors = held.predictions(), embeddings["train"]
-        embeddings = {"train": vectors[:0], "test": vectors}
+        embeddings = {"train": vectors[:0], "val": vectors[:0], "test": vectors}
     write_predictions(folder, predictions)
     write_embeddings(folder, embeddings)
-    _write_model(run)
+    _write_model(run, fit_temperature(predictions))
     result = _result(run, predictions, notes, began) | {"train_accuracy": own.accuracy("train")}
     write_json(folder / "result.json", result | ({} if held is None else held.described()))
     shutil.rmtree(folder / FOLDS, ignore_errors=True)
@@ -261,7 +262,7 @@ def _result(run: Run, predictions: Predictions, notes: list[str], began: float) 
     }
 
 
-def _write_model(run: Run) -> None:
+def _write_model(run: Run, temperature: Temperature) -> None:
     folder, inputs = run.state.folder, run.inputs
     tensors = {k: v.cpu().contiguous() for k, v in inputs.model.state_dict().items()}
     write_atomic(folder / "model.safetensors", save(tensors))
@@ -271,5 +272,6 @@ def _write_model(run: Run) -> None:
         "preprocessing": inputs.preprocessing.to_json(),
         "precision": run.plan.config.compute.precision,
         "mirror": run.plan.config.mirror,
+        **temperature.to_json(),
     }
     write_json(folder / "model.json", described)

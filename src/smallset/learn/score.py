@@ -15,7 +15,7 @@ from smallset.record.predictions import Predictions
 def predict(
     inputs: Inputs, *, cached: bool, splits: Sequence[str] = ("train", "val", "test")
 ) -> tuple[Predictions, dict[str, ndarray]]:
-    """Return the predictions, and the embeddings of train and test.
+    """Return the predictions, and the embeddings of each split.
 
     Args:
         cached: Go on from the features of the frozen part.
@@ -40,11 +40,9 @@ def predict(
         vectors: list[ndarray] = []
         for output in outputs:
             probs.append(output.logits.softmax(dim=1).cpu().numpy())
-            if split != "val":
-                vectors.append(output.embeddings.cpu().numpy())
+            vectors.append(output.embeddings.cpu().numpy())
         order.append(at)
-        if vectors:
-            embeddings[split] = np.concatenate(vectors)
+        embeddings[split] = np.concatenate(vectors)
     at = np.concatenate(order)
     return Predictions(
         ids=tuple(data.pixels.ids[row] for row in data.rows[at]),

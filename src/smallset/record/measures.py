@@ -113,13 +113,14 @@ def temperature(probs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) 
     rows = np.arange(len(labels))
 
     def loss(log_t: float) -> float:
-        return -float(_normalised(logs / np.exp(log_t))[rows, labels].mean())
+        return -float(normalised(logs / np.exp(log_t))[rows, labels].mean())
 
     best: Any = minimize_scalar(loss, bounds=(-2.0, 3.0), method="bounded")
     return float(np.exp(best.x))
 
 
-def _normalised(logs: ndarray) -> ndarray:
+def normalised(logs: Float[ndarray, "n classes"]) -> Float[ndarray, "n classes"]:
+    """Return logarithms of probabilities, from logits."""
     logs = logs - logs.max(axis=1, keepdims=True)
     return logs - np.log(np.exp(logs).sum(axis=1, keepdims=True))
 

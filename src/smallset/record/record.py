@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shlex
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,10 +76,23 @@ class Record:
         """Return the embeddings of the images of a split, in the order of predictions.csv.
 
         Args:
-            split: "train" or "test".
+            split: "train", "val" or "test"; empty where the run had no such images.
+
+        Raises:
+            DataError: If they are not there; val of a record of an earlier version is not.
         """
-        with np.load(self.folder / "embeddings.npz") as arrays:
-            return arrays[split]
+        try:
+            with np.load(self.folder / "embeddings.npz") as arrays:
+                if split in arrays:
+                    return arrays[split]
+                first = arrays["train"]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            first = None
+        if first is not None and not (self.predictions.splits == split).any():
+            return first[:0]
+        raise DataError(
+            f"{self.folder / 'embeddings.npz'} holds no embeddings of {split}; train the run again"
+        )
 
     def command(
         self, changes: Mapping[str, Any] | None = None, *, out: str = "NEW", exact: bool = False

@@ -37,6 +37,8 @@ class Tally:
     """Pictures that the network was trained on: that it knows them is no evidence."""
     earlier: int = 0
     """Pictures that an earlier command, which was stopped, had done already."""
+    doubt: tuple[str, ...] = ()
+    """What there is to know of the probabilities, as sentences."""
 
     def count(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Pass rows on, and count them."""
@@ -136,14 +138,20 @@ def predict_lines(
 
 
 def predict_files(
-    record: Record, predictor: Predictor, named: Named, outputs: Outputs, reporter: Reporter
-) -> Tally:
+    record: Record,
+    predictor: Predictor,
+    named: Named,
+    outputs: Outputs,
+    tally: Tally,
+    reporter: Reporter,
+) -> None:
     """Write all files of a prediction; the same call goes on where a stopped one was.
 
     Until all are written, the answers are kept in parts in a folder beside the first file.
 
     Args:
         outputs: Checked, with one file at least.
+        tally: Counts what is written.
 
     Raises:
         RunError: If another prediction was begun there, or a file cannot be written.
@@ -154,12 +162,10 @@ def predict_files(
     with locked(work / LOCK, f"another process is writing {outputs.files[0]}"):
         plan = _plan(record, predictor, named)
         shards = Shards(work, plan, len(named.paths), force=outputs.force)
-        tally = Tally()
         tally.earlier = _fill(shards, predictor, named, reporter)
         _write(shards, predictor, named, outputs, tally, record)
         shards.clear()
     remove(work)
-    return tally
 
 
 def _plan(record: Record, predictor: Predictor, named: Named) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from smallset.errors import ConfigError, DataError
 from smallset.models.forward import BATCH_SIZE, forward, placed
 from smallset.models.registry import is_own
 from smallset.models.restore import restore
+from smallset.record.doubt import read_temperature
 from smallset.record.new_pictures import Block, seen_in
 from smallset.record.record import Record
 
@@ -59,7 +60,7 @@ class Predictor:
     """A network with everything between a file and its probabilities, from a record alone.
 
     Pixels, size, colours, precision and mirror image are those of the run, so a picture of it gets
-    the probabilities that stand in its predictions.csv.
+    the probabilities that stand in its predictions.csv, after the temperature.
 
     Args:
         device: Where it computes: auto, cpu, cuda or mps.
@@ -90,6 +91,7 @@ class Predictor:
         self.bfloat16 = described["precision"] == "bfloat16"
         model, self.preprocessing, self.classes = restore(record)
         self.model = placed(model, self.device)
+        self.temperature = read_temperature(described)
         self.normalise = Normalise(self.preprocessing, self.device)
         self.seen = seen_in(record.predictions)
         if "folds" in record.result:  # they were scored by others; this network learnt from all
@@ -121,7 +123,7 @@ class Predictor:
         images = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float()
         with torch.inference_mode():
             output = forward(self.model, self.normalise(images), bfloat16=self.bfloat16)
-            probs = output.logits.softmax(dim=1)
+            probs = (output.logits / self.temperature.value).softmax(dim=1)
         return probs.cpu().numpy(), output.embeddings.cpu().numpy()
 
     def blocks(

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from smallset.record.doubt import fit_temperature, held_out, read_temperature, tempered
+from smallset.errors import ConfigError
+from smallset.record.doubt import fit_sets, fit_temperature, held_out, read_temperature, tempered
 from smallset.record.measures import calibration
 from smallset.record.predictions import Predictions
 
@@ -69,3 +70,51 @@ def test_where_a_temperature_would_be_a_guess_it_is_one_and_why(counts, reason):
     assert read_temperature(fitted.to_json()) == fitted
     assert read_temperature({}).value == 1.0
     assert "older" in read_temperature({}).said
+
+
+def coverage(sets, said, split, t):
+    rows = said.splits == split
+    inside = sets.of(tempered(said.probs[rows], t))
+    return inside[np.arange(rows.sum()), said.labels[rows]].mean()
+
+
+@pytest.mark.parametrize("counts", [{"train": 9, "val": 60, "test": 400}, {"test": 60}])
+def test_sets_hold_the_class_at_the_rate_on_average_over_draws(counts):
+    """The slow way: draw the data again and again; a set may hold more, for it is never empty."""
+    held = []
+    for seed in range(60):
+        sets = fit_sets(answers(counts, seed, spread=1.0), 1.0, 0.8)
+        assert sets.own == K  # each class has about 12
+        held.append(coverage(sets, answers({"new": 400}, seed + 1000, spread=1.0), "new", 1.0))
+    assert 0.79 < np.mean(held) < 0.87
+
+
+def test_the_limit_is_the_quantile_by_hand_and_rare_classes_take_that_of_all():
+    n = 4 + 30
+    labels = np.array([0] * 4 + [1] * 30)
+    own = np.concatenate([[0.9, 0.8, 0.7, 0.6], np.linspace(0.1, 0.99, 30)])
+    probs = np.where(np.arange(2) == labels[:, None], own[:, None], 1 - own[:, None])
+    names = tuple(map(str, range(n)))
+    said = Predictions(names, names, np.full(n, "val"), ("a", "b"), labels, labels, probs)
+    sets = fit_sets(said, 1.0, 0.9)
+    assert sets.own == 1  # 4 images cannot tell 90 %; 9 can
+    assert sets.limits[1] == pytest.approx(sorted(own[4:])[30 - 28])  # ceil(31 * 0.9) = 28
+    assert sets.limits[0] == pytest.approx(sorted(own)[34 - 32])  # ceil(35 * 0.9) = 32
+    inside = sets.of(np.array([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5], [np.nan, np.nan]]))
+    assert inside.tolist() == [[True, False], [False, True], [True, True], [False, False]]
+
+
+@pytest.mark.parametrize(
+    ("level", "counts", "reason"),
+    [
+        (0.0, {"val": 99}, "from 0 to 1"),
+        (1.0, {"val": 99}, "from 0 to 1"),
+        (0.9, {"train": 9, "val": 8}, "needs 9 images .* 8 val images"),
+        (0.9, {"train": 9, "test": 99}, "needs 9 images .* no val images"),
+        (0.99, {"test": 98}, "needs 99 images .* 98 out-of-fold images"),
+    ],
+)
+def test_sets_without_images_for_them_are_refused(level, counts, reason):
+    with pytest.raises(ConfigError, match=reason):
+        fit_sets(answers(counts), 1.0, level)
+    fit_sets(answers({"train": 9, "val": 9}), 1.0, 0.9)

@@ -25,6 +25,7 @@ from smallset.data.listing import ImageSet
 from smallset.errors import ConfigError, DataError, RunError
 from smallset.learn.run import train_run
 from smallset.models.forward import BATCH_SIZE
+from smallset.record.doubt import fit_sets
 from smallset.record.new_pictures import seen_in
 from smallset.record.record import Record
 from smallset.show.report.predict_page import choose
@@ -89,6 +90,45 @@ def test_a_moved_record_without_its_data_says_what_it_said(run, split_folders, t
     assert [row["seen_in"] for row in rows] == said.splits.tolist()
     assert tally.trained_on == (said.splits == "train").sum() + 3
     assert list(tmp_path.iterdir()) == [tmp_path / "p.csv"]
+
+
+def test_sets_of_the_table_are_those_of_the_rule_and_their_coverage_is_said(
+    run, split_folders, tmp_path
+):
+    said = Record(run).predictions
+    sets = fit_sets(said, 1.0, 0.7)
+    test = np.flatnonzero(said.splits == "test")
+    files = [str(split_folders / said.paths[row]) for row in test]
+    (tmp_path / "odd.jpg").write_text("no picture")
+    wanted = [
+        [said.classes[k] for k in np.argsort(-p) if p[k] >= sets.limits[k] or p[k] == p.max()]
+        for p in said.probs[test]
+    ]
+    answers = api.predict(run, files, sets=0.7)
+    assert answers.sets == wanted
+    listed = _manifest(tmp_path, [*files, str(tmp_path / "odd.jpg")])
+    told = command(run, listed, "--sets", 0.7, "--out", tmp_path / "p.csv")
+    assert [row["set"] for row in table(tmp_path / "p.csv")] == [*map("|".join, wanted), ""]
+    command(run, listed, "--sets", 0.7, "--out", tmp_path / "p.jsonl", "--top", 1)
+    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert [row["set"] for row in rows] == [*wanted, None]
+    own = [said.classes[k] in names for k, names in zip(said.labels[test], wanted, strict=True)]
+    assert f"of 20 test images {np.mean(own):.1%} (" in told.output
+    assert "temperature: none (12 val images; 100 are needed)" in told.output
+    with pytest.raises(ConfigError, match=r"--sets 0.99 needs 99 images .* 12 val images"):
+        api.predict_files(run, files, out=tmp_path / "q.csv", sets=0.99)
+
+
+def test_the_temperature_of_the_record_divides_the_logits(run, split_folders, tmp_path):
+    warm, said = shutil.copytree(run, tmp_path / "warm"), Record(run).predictions
+    described = json.loads((warm / "model.json").read_text())
+    fitted = {"images": 350, "source": "val", "why_not": ""}
+    described |= {"temperature": 2.0, "temperature_from": fitted}
+    (warm / "model.json").write_text(json.dumps(described))
+    answers = api.predict(warm, [split_folders / path for path in said.paths[:5]])
+    roots = np.sqrt(said.probs[:5])
+    np.testing.assert_allclose(answers.probs, roots / roots.sum(axis=1, keepdims=True), atol=1e-5)
+    assert "divided by 2, fitted on 350 val images" in Predictor(Record(warm)).temperature.said
 
 
 def test_a_picture_in_several_splits_counts_as_trained_on(run):

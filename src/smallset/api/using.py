@@ -14,7 +14,7 @@ from numpy import ndarray
 from smallset.errors import ConfigError
 from smallset.files import html_table
 from smallset.progress import Reporter
-from smallset.record.new_pictures import Row, rows_of
+from smallset.record.new_pictures import Row
 from smallset.use.predict import Outputs, Tally
 from smallset.words import language
 
@@ -40,6 +40,11 @@ class Predicted:
         return [None if (k := row.predicted) is None else self.classes[k] for row in self.rows]
 
     @property
+    def sets(self) -> list[list[str]]:
+        """Return the classes that each picture may well belong to, if they were asked for."""
+        return [[self.classes[k] for k in row.set] for row in self.rows]
+
+    @property
     def errors(self) -> dict[str, str]:
         """Return why each unreadable file is, by its path."""
         return {row.path: row.error for row in self.rows if row.error}
@@ -57,6 +62,7 @@ def predict(
     run: str | Path,
     images: str | Path | Sequence[str | Path],
     *,
+    sets: float | None = None,
     device: str = "auto",
     own_code: bool = False,
     reporter: Reporter | None = None,
@@ -66,6 +72,7 @@ def predict(
     Args:
         run: A record; its data is not needed.
         images: A file, a folder, a pattern, a manifest, or several of them.
+        sets: Rate, such as 0.9, at which sets of classes are to hold a picture's own.
         device: Where it computes: "auto", "cpu", "cuda" or "mps".
         own_code: Let the record import the function that builds its network; trust it first.
         reporter: Told of progress; None says nothing.
@@ -89,7 +96,7 @@ def predict(
         named = find_named(_names(images), read_list=lambda: sys.stdin.buffer.read())
         for note in named.notes:
             reporter.note(note)
-        predictor = Predictor(record, device=device, embeddings=True, own_code=own_code)
+        predictor = Predictor(record, device=device, embeddings=True, sets=sets, own_code=own_code)
         total = len(named.paths)
         done = 0
 
@@ -100,7 +107,7 @@ def predict(
 
         [block] = predictor.blocks(named.paths, [range(total)], progress=progress)
     assert block.embeddings is not None
-    rows = tuple(rows_of(named.paths, [block], predictor.seen))
+    rows = tuple(predictor.rows(named.paths, [block]))
     return Predicted(predictor.classes, rows, block.embeddings)
 
 
@@ -113,6 +120,7 @@ def predict_files(
     top: int | None = None,
     embeddings: str | Path | None = None,
     page: str | Path | None = None,
+    sets: float | None = None,
     lang: str = "auto",
     device: str = "auto",
     own_code: bool = False,
@@ -132,6 +140,7 @@ def predict_files(
         top: How many classes a row shows, the most probable ones; None for all.
         embeddings: An .npz file, its arrays `ids` and `embeddings` row for row as the table.
         page: An .html file with the pictures, by class and by doubt.
+        sets: As in `predict`; a column `set` of the table.
         lang: "en" or "zh", the language the page opens in; "auto" takes that of the locale.
         device: Where it computes: "auto", "cpu", "cuda" or "mps".
         own_code: Let the record import the function that builds its network; trust it first.
@@ -155,7 +164,7 @@ def predict_files(
     )
     outputs = Outputs(
         out=table, format=file_format, top=top, embeddings=vectors, page=html,
-        lang=language(lang), force=force,
+        sets=sets, lang=language(lang), force=force,
     )  # fmt: skip
     if not outputs.files and on_line is None:
         raise ConfigError("nothing is to be written: give out, embeddings, page or on_line")
@@ -166,11 +175,11 @@ def predict_files(
             reporter.note(note)
         outputs.check(record, named, len(record.model["classes"]))
         predictor = Predictor(
-            record, device=device, embeddings=vectors is not None, own_code=own_code
+            record, device=device, embeddings=vectors is not None, sets=sets, own_code=own_code
         )
         if predictor.is_slow:
             reporter.note("the run computed in bfloat16, which this machine emulates: it is slow")
-        tally = Tally(doubt=(predictor.temperature.said,))
+        tally = Tally(doubt=tuple(predictor.doubt))
         if outputs.files:
             write_all(record, predictor, named, outputs, tally, reporter)
             return tally

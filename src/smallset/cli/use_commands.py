@@ -10,6 +10,14 @@ import typer
 from smallset.cli.options import Language, Quiet, keep_memory_here
 from smallset.errors import RunError
 
+Sets = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATE", help="Sets of classes that hold a picture's own at this rate, such as 0.9."
+    ),
+]
+OwnCode = Annotated[bool, typer.Option("--own-code", help="Import the code that the record names.")]
+
 
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A record.")],
@@ -36,10 +44,9 @@ def predict(
     page: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="The pictures by class and by doubt.")
     ] = None,
+    sets: Sets = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    own_code: Annotated[
-        bool, typer.Option("--own-code", help="Import the code that the record names.")
-    ] = False,
+    own_code: OwnCode = False,
     force: Annotated[bool, typer.Option("--force", help="Write over finished files.")] = False,
     lang: Language = None,
     quiet: Quiet = False,
@@ -71,6 +78,7 @@ def predict(
             top=top,
             embeddings=embeddings,
             page=page,
+            sets=sets,
             lang=lang or "auto",
             device=device,
             own_code=own_code,

@@ -1,13 +1,15 @@
-"""What probabilities are worth: a temperature, from images that the network did not learn from."""
+"""What probabilities are worth, from images not learnt from: a temperature, and sets of classes."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from smallset.record.measures import normalised, temperature
+from smallset.errors import ConfigError
+from smallset.record.measures import normalised, share_interval, temperature
 from smallset.record.predictions import Predictions
 
 ENOUGH = 100
@@ -108,3 +110,86 @@ def read_temperature(described: Mapping[str, Any]) -> Temperature:
 def tempered(probs: Float[ndarray, "n classes"], t: float) -> Float[ndarray, "n classes"]:
     """Return the probabilities of logits that are divided by a temperature."""
     return np.exp(normalised(np.log(np.maximum(probs, 1e-12)) / t))
+
+
+class Sets(NamedTuple):
+    """Which classes a picture may well belong to, so that its own is among them at a chosen rate.
+
+    A class is in the set where its probability is at least the limit of the class; the most
+    probable class always is. The rate holds for pictures like those that the limits come from.
+
+    Source:
+        Split conformal prediction with the score 1 - p, per class where it has the images for it:
+        Sadinle, Lei & Wasserman 2019, "Least ambiguous set-valued classifiers with bounded error
+        levels". With the answers of folds it is cross-conformal (Vovk 2015), here with the network
+        that learnt from all images.
+    """
+
+    level: float
+    """The rate, in (0, 1)."""
+    limits: Float[ndarray, " classes"]
+    own: int
+    """Classes with a limit of their own."""
+    held: HeldOut
+
+    def of(self, probs: Float[ndarray, "n classes"]) -> Bool[ndarray, "n classes"]:
+        """Return which classes are in the set of each picture; NaN is in none."""
+        inside = probs >= self.limits
+        return inside | (probs == probs.max(axis=1, keepdims=True))
+
+    def said(self, predictions: Predictions, t: float) -> str:
+        """Return what the sets did on the test images of the run.
+
+        Args:
+            t: The temperature of the probabilities.
+        """
+        classes = len(self.limits)
+        per_class = f"per class for {self.own} of {classes} classes" if self.own else "over all"
+        rule = f"sets: {self.level:.3g} asked for; limits from {self.held.said}, {per_class}"
+        test = np.flatnonzero(predictions.splits == "test")
+        if self.held.source == "folds" or not len(test):
+            return f"{rule}; there are no other images to measure them on"
+        inside = self.of(tempered(predictions.probs[test], t))
+        hits = int(inside[np.arange(len(test)), predictions.labels[test]].sum())
+        share = share_interval(hits, len(test))
+        return (
+            f"{rule}; of {len(test):,} test images {share.value:.1%} ({share.low:.1%} to "
+            f"{share.high:.1%}) have their class in the set, of {inside.sum(axis=1).mean():.2f} "
+            "classes on average"
+        )
+
+
+def fit_sets(predictions: Predictions, t: float, level: float) -> Sets:
+    """Choose the limits of prediction sets on the images that the network did not learn from.
+
+    Of n images, the limit is the ceil(level * (n + 1))-th highest probability of the own class. A
+    class with too few images for that takes the limit of all images together.
+
+    Args:
+        t: The temperature of the probabilities.
+        level: Share of pictures whose class is to be in their set, in (0, 1).
+
+    Raises:
+        ConfigError: If the level is out of range, or there are too few images for it.
+    """
+    if not 0 < level < 1:
+        raise ConfigError(f"--sets goes from 0 to 1, such as 0.9, got {level:g}")
+    held = held_out(predictions)
+    labels = predictions.given_labels[held.rows]
+    probs = tempered(predictions.probs[held.rows], t)[np.arange(len(labels)), labels]
+    together = _limit(probs, level)
+    if together is None:
+        need = math.ceil(level / (1 - level) - 1e-9)
+        raise ConfigError(
+            f"--sets {level:g} needs {need} images that the network did not learn from, and the "
+            f"run has {held.said}; ask for less, or train with more val images or --folds"
+        )
+    own = [_limit(probs[labels == k], level) for k in range(len(predictions.classes))]
+    limits = np.array([together if each is None else each for each in own])
+    return Sets(level, limits, sum(each is not None for each in own), held)
+
+
+def _limit(probs: Float[ndarray, " n"], level: float) -> float | None:
+    """Return the limit that the share `level` of probabilities reaches; None if n is too small."""
+    rank = math.ceil((len(probs) + 1) * level - 1e-9)
+    return None if rank > len(probs) else float(np.sort(probs)[len(probs) - rank])

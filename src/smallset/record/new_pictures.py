@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,8 @@ class Row(NamedTuple):
     """The split of the run that holds the same pixels; "" where none does."""
     error: str
     probs: Float[ndarray, " classes"]
+    set: tuple[int, ...] = ()
+    """The classes it may well belong to, the most probable first; () where nobody asked."""
 
     @property
     def predicted(self) -> int | None:
@@ -65,7 +67,13 @@ def ranked(probs: Float[ndarray, " classes"], top: int | None = None) -> Int[nda
     return np.argsort(-probs, kind="stable")[:top]
 
 
-Lines = Callable[[Iterable[Row], Sequence[str], int | None], Iterator[str]]
+Lines = Callable[[Iterable[Row], Sequence[str], int | None, Collection[str]], Iterator[str]]
+"""Of rows, names of classes, how many classes to show (None: all), and columns of `MORE`."""
+MORE: dict[str, Callable[[Row, Sequence[str]], Any]] = {
+    "set": lambda row, classes: [classes[k] for k in row.set],
+}
+"""What a row says if it is asked to, as JSON has it; a list is joined by `BETWEEN` in a CSV."""
+BETWEEN = "|"
 COLUMNS = ("path", "id", "predicted", "probability", "seen_in", "error")
 
 
@@ -73,7 +81,13 @@ def _number(probability: float) -> str:
     return f"{probability:.9g}"  # nine digits bring a float32 back exactly
 
 
-def csv_lines(rows: Iterable[Row], classes: Sequence[str], top: int | None) -> Iterator[str]:
+def _cell(value: Any) -> str:
+    return BETWEEN.join(value) if isinstance(value, list) else value or ""
+
+
+def csv_lines(
+    rows: Iterable[Row], classes: Sequence[str], top: int | None, more: Collection[str] = ()
+) -> Iterator[str]:
     """Yield a table with one column per class, or two for each of the `top` most probable."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -89,29 +103,34 @@ def csv_lines(rows: Iterable[Row], classes: Sequence[str], top: int | None) -> I
         columns = [f"p_{name}" for name in classes]
     else:
         columns = [f"{what}_{k}" for k in range(1, top + 1) for what in ("class", "probability")]
-    yield line((*COLUMNS, *columns))
+    yield line((*COLUMNS, *more, *columns))
     for row in rows:
         if row.predicted is None:
-            cells = ["", "", row.seen_in, row.error, *("" for _ in columns)]
+            cells = ["", "", row.seen_in, row.error, *("" for _ in (*more, *columns))]
         else:
             probs = [_number(p) for p in row.probs.tolist()]
             shown = probs if top is None else []
             if top is not None:
                 shown = [cell for k in ranked(row.probs, top) for cell in (classes[k], probs[k])]
-            cells = [classes[row.predicted], probs[row.predicted], row.seen_in, "", *shown]
+            asked = [_cell(MORE[name](row, classes)) for name in more]
+            cells = [classes[row.predicted], probs[row.predicted], row.seen_in, "", *asked, *shown]
         yield line((row.path, row.id, *cells))
 
 
-def json_lines(rows: Iterable[Row], classes: Sequence[str], top: int | None) -> Iterator[str]:
+def json_lines(
+    rows: Iterable[Row], classes: Sequence[str], top: int | None, more: Collection[str] = ()
+) -> Iterator[str]:
     """Yield one object per picture; with `top`, its classes are sorted by probability."""
     for row in rows:
         said: dict[str, Any] = {"path": row.path, "id": row.id or None}
         said |= {"predicted": None, "probability": None, "seen_in": row.seen_in or None}
-        said |= {"error": row.error or None, "probabilities": None}
+        said |= {"error": row.error or None, **dict.fromkeys(more)}
+        said["probabilities"] = None
         if row.predicted is not None:
             order = range(len(classes)) if top is None else ranked(row.probs, top).tolist()
             probs = [float(_number(p)) for p in row.probs.tolist()]
             said |= {"predicted": classes[row.predicted], "probability": probs[row.predicted]}
+            said |= {name: MORE[name](row, classes) for name in more}
             said["probabilities"] = {classes[k]: probs[k] for k in order}
         yield json.dumps(said) + "\n"
 

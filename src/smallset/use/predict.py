@@ -16,7 +16,7 @@ from smallset.errors import ConfigError, RunError
 from smallset.files import clear_unfinished, locked, make_folder, written_aside
 from smallset.models.weights import file_sha256
 from smallset.progress import Reporter
-from smallset.record.new_pictures import FORMATS, Block, Row, rows_of
+from smallset.record.new_pictures import BETWEEN, FORMATS, Block, Row
 from smallset.record.record import Record
 from smallset.show.report.predict_page import write_predict_page
 from smallset.use.named import Named
@@ -60,6 +60,8 @@ class Outputs:
     """How many classes a row shows, the most probable ones; None shows all."""
     embeddings: Path | None = None
     page: Path | None = None
+    sets: float | None = None
+    """Rate at which sets of classes hold a picture's own; None for no sets."""
     lang: Lang = "en"
     force: bool = False
     """Write over finished files."""
@@ -73,6 +75,11 @@ class Outputs:
     def work(self) -> Path:
         """Return the folder of what is done so far, beside the first file."""
         return self.files[0].with_name(f"{self.files[0].name}.parts")
+
+    @property
+    def more(self) -> tuple[str, ...]:
+        """Return the columns that are asked for beside the usual ones."""
+        return ("set",) if self.sets is not None else ()
 
     def resolved_format(self) -> str:
         """Return the format of the rows.
@@ -101,6 +108,13 @@ class Outputs:
             RunError: If a finished file is there.
         """
         self.resolved_format()
+        lists = self.sets is not None and self.resolved_format() == "csv"
+        joined = [name for name in record.model["classes"] if BETWEEN in name]
+        if lists and joined:
+            raise ConfigError(
+                f"a set in a CSV is its classes with {BETWEEN} between them, and the class "
+                f"{joined[0]!r} has that in its name; write --format jsonl"
+            )
         if self.top is not None and not 1 <= self.top <= num_classes:
             raise ConfigError(f"--top goes from 1 to {num_classes} (all classes), got {self.top}")
         for path, ending in ((self.embeddings, ".npz"), (self.page, ".html")):
@@ -133,8 +147,9 @@ def predict_lines(
     ranges = [range(start, min(start + SIZE, total)) for start in range(0, total, SIZE)]
     progress = _Progress(reporter, total)
     blocks = predictor.blocks(named.paths, ranges, progress=progress.add)
-    rows = tally.count(rows_of(named.paths, blocks, predictor.seen))
-    yield from FORMATS[outputs.resolved_format()](rows, predictor.classes, outputs.top)
+    rows = tally.count(predictor.rows(named.paths, blocks))
+    write = FORMATS[outputs.resolved_format()]
+    yield from write(rows, predictor.classes, outputs.top, outputs.more)
 
 
 def predict_files(
@@ -215,12 +230,13 @@ def _write(
     record: Record,
 ) -> None:
     def rows() -> Iterator[Row]:
-        return rows_of(named.paths, shards.blocks(), predictor.seen)
+        return predictor.rows(named.paths, shards.blocks())
 
     writers: dict[Path, Callable[[IO[bytes]], None]] = {}
     counted = tally.count(rows())
     if outputs.out is not None:
-        lines = FORMATS[outputs.resolved_format()](counted, predictor.classes, outputs.top)
+        text = FORMATS[outputs.resolved_format()]
+        lines = text(counted, predictor.classes, outputs.top, outputs.more)
         writers[outputs.out] = partial(_write_lines, lines)
     if outputs.embeddings is not None:
         assert predictor.dim is not None

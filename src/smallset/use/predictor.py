@@ -21,8 +21,8 @@ from smallset.errors import ConfigError, DataError
 from smallset.models.forward import BATCH_SIZE, forward, placed
 from smallset.models.registry import is_own
 from smallset.models.restore import restore
-from smallset.record.doubt import read_temperature
-from smallset.record.new_pictures import Block, seen_in
+from smallset.record.doubt import fit_sets, read_temperature
+from smallset.record.new_pictures import Block, Row, ranked, rows_of, seen_in
 from smallset.record.record import Record
 
 T = TypeVar("T")
@@ -65,11 +65,13 @@ class Predictor:
     Args:
         device: Where it computes: auto, cpu, cuda or mps.
         embeddings: Whether its answers hold what the last layer saw.
+        sets: Rate at which its sets of classes are to hold a picture's own; None for no sets.
         own_code: Whether a record may name a Python function that builds its network. It is
             imported and called, so only for records whose origin is trusted.
 
     Raises:
-        ConfigError: If the device is not here, or the network is own code and that is not allowed.
+        ConfigError: If the device is not here, the network is own code and that is not allowed, or
+            the run has too few images for the sets.
         DataError: If the record is not one of a finished run, or its weights are damaged.
     """
 
@@ -79,6 +81,7 @@ class Predictor:
         *,
         device: str = "auto",
         embeddings: bool = False,
+        sets: float | None = None,
         own_code: bool = False,
     ) -> None:
         described = record.model
@@ -93,6 +96,12 @@ class Predictor:
         self.model = placed(model, self.device)
         self.temperature = read_temperature(described)
         self.normalise = Normalise(self.preprocessing, self.device)
+        self.sets = None
+        self.doubt = [self.temperature.said]
+        """What there is to know of its answers, as sentences."""
+        if sets is not None:
+            self.sets = fit_sets(record.predictions, self.temperature.value, sets)
+            self.doubt.append(self.sets.said(record.predictions, self.temperature.value))
         self.seen = seen_in(record.predictions)
         if "folds" in record.result:  # they were scored by others; this network learnt from all
             self.seen = dict.fromkeys(self.seen, "train")
@@ -125,6 +134,16 @@ class Predictor:
             output = forward(self.model, self.normalise(images), bfloat16=self.bfloat16)
             probs = (output.logits / self.temperature.value).softmax(dim=1)
         return probs.cpu().numpy(), output.embeddings.cpu().numpy()
+
+    def rows(self, paths: Sequence[str], blocks: Iterable[Block]) -> Iterator[Row]:
+        """Yield the rows of some blocks, one per path."""
+        for row in rows_of(paths, blocks, self.seen):
+            if self.sets is None or row.error:
+                yield row
+            else:
+                [inside] = self.sets.of(row.probs[None])
+                order = ranked(row.probs)
+                yield row._replace(set=tuple(order[inside[order]].tolist()))
 
     def blocks(
         self,

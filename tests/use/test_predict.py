@@ -28,6 +28,7 @@ from smallset.models.forward import BATCH_SIZE
 from smallset.record.doubt import fit_sets
 from smallset.record.new_pictures import seen_in
 from smallset.record.record import Record
+from smallset.record.strange import fit_refusal
 from smallset.show.report.predict_page import choose
 from smallset.use import predictor as predictors
 from smallset.use import shards
@@ -117,6 +118,24 @@ def test_sets_of_the_table_are_those_of_the_rule_and_their_coverage_is_said(
     assert "temperature: none (12 val images; 100 are needed)" in told.output
     with pytest.raises(ConfigError, match=r"--sets 0.99 needs 99 images .* 12 val images"):
         api.predict_files(run, files, out=tmp_path / "q.csv", sets=0.99)
+
+
+def test_unknown_pictures_are_named_with_the_reason(run, split_folders, tmp_path):
+    record = Record(run)
+    rule, space, _ = fit_refusal(record, 1.0, 0.4)
+    said = record.predictions
+    test = np.flatnonzero(said.splits == "test")
+    files = [str(split_folders / said.paths[row]) for row in test]
+    listed = _manifest(tmp_path, files)
+    told = command(run, listed, "--reject", 0.4, "--out", tmp_path / "p.csv", "--quiet")
+    apart = space.distances(record.embeddings("test"))
+    sure = said.probs[test].max(axis=1)
+    wanted = list(map(rule.reasons, sure.tolist(), apart.tolist()))
+    rows = [row["unknown"] for row in table(tmp_path / "p.csv")]
+    assert rows == ["|".join(each) for each in wanted]
+    assert 0 < sum(map(bool, rows)) < 20
+    assert f"of 20 test images {sum(map(bool, rows)) / 20:.1%} (" in told.output
+    assert api.predict(run, files, reject=0.4).unknown == wanted
 
 
 def test_the_temperature_of_the_record_divides_the_logits(run, split_folders, tmp_path):

@@ -45,6 +45,11 @@ class Predicted:
         return [[self.classes[k] for k in row.set] for row in self.rows]
 
     @property
+    def unknown(self) -> list[tuple[str, ...]]:
+        """Return why each picture is refused, if that was asked for: probability, distance."""
+        return [row.unknown for row in self.rows]
+
+    @property
     def errors(self) -> dict[str, str]:
         """Return why each unreadable file is, by its path."""
         return {row.path: row.error for row in self.rows if row.error}
@@ -63,6 +68,7 @@ def predict(
     images: str | Path | Sequence[str | Path],
     *,
     sets: float | None = None,
+    reject: float | None = None,
     device: str = "auto",
     own_code: bool = False,
     reporter: Reporter | None = None,
@@ -73,6 +79,7 @@ def predict(
         run: A record; its data is not needed.
         images: A file, a folder, a pattern, a manifest, or several of them.
         sets: Rate, such as 0.9, at which sets of classes are to hold a picture's own.
+        reject: Share of known pictures, such as 0.05, that may be refused as unknown.
         device: Where it computes: "auto", "cpu", "cuda" or "mps".
         own_code: Let the record import the function that builds its network; trust it first.
         reporter: Told of progress; None says nothing.
@@ -96,7 +103,9 @@ def predict(
         named = find_named(_names(images), read_list=lambda: sys.stdin.buffer.read())
         for note in named.notes:
             reporter.note(note)
-        predictor = Predictor(record, device=device, embeddings=True, sets=sets, own_code=own_code)
+        predictor = Predictor(
+            record, device=device, embeddings=True, sets=sets, reject=reject, own_code=own_code
+        )
         total = len(named.paths)
         done = 0
 
@@ -121,6 +130,7 @@ def predict_files(
     embeddings: str | Path | None = None,
     page: str | Path | None = None,
     sets: float | None = None,
+    reject: float | None = None,
     lang: str = "auto",
     device: str = "auto",
     own_code: bool = False,
@@ -141,6 +151,7 @@ def predict_files(
         embeddings: An .npz file, its arrays `ids` and `embeddings` row for row as the table.
         page: An .html file with the pictures, by class and by doubt.
         sets: As in `predict`; a column `set` of the table.
+        reject: As in `predict`; a column `unknown` of the table, with the reason.
         lang: "en" or "zh", the language the page opens in; "auto" takes that of the locale.
         device: Where it computes: "auto", "cpu", "cuda" or "mps".
         own_code: Let the record import the function that builds its network; trust it first.
@@ -164,7 +175,7 @@ def predict_files(
     )
     outputs = Outputs(
         out=table, format=file_format, top=top, embeddings=vectors, page=html,
-        sets=sets, lang=language(lang), force=force,
+        sets=sets, reject=reject, lang=language(lang), force=force,
     )  # fmt: skip
     if not outputs.files and on_line is None:
         raise ConfigError("nothing is to be written: give out, embeddings, page or on_line")
@@ -175,15 +186,16 @@ def predict_files(
             reporter.note(note)
         outputs.check(record, named, len(record.model["classes"]))
         predictor = Predictor(
-            record, device=device, embeddings=vectors is not None, sets=sets, own_code=own_code
-        )
+            record, device=device, embeddings=vectors is not None, sets=sets, reject=reject,
+            own_code=own_code,
+        )  # fmt: skip
         if predictor.is_slow:
             reporter.note("the run computed in bfloat16, which this machine emulates: it is slow")
         tally = Tally(doubt=tuple(predictor.doubt))
         if outputs.files:
             write_all(record, predictor, named, outputs, tally, reporter)
             return tally
-        assert on_line is not None
+        assert on_line
         for line in predict_lines(predictor, named, outputs, tally, reporter):
             on_line(line)
         return tally

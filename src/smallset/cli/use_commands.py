@@ -16,6 +16,12 @@ Sets = Annotated[
         metavar="RATE", help="Sets of classes that hold a picture's own at this rate, such as 0.9."
     ),
 ]
+Reject = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="Call pictures unknown; at most this share of known ones: 0.05."
+    ),
+]
 OwnCode = Annotated[bool, typer.Option("--own-code", help="Import the code that the record names.")]
 
 
@@ -45,6 +51,7 @@ def predict(
         Path | None, typer.Option(metavar="FILE.html", help="The pictures by class and by doubt.")
     ] = None,
     sets: Sets = None,
+    reject: Reject = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     own_code: OwnCode = False,
     force: Annotated[bool, typer.Option("--force", help="Write over finished files.")] = False,
@@ -79,6 +86,7 @@ def predict(
             embeddings=embeddings,
             page=page,
             sets=sets,
+            reject=reject,
             lang=lang or "auto",
             device=device,
             own_code=own_code,

@@ -23,6 +23,8 @@ class Block(NamedTuple):
     probs: Float[ndarray, "n classes"]
     embeddings: Float[ndarray, "n dim"] | None = None
     """What the last layer saw; None where nobody asked for it."""
+    distances: Float[ndarray, " n"] | None = None
+    """To the nearest training pictures; None where nobody asked for it."""
 
 
 class Row(NamedTuple):
@@ -34,8 +36,12 @@ class Row(NamedTuple):
     """The split of the run that holds the same pixels; "" where none does."""
     error: str
     probs: Float[ndarray, " classes"]
+    distance: float | None = None
+    """To the nearest training pictures; None where nobody asked."""
     set: tuple[int, ...] = ()
     """The classes it may well belong to, the most probable first; () where nobody asked."""
+    unknown: tuple[str, ...] = ()
+    """Why it is refused: "probability", "distance" or both; () where it is not."""
 
     @property
     def predicted(self) -> int | None:
@@ -52,8 +58,11 @@ def rows_of(paths: Sequence[str], blocks: Iterable[Block], seen: dict[str, str])
     """
     place = iter(paths)
     for block in blocks:
-        for name, error, probs in zip(block.ids, block.errors, block.probs, strict=True):
-            yield Row(next(place), name, seen.get(name, ""), error, probs)
+        apart = [None] * len(block.ids) if block.distances is None else block.distances.tolist()
+        for name, error, probs, distance in zip(
+            block.ids, block.errors, block.probs, apart, strict=True
+        ):
+            yield Row(next(place), name, seen.get(name, ""), error, probs, distance)
 
 
 def seen_in(predictions: Predictions) -> dict[str, str]:
@@ -71,6 +80,7 @@ Lines = Callable[[Iterable[Row], Sequence[str], int | None, Collection[str]], It
 """Of rows, names of classes, how many classes to show (None: all), and columns of `MORE`."""
 MORE: dict[str, Callable[[Row, Sequence[str]], Any]] = {
     "set": lambda row, classes: [classes[k] for k in row.set],
+    "unknown": lambda row, _: list(row.unknown),
 }
 """What a row says if it is asked to, as JSON has it; a list is joined by `BETWEEN` in a CSV."""
 BETWEEN = "|"

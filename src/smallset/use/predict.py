@@ -62,6 +62,8 @@ class Outputs:
     page: Path | None = None
     sets: float | None = None
     """Rate at which sets of classes hold a picture's own; None for no sets."""
+    reject: float | None = None
+    """Share of known pictures that may be called unknown; None calls none so."""
     lang: Lang = "en"
     force: bool = False
     """Write over finished files."""
@@ -79,7 +81,8 @@ class Outputs:
     @property
     def more(self) -> tuple[str, ...]:
         """Return the columns that are asked for beside the usual ones."""
-        return ("set",) if self.sets is not None else ()
+        asked = {"set": self.sets, "unknown": self.reject}
+        return tuple(name for name, value in asked.items() if value is not None)
 
     def resolved_format(self) -> str:
         """Return the format of the rows.
@@ -195,6 +198,7 @@ def _plan(record: Record, predictor: Predictor, named: Named) -> dict[str, Any]:
         "number of pictures": len(named.paths),
         "paths of the pictures": paths.hexdigest(),
         "embeddings": predictor.dim is not None,
+        "distances": predictor.refusal is not None,
         "device": predictor.device,
         "versions": versions(),
     }

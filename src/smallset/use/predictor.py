@@ -24,6 +24,7 @@ from smallset.models.restore import restore
 from smallset.record.doubt import fit_sets, read_temperature
 from smallset.record.new_pictures import Block, Row, ranked, rows_of, seen_in
 from smallset.record.record import Record
+from smallset.record.strange import fit_refusal
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -66,12 +67,13 @@ class Predictor:
         device: Where it computes: auto, cpu, cuda or mps.
         embeddings: Whether its answers hold what the last layer saw.
         sets: Rate at which its sets of classes are to hold a picture's own; None for no sets.
+        reject: Share of known pictures that it may call unknown; None calls none so.
         own_code: Whether a record may name a Python function that builds its network. It is
             imported and called, so only for records whose origin is trusted.
 
     Raises:
         ConfigError: If the device is not here, the network is own code and that is not allowed, or
-            the run has too few images for the sets.
+            the run has too few images for the sets or for refusing.
         DataError: If the record is not one of a finished run, or its weights are damaged.
     """
 
@@ -82,6 +84,7 @@ class Predictor:
         device: str = "auto",
         embeddings: bool = False,
         sets: float | None = None,
+        reject: float | None = None,
         own_code: bool = False,
     ) -> None:
         described = record.model
@@ -102,6 +105,10 @@ class Predictor:
         if sets is not None:
             self.sets = fit_sets(record.predictions, self.temperature.value, sets)
             self.doubt.append(self.sets.said(record.predictions, self.temperature.value))
+        self.refusal = self.space = None
+        if reject is not None:
+            self.refusal, self.space, said = fit_refusal(record, self.temperature.value, reject)
+            self.doubt.append(said)
         self.seen = seen_in(record.predictions)
         if "folds" in record.result:  # they were scored by others; this network learnt from all
             self.seen = dict.fromkeys(self.seen, "train")
@@ -138,12 +145,14 @@ class Predictor:
     def rows(self, paths: Sequence[str], blocks: Iterable[Block]) -> Iterator[Row]:
         """Yield the rows of some blocks, one per path."""
         for row in rows_of(paths, blocks, self.seen):
-            if self.sets is None or row.error:
-                yield row
-            else:
+            if not row.error and self.sets is not None:
                 [inside] = self.sets.of(row.probs[None])
                 order = ranked(row.probs)
-                yield row._replace(set=tuple(order[inside[order]].tolist()))
+                row = row._replace(set=tuple(order[inside[order]].tolist()))
+            if not row.error and self.refusal is not None and row.distance is not None:
+                sure = float(row.probs.max())
+                row = row._replace(unknown=self.refusal.reasons(sure, row.distance))
+            yield row
 
     def blocks(
         self,
@@ -175,6 +184,7 @@ class Predictor:
         errors: list[str] = []
         probs = np.full((size, len(self.classes)), np.nan, dtype=np.float32)
         vectors = np.full((size, self.dim or 0), np.nan, dtype=np.float32)
+        apart = np.full(size, np.nan, dtype=np.float32)
         for start in range(0, size, BATCH_SIZE):
             batch = list(islice(decoded, min(BATCH_SIZE, size - start)))
             readable = [i for i, each in enumerate(batch, start) if each.pixels is not None]
@@ -183,10 +193,18 @@ class Predictor:
                 probs[readable], seen = self.answer(pixels)
                 if self.dim is not None:
                     vectors[readable] = seen
+                if self.space is not None:
+                    apart[readable] = self.space.distances(seen)
             ids += [each.id for each in batch]
             errors += [each.error for each in batch]
             progress(len(batch))
-        return Block(tuple(ids), tuple(errors), probs, None if self.dim is None else vectors)
+        return Block(
+            tuple(ids),
+            tuple(errors),
+            probs,
+            None if self.dim is None else vectors,
+            None if self.space is None else apart,
+        )
 
 
 def in_order(

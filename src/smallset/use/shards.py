@@ -71,6 +71,8 @@ class Shards:
         arrays: dict[str, Any] = {"ids": block.ids, "errors": block.errors, "probs": block.probs}
         if block.embeddings is not None:
             arrays["embeddings"] = block.embeddings
+        if block.distances is not None:
+            arrays["distances"] = block.distances
         write_arrays(self._path(number), **arrays)
 
     def blocks(self) -> Iterator[Block]:
@@ -88,6 +90,7 @@ class Shards:
                         tuple(arrays["errors"].tolist()),
                         arrays["probs"],
                         arrays.get("embeddings"),
+                        arrays.get("distances"),
                     )
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 block = None

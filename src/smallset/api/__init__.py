@@ -3,7 +3,7 @@
 from smallset.api.choosing import best, tune
 from smallset.api.comparing import draw_record, report, study
 from smallset.api.labels import clean, review
-from smallset.api.runs import check, train
+from smallset.api.runs import check, join, train
 from smallset.api.using import predict, predict_files
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "check",
     "clean",
     "draw_record",
+    "join",
     "predict",
     "predict_files",
     "report",

@@ -1,5 +1,6 @@
-"""Train a run, and check the data before it."""
+"""Train a run, join several, and check the data before it."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from smallset.data.check import Problem, find_problems
 from smallset.data.listing import ImageSet
 from smallset.data.preprocessing import square_of
 from smallset.data.read import read_data
+from smallset.groups import FigureConfig
 from smallset.progress import Reporter
 from smallset.record.record import Record
 from smallset.words import language
@@ -44,26 +46,77 @@ def train(
         >>> record.result["test_accuracy"]  # doctest: +SKIP
         0.81
     """
-    from smallset.findings.facts import read_facts
-    from smallset.findings.finders import find
     from smallset.learn.run import train_run
-    from smallset.show.run_figures import draw_run
 
     config = config or RunConfig()
     folder = Path(out or f"runs/{config.model.replace(':', '-')}-{config.digest()}").expanduser()
     reporter = reporter or Reporter()
     record = train_run(data, config, folder, resume=resume, reporter=reporter)
-    for note in draw_run(record, config.figures):
+    _show(record, str(data), config.figures, reporter)
+    return record
+
+
+def join(
+    runs: Sequence[str | Path],
+    *,
+    out: str | Path,
+    data: str | Path | None = None,
+    temperatures: Sequence[float] | None = None,
+    device: str = "auto",
+    own_code: bool = False,
+    figures: FigureConfig | None = None,
+    reporter: Reporter | None = None,
+) -> Record:
+    """Average the logits of finished runs, each over its temperature, and leave one record.
+
+    Args:
+        runs: Two records or more, of the same data, splits, classes and resize policy.
+        out: Folder of the record.
+        data: Where the images are now; None takes the place where the first run had them.
+        temperatures: One per run, fitted before; None fits them on val.
+        device: Where it computes: "auto", "cpu", "cuda" or "mps".
+        own_code: Let records import the functions that build their networks; trust them first.
+        figures: Pictures of the record; None takes the defaults.
+        reporter: Told of progress; None says nothing.
+
+    Raises:
+        ConfigError: If runs do not fit together, or one does not end in a Linear layer.
+        DataError: If one is no finished run, the images changed, or there is no val to fit on.
+        RunError: If `out` holds something else.
+
+    Example:
+        >>> import smallset
+        >>> smallset.join(["runs/head", "runs/tuned"], out="runs/both")  # doctest: +SKIP
+    """
+    from smallset.learn.join import join_runs
+
+    figures, reporter = figures or FigureConfig(), reporter or Reporter()
+    folders = [Path(run).expanduser() for run in runs]
+    record = join_runs(
+        folders, Path(out).expanduser(), data=None if data is None else str(data),
+        temperatures=temperatures, device=device, own_code=own_code, figures=figures,
+        reporter=reporter,
+    )  # fmt: skip
+    _show(record, record.config["data"]["source"], figures, reporter)
+    return record
+
+
+def _show(record: Record, data: str, figures: FigureConfig, reporter: Reporter) -> None:
+    """Draw the figures of a run, write its page, and tell what was found."""
+    from smallset.findings.facts import read_facts
+    from smallset.findings.finders import find
+    from smallset.show.run_figures import draw_run
+
+    for note in draw_run(record, figures):
         reporter.note(note)
     findings = find(read_facts(record))
-    if config.figures.report:
+    if figures.report:
         from smallset.use.pages import Page, write_run
 
-        page = Page(language(config.figures.lang), str(data), reporter=reporter)
+        page = Page(language(figures.lang), data, reporter=reporter)
         write_run(record, page, findings=findings)
     for finding in findings:
         reporter.found(finding)
-    return record
 
 
 def check(

@@ -1,4 +1,4 @@
-"""Train: one run, the demo, a search for settings."""
+"""Train: one run, runs joined, the demo, a search for settings."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from smallset.cli.options import (
     settings_of,
 )
 from smallset.cli.study_commands import print_summary
-from smallset.errors import RunError
+from smallset.errors import ConfigError, RunError
 
 
 def train(
@@ -159,6 +159,60 @@ def best(
     print_page(out)
 
 
+def join(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Finished records.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder that the record goes into.")],
+    temperatures: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Fitted before, one per run; default: fit on val."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Where the images are, if they have moved.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    own_code: Annotated[
+        bool, typer.Option("--own-code", help="Import the code that the records name.")
+    ] = False,
+    lang: Language = None,
+    quiet: Quiet = False,
+) -> None:
+    """Join finished runs into one network: their logits averaged, each over its temperature."""
+    from smallset import api
+    from smallset.groups import FigureConfig
+
+    keep_memory_here()
+    findings: list[Any] = []
+    reporter = replace(reporter_of(quiet), found=findings.append)
+    figures = settings_of(None, None, {"figures.lang": lang}).figures
+    assert isinstance(figures, FigureConfig)
+    try:
+        record = api.join(
+            runs,
+            out=out,
+            data=data,
+            temperatures=_numbers(temperatures) if temperatures else None,
+            device=device,
+            own_code=own_code,
+            figures=figures,
+            reporter=reporter,
+        )
+    except KeyboardInterrupt:
+        raise RunError("stopped; the same command begins again") from None
+    assert record.joined is not None
+    for member in record.joined["members"]:
+        print(f"member:   {member['folder']}  (temperature {member['temperature']:.3g})")
+    _print_record(record, out, findings)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"--temperatures takes numbers between commas, such as 0.9,1.2, got {text!r}"
+        ) from None
+
+
 def demo(
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the record.")] = Path(
         "runs/demo"
@@ -239,8 +293,6 @@ def _folds(folds: dict[str, Any]) -> str:
 
 def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) -> None:
     from smallset import api
-    from smallset.record.measures import balanced
-    from smallset.words import language
 
     keep_memory_here()
     findings: list[Any] = []
@@ -251,6 +303,14 @@ def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) ->
         raise RunError(
             "stopped; once an epoch was finished, the same command with --resume goes on after it"
         ) from None
+    _print_record(record, out, findings)
+
+
+def _print_record(record: Any, out: Path, findings: list[Any]) -> None:
+    """Print what a finished run says, and name its files."""
+    from smallset.record.measures import balanced
+    from smallset.words import language
+
     result = record.result
     splits = ("train", "val") if "folds" in result else ("train", "val", "test")
     known = [split for split in splits if result[f"{split}_accuracy"] is not None]

@@ -29,6 +29,8 @@ class Standstill(NamedTuple):
 
 
 def _standstill(facts: Facts) -> Standstill | None:
+    if not facts.history:  # joined runs: nothing was trained
+        return None
     stage = facts.stages()[-1]
     accuracy, chance = stage[-1]["train_accuracy"], 1 / facts.num_classes
     found = Standstill(
@@ -242,6 +244,8 @@ def _spread(embeddings: Float[ndarray, "n dim"]) -> float:
 
 def still_improving(facts: Facts) -> Seen | None:
     """Accuracy on val that was still rising when training ended."""
+    if not facts.history:
+        return None
     stage, num_val = facts.stages()[-1], len(facts.rows("val"))
     # What a fall of the rate brought is not what more epochs would bring.
     settled = stage[max(_falls(stage), default=0) :]

@@ -54,7 +54,9 @@ def explain(
     train = train if len(train) else np.arange(len(predictions.ids))  # folds: all were learnt from
     views = train[:: max(1, len(train) // 6)][:6].tolist()
     shown = None
-    if config.augment.is_on:
+    if record.joined is not None:  # its members saw training images each in its own way
+        views = []
+    if config.augment.is_on and views:
         shown = augmented(
             images_of(views), config.augment, seed=config.seed, mean=preprocessing.mean, views=7
         )

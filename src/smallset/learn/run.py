@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, RunError
-from smallset.files import clear_unfinished, make_folder, write_atomic, write_json
+from smallset.files import clear_unfinished, make_folder, write_json
 from smallset.learn.folds import FOLDS, HeldOut, score_folds
 from smallset.learn.inputs import Inputs
 from smallset.learn.plan import Plan, Planner, check_batches, clean_labels, stages_of
@@ -28,6 +28,7 @@ from smallset.models.forward import placed
 from smallset.models.parts import Classifier
 from smallset.models.pretrained import draw_last_layer
 from smallset.models.registry import build_model, preprocessing_for
+from smallset.models.restore import write_network
 from smallset.progress import Reporter
 from smallset.record.doubt import Temperature, fit_temperature
 from smallset.record.predictions import Predictions, write_predictions
@@ -60,7 +61,7 @@ def train_run(
         RunError: If the run fails, or cannot be resumed.
     """
     reporter = reporter or Reporter()
-    _refuse_overwriting(Record(folder), resume)
+    refuse_overwriting(Record(folder), resume)
     with contextlib.closing(reporter):
         source = DataSource(data, reporter)
         plan = Planner(source, usual_folds=True).plan(config)
@@ -100,7 +101,7 @@ def train_runs(
     reporter = replace(inner, note=lambda text: (notes.setdefault(text), inner.note(text)))
     records = [Record(folder) for _, folder in jobs]
     for record in records:
-        _refuse_overwriting(record, resume)
+        refuse_overwriting(record, resume)
     runs: list[Run] = []
     with torch_as_it_was(jobs[0][0].config.compute.threads), contextlib.ExitStack() as stack:
         for plan, folder in jobs:
@@ -211,7 +212,15 @@ def _try_model(model: Classifier, size: int) -> None:
         raise ConfigError(f"this model cannot take images of {size} px: {error}") from None
 
 
-def _refuse_overwriting(record: Record, resume: bool | None) -> None:
+def refuse_overwriting(record: Record, resume: bool | None) -> None:
+    """Refuse a folder that holds something else than what may go on there.
+
+    Args:
+        resume: Whether a run that is there goes on; None goes on where there is one.
+
+    Raises:
+        RunError: If it does.
+    """
     there = record.has_begun
     if not there:
         _clear_leftovers(record.folder)  # of one that was killed before its settings were whole
@@ -249,10 +258,16 @@ def _refuse_other_run(record: Record, new: dict[str, Any]) -> None:
         )
 
 
+def scored(predictions: Predictions) -> dict[str, Any]:
+    """Return what result.json says of the predictions."""
+    splits = ("train", "val", "test")
+    shares = {f"{split}_accuracy": predictions.accuracy(split) for split in splits}
+    return {**shares, "recall": predictions.recall("test")}
+
+
 def _result(run: Run, predictions: Predictions, notes: list[str], began: float) -> dict[str, Any]:
     return {
-        **{f"{split}_accuracy": predictions.accuracy(split) for split in ("train", "val", "test")},
-        "recall": predictions.recall("test"),
+        **scored(predictions),
         "epoch": run.state.kept_line["epoch"],
         # Those of the earlier parts of a resumed run are in its history.
         "seconds": round(
@@ -264,8 +279,6 @@ def _result(run: Run, predictions: Predictions, notes: list[str], began: float) 
 
 def _write_model(run: Run, temperature: Temperature) -> None:
     folder, inputs = run.state.folder, run.inputs
-    tensors = {k: v.cpu().contiguous() for k, v in inputs.model.state_dict().items()}
-    write_atomic(folder / "model.safetensors", save(tensors))
     described = {
         "model": run.plan.config.model,
         "classes": list(run.plan.data.images.classes),
@@ -274,4 +287,4 @@ def _write_model(run: Run, temperature: Temperature) -> None:
         "mirror": run.plan.config.mirror,
         **temperature.to_json(),
     }
-    write_json(folder / "model.json", described)
+    write_network(folder, inputs.model, described)

@@ -1,14 +1,18 @@
 """A finished run's network, and how pictures become its inputs, from its record alone."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from smallset.data.preprocessing import Preprocessing
-from smallset.errors import DataError
+from smallset.errors import ConfigError, DataError
+from smallset.files import write_atomic, write_json
 from smallset.models.parts import Classifier
-from smallset.models.registry import build_model
+from smallset.models.registry import build_model, is_own
+from smallset.models.together import together
 from smallset.record.record import Record
 
 
@@ -31,9 +35,7 @@ def restore(record: Record) -> Restored:
     described = record.model
     preprocessing = Preprocessing.from_json(described["preprocessing"])
     classes = tuple(described["classes"])
-    model = build_model(
-        described["model"], len(classes), image_size=preprocessing.size, weights="none", seed=0
-    )
+    model = _build(described, len(classes))
     path = record.folder / "model.safetensors"
     try:
         model.load_state_dict(load_file(path))
@@ -41,3 +43,55 @@ def restore(record: Record) -> Restored:
         raise DataError(f"cannot load the weights {path}: {error}") from None
     model.mirror = described.get("mirror", False)
     return Restored(model.eval(), preprocessing, classes)
+
+
+def write_network(folder: Path, model: Classifier, described: Mapping[str, Any]) -> None:
+    """Write model.safetensors and model.json, which `restore` reads.
+
+    Args:
+        described: Names the model, its classes, preprocessing, precision and mirror; of joined
+            runs also `members`, each with its model and preprocessing, in their order.
+    """
+    tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    write_atomic(folder / "model.safetensors", save(tensors))
+    write_json(folder / "model.json", described)
+
+
+def refuse_own_code(record: Record, *, allowed: bool) -> None:
+    """Refuse a record whose network, or that of a member, is built by code that it names.
+
+    Args:
+        allowed: Whether such code may be imported.
+
+    Raises:
+        ConfigError: If there is such code, and it may not.
+    """
+    code = [name for name in _networks(record.model) if is_own(name) and ":" in name]
+    if code and not allowed:
+        raise ConfigError(
+            f"the network of {record.folder} is built by {code[0]}, which would be "
+            "imported and run; where you trust it, --own-code allows that"
+        )
+
+
+def _networks(described: Mapping[str, Any]) -> list[str]:
+    """Return the names of all networks that are built for a record."""
+    if "members" not in described:
+        return [described["model"]]
+    return [name for member in described["members"] for name in _networks(member)]
+
+
+def _build(described: Mapping[str, Any], num_classes: int) -> Classifier:
+    """Build what model.json describes, with random weights; joined runs may be joined again."""
+    seen = described["preprocessing"]
+    if "members" in described:
+        members = described["members"]
+        sizes = [member["preprocessing"]["size"] for member in members]
+        built = [_build(member, num_classes) for member in members]
+        model = together(list(zip(built, sizes, strict=True)), num_classes)
+    else:
+        model = build_model(
+            described["model"], num_classes, image_size=seen["size"], weights="none", seed=0
+        )
+    model.mean, model.std = tuple(seen["mean"]), tuple(seen["std"])
+    return model

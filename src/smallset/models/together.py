@@ -1,4 +1,4 @@
-"""Several pretrained networks on one picture, their features side by side: `model = "a+b"`."""
+"""Several networks on one picture, their features side by side: `model = "a+b"`; joined runs."""
 
 from collections.abc import Sequence
 
@@ -32,6 +32,32 @@ def together(members: Sequence[tuple[Classifier, int]], num_classes: int) -> Cla
     return Classifier(
         SideBySide(views), nn.Linear(width, num_classes), mean=first.mean, std=first.std
     )
+
+
+def averaged(heads: Sequence[nn.Linear], temperatures: Sequence[float]) -> nn.Linear:
+    """Return one layer that averages the logits of several, each divided by its temperature.
+
+    Of features f_1, f_2, ... side by side it gives::
+
+        logits = mean_i (W_i f_i + b_i) / T_i
+
+    so its softmax is the geometric mean of the members' probabilities at those temperatures,
+    normalised.
+
+    Args:
+        heads: Their number of classes is the same.
+        temperatures: One per head, above 0.
+    """
+    shares = [1 / (each * len(heads)) for each in temperatures]
+    whole = nn.Linear(sum(head.in_features for head in heads), heads[0].out_features)
+    pairs = list(zip(heads, shares, strict=True))
+    with torch.no_grad():
+        whole.weight.copy_(torch.cat([head.weight * share for head, share in pairs], dim=1))
+        whole.bias.zero_()
+        for head, share in pairs:
+            if head.bias is not None:  # a layer may have none, whatever its annotation says
+                whole.bias.add_(head.bias * share)
+    return whole
 
 
 class SideBySide(nn.Module):

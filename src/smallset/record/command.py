@@ -1,6 +1,8 @@
 """Settings as words of the command line."""
 
 import json
+import shlex
+from collections.abc import Mapping
 from typing import Any
 
 FLAGS = {  # of `smallset train`
@@ -27,3 +29,16 @@ def setting_text(value: Any) -> str:
 def set_option(name: str, value: Any) -> list[str]:
     """Return the words that set one thing on the command line."""
     return ["--set", f"{name}={setting_text(value)}"]
+
+
+def join_command(joined: Mapping[str, Any], data: str, out: str) -> str:
+    """Return the command line that joins runs again.
+
+    Args:
+        joined: As config.json has it.
+        data: Where their images are.
+    """
+    words = ["smallset", "join", *(member["folder"] for member in joined["members"])]
+    if joined["fitted_on"] is None:  # the temperatures were given
+        words += ["--temperatures", ",".join(str(m["temperature"]) for m in joined["members"])]
+    return shlex.join([*words, "--data", data, "--out", out])

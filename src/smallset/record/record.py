@@ -19,7 +19,7 @@ from smallset.config import RunConfig, change, override
 from smallset.errors import DataError
 from smallset.files import html_table, write_arrays, write_atomic
 from smallset.recipes import RECIPES
-from smallset.record.command import FLAGS, set_option, setting_text
+from smallset.record.command import FLAGS, join_command, set_option, setting_text
 from smallset.record.predictions import PREDICTION_COLUMNS, Predictions
 from smallset.settings import flat
 
@@ -38,6 +38,11 @@ class Record:
     def config(self) -> dict[str, Any]:
         """Content of config.json."""
         return self._json("config.json")
+
+    @property
+    def joined(self) -> dict[str, Any] | None:
+        """What the record was joined from by `smallset join`; None where it was trained."""
+        return self.config.get("joined")
 
     @cached_property
     def result(self) -> dict[str, Any]:
@@ -99,9 +104,13 @@ class Record:
     ) -> str:
         """Return the command line that trains this run again, with settings changed.
 
+        Joined runs are joined again as they are: they have no settings to change.
+
         Args:
             exact: Name the device, its arithmetic and threads too, which decide the last bits.
         """
+        if self.joined is not None:
+            return join_command(self.joined, self.config["data"]["source"], out)
         changes = changes or {}
         config = RunConfig.model_validate(self.config["config"])
         if "recipe" in changes:  # then it says what the one of this run said
@@ -135,7 +144,8 @@ class Record:
         shares = [result[f"{split}_accuracy"] for split in ("train", "val", "test")]
         cells = ["" if share is None else f"{share:.1%}" for share in shares]
         head = ["record", "model", "loss", "train", "val", "test", "seconds"]
-        row = [self.folder, config["model"], config["loss"], *cells, result["seconds"]]
+        loss = "" if self.joined else config["loss"]
+        row = [self.folder, config["model"], loss, *cells, result["seconds"]]
         return html_table(head, [row])
 
     @property

@@ -46,7 +46,8 @@ def draw_run(record: Record, config: FigureConfig) -> list[str]:
     with mpl.rc_context({"font.family": fonts.families, "font.size": 9}), warnings.catch_warnings():
         # The note above says it once; matplotlib would say it for each character and figure.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
-        _draw_curves(record, folder, lang)
+        if record.history:  # joined runs have none
+            _draw_curves(record, folder, lang)
         for split in ("train", "test"):
             accuracy = predictions.accuracy(split)
             if accuracy is None:  # the images of folds are scored only by runs that are new to them

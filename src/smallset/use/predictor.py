@@ -17,10 +17,9 @@ from smallset.compute import has_bfloat16, resolve
 from smallset.config import RunConfig, override
 from smallset.data.feed import Normalise
 from smallset.data.pictures import Unreadable, read_file
-from smallset.errors import ConfigError, DataError
+from smallset.errors import DataError
 from smallset.models.forward import BATCH_SIZE, forward, placed
-from smallset.models.registry import is_own
-from smallset.models.restore import restore
+from smallset.models.restore import refuse_own_code, restore
 from smallset.record.doubt import fit_sets, read_temperature
 from smallset.record.new_pictures import Block, Row, ranked, rows_of, seen_in
 from smallset.record.record import Record
@@ -88,11 +87,7 @@ class Predictor:
         own_code: bool = False,
     ) -> None:
         described = record.model
-        if is_own(described["model"]) and ":" in described["model"] and not own_code:
-            raise ConfigError(
-                f"the network of {record.folder} is built by {described['model']}, which would be "
-                "imported and run; where you trust it, --own-code allows that"
-            )
+        refuse_own_code(record, allowed=own_code)
         self.device = resolve(override(RunConfig(), {"compute.device": device}).compute).device
         self.bfloat16 = described["precision"] == "bfloat16"
         model, self.preprocessing, self.classes = restore(record)

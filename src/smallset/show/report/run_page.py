@@ -1,6 +1,6 @@
 """The page of one run: every number down to the images behind it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -233,7 +233,16 @@ def _views(
     return shown
 
 
-def _about(settings: Mapping[str, Any]) -> Text:
+READ_BY_JOINED = ("model", "mirror", "image_size", "data.", "compute.", "figures.")
+"""Settings that joined runs have in common; the others are in the members' own records."""
+
+
+def _about(record: Record) -> Text:
+    settings = record.config["config"]
+    if record.joined is not None:
+        members = record.joined["members"]
+        return text("{size} px, {count} runs joined: their logits averaged, each over its "
+                    "temperature", size=settings["image_size"], count=len(members))  # fmt: skip
     size, seed = settings["image_size"], settings["seed"]
     if settings["head"] == "probe" and settings["trains"] == "classifier":
         return text("{size} px, a probe on the frozen network, seed {seed}", size=size, seed=seed)
@@ -300,8 +309,12 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
     default = flat(RunConfig().model_dump(mode="json"))
     folds, images = result.get("folds"), config["data"]["images"]
     return {
-        "name": f"{settings['model']} · {settings['loss']} · {Path(config['data']['source']).name}",
-        "about": _about(settings),
+        "name": " · ".join([
+            settings["model"], *([] if record.joined else [settings["loss"]]),
+            Path(config["data"]["source"]).name,
+        ]),
+        "about": _about(record),
+        "joined": record.joined,
         "accuracy": Interval(*(folds[key] for key in ("accuracy", "low", "high")))
         if folds else accuracy_interval(right),
         "folds": folds,
@@ -324,7 +337,10 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         "resize": settings["data"]["resize"],
         "augments": AugmentConfig(**settings["augment"]).is_on,
         "command": record.command(exact=True),
-        "settings": [(k, _shown(v), v != default[k]) for k, v in flat(settings).items()],
+        "settings": [
+            (k, _shown(v), v != default[k]) for k, v in flat(settings).items()
+            if record.joined is None or k.startswith(READ_BY_JOINED)
+        ],
         "described": [
             *((k, v) for k, v in config["versions"].items()),
             ("commit", config["commit"]), ("device", config["device"]),

@@ -65,8 +65,8 @@ function closer(row) {
   byId("closer").showModal();
 }
 
-/* Curves. */
-{
+/* Curves; joined runs have none. */
+if (D.history.length) {
   const place = byId("curve-charts");
   const stages = [...new Set(D.history.map((e) => e.stage))];
   const add = (id) => place.append(make("div", { cls: "chart", id }));

@@ -1,0 +1,279 @@
+"""Several finished runs as one network: their logits averaged, each over its own temperature.
+
+The average is one Linear layer on the members' features side by side, so it is an ordinary record.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import nn
+
+from smallset.compute import resolve, torch_as_it_was
+from smallset.config import RunConfig, build_config
+from smallset.data.prepare import DataSource, Prepared
+from smallset.errors import ConfigError, DataError
+from smallset.files import make_folder, write_json
+from smallset.groups import FigureConfig
+from smallset.learn.describe import describe
+from smallset.learn.inputs import Inputs
+from smallset.learn.run import SCRATCH, refuse_overwriting, scored
+from smallset.learn.score import predict
+from smallset.models.forward import placed
+from smallset.models.parts import Classifier, last_linear
+from smallset.models.registry import preprocessing_for
+from smallset.models.restore import refuse_own_code, restore, write_network
+from smallset.models.together import averaged, together
+from smallset.models.weights import file_sha256
+from smallset.progress import Reporter
+from smallset.record.measures import temperature
+from smallset.record.predictions import write_predictions
+from smallset.record.record import Record, write_embeddings, write_history
+
+
+def join_runs(
+    runs: Sequence[Path],
+    folder: Path,
+    *,
+    data: str | None = None,
+    temperatures: Sequence[float] | None = None,
+    device: str = "auto",
+    own_code: bool = False,
+    figures: FigureConfig | None = None,
+    reporter: Reporter | None = None,
+) -> Record:
+    """Join finished runs on the same data into one network, and leave its record (without figures).
+
+    Every member sees the picture at its own size. Where one averages the mirror image, all do.
+    Test images are read once, at the end, by the joined network.
+
+    Args:
+        runs: Records, two or more.
+        folder: Where the record goes; one that was stopped there is joined again.
+        data: Where the images are now; None takes the place where the first run had them.
+        temperatures: What the logits of each run are divided by; None fits each on val.
+        device: Where it computes: auto, cpu, cuda or mps.
+        own_code: Let records import the functions that build their networks; trust them first.
+        figures: Pictures of the record.
+        reporter: Told of progress; None says nothing.
+
+    Raises:
+        ConfigError: If runs do not fit together, or one does not end in a Linear layer.
+        DataError: If one is no finished run, the images changed, or there is no val to fit on.
+        RunError: If `folder` holds something else.
+    """
+    began, inner, notes = time.perf_counter(), reporter or Reporter(), []
+    reporter = replace(inner, note=lambda note: (notes.append(note), inner.note(note)))
+    records = [Record(each) for each in runs]
+    _refuse_unlike(records, temperatures)
+    for record in records:
+        refuse_own_code(record, allowed=own_code)
+    out = Record(folder)
+    begun = out.has_begun and not out.is_complete and out.joined is not None
+    refuse_overwriting(out, resume=begun)
+    config = _settings(records, device, figures or FigureConfig(), reporter)
+    with closing(reporter), torch_as_it_was(config.compute.threads):
+        source = data or records[0].config["data"]["source"]
+        prepared = DataSource(source, reporter).prepared(config)
+        _refuse_changed(prepared, source, records)
+        model, heads = _side_by_side(records)
+        model.mirror = config.mirror
+        seen = preprocessing_for(model, config)
+        model = placed(model, config.compute.device)
+        scratch = make_folder(folder) / SCRATCH
+        inputs = Inputs(config, prepared, model, seen, reporter=reporter, scratch=scratch)
+        try:
+            known = temperatures or _fitted(inputs, heads)
+            model.classifier = averaged(heads, known).to(config.compute.device)
+            described = describe(source, config, prepared, weights=None, start=None, cleaning=None)
+            described |= _joined(records, known, described["digest"], given=bool(temperatures))
+            write_json(folder / "config.json", described)
+            _write(inputs, records, [*prepared.notes, *notes], began, folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return Record(folder)
+
+
+def _refuse_unlike(records: Sequence[Record], temperatures: Sequence[float] | None) -> None:
+    """Refuse runs that have no common data, and temperatures that would be guesses."""
+    if len({record.folder.resolve() for record in records}) < max(2, len(records)):
+        raise ConfigError("two different runs or more can be joined; name each once")
+    if temperatures is not None and (
+        len(temperatures) != len(records)
+        or not all(0 < each < float("inf") for each in temperatures)
+    ):
+        raise ConfigError(f"{len(records)} runs need as many temperatures, each a number above 0")
+    first = records[0]
+    for record in records:
+        if not record.is_complete:
+            raise DataError(
+                f"{record.folder} is not the record of a finished run; "
+                f"`smallset train DATA --out {record.folder}` leaves one"
+            )
+        for what, of, fix in (
+            ("classes", _classes, "train them on the same classes"),
+            (
+                "images, splits or labels",
+                _fingerprint,
+                "train them on the same data and --train-on",
+            ),
+            ("data.resize", _resize, "train one again with the --set data.resize of the other"),
+        ):
+            if of(record) != of(first):
+                raise ConfigError(
+                    f"{record.folder} and {first.folder} cannot be joined: they differ in {what} "
+                    f"({_short(of(first))} and {_short(of(record))}); {fix}"
+                )
+        if temperatures is None:
+            _refuse_guess(record)
+
+
+def _refuse_guess(record: Record) -> None:
+    """Refuse a run without images that its temperature can be fitted on."""
+    why = "its images were scored by the networks of folds, not by the one in the record"
+    if "folds" not in record.result:
+        if record.config["data"]["images"]["val"]:
+            return
+        why = "it has no val images"
+    raise DataError(
+        f"the temperature of {record.folder} cannot be fitted: {why}, and test must not be used; "
+        "train it with a val split (--folds 0, without val in --train-on), or give "
+        "--temperatures that were fitted before"
+    )
+
+
+def _classes(record: Record) -> list[str]:
+    return record.config["data"]["classes"]
+
+
+def _fingerprint(record: Record) -> str:
+    return record.config["data"]["fingerprint"]
+
+
+def _resize(record: Record) -> str:
+    return record.model["preprocessing"]["resize"]
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else ", ".join(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _settings(
+    records: Sequence[Record], device: str, figures: FigureConfig, reporter: Reporter
+) -> RunConfig:
+    """Return the settings that a joined network has: of its images, and of how it computes."""
+    models = [record.model for record in records]
+    slow = [each for each in models if each["precision"] != "bfloat16"]
+    if slow and len(slow) < len(models):
+        reporter.note(
+            "some of the runs computed in bfloat16 and some in float32: joined in float32"
+        )
+    megapixels = min(each["preprocessing"]["max_megapixels"] for each in models)
+    config = build_config({
+        "model": " & ".join(each["model"] for each in models),
+        "mirror": any(each.get("mirror", False) for each in models),
+        "image_size": max(each["preprocessing"]["size"] for each in models),
+        # The labels are those of the data: cleaning is of a member's training.
+        "data": {**records[0].config["config"]["data"], "clean": "", "max_megapixels": megapixels},
+        "compute": {"device": device, "precision": "float32" if slow else "bfloat16"},
+        "figures": figures.model_dump(),
+    })  # fmt: skip
+    return config.model_copy(update={"compute": resolve(config.compute)})
+
+
+def _refuse_changed(prepared: Prepared, source: str, records: Sequence[Record]) -> None:
+    if prepared.fingerprint() != _fingerprint(records[0]):
+        raise DataError(
+            f"{source} is not what {records[0].folder} learnt from: images, splits or labels have "
+            "changed since; --data PLACE says where they are as they were"
+        )
+
+
+def _side_by_side(records: Sequence[Record]) -> tuple[Classifier, list[nn.Linear]]:
+    """Return the network of all features, with a head to be set, and the heads of the runs."""
+    members: list[tuple[Classifier, int]] = []
+    heads: list[nn.Linear] = []
+    for record in records:
+        model, preprocessing, _ = restore(record)
+        found = last_linear(model.classifier)
+        if found is None:
+            raise ConfigError(
+                f"{record.folder} cannot be joined: its network, {record.model['model']}, does "
+                "not end in a Linear layer, so its logits cannot be averaged in one"
+            )
+        heads.append(found[1])
+        members.append((model, preprocessing.size))
+    return together(members, heads[0].out_features), heads
+
+
+def _fitted(inputs: Inputs, heads: Sequence[nn.Linear]) -> list[float]:
+    """Return the temperature of each run on val, as the joined network sees the pictures."""
+    labels = inputs.data.given_labels[inputs.data.of("val")]
+    vectors = torch.from_numpy(inputs.vectors("val"))
+    widths = [head.in_features for head in heads]
+    with torch.no_grad():
+        said: list[Float[ndarray, "n classes"]] = [
+            head(block).softmax(dim=1).double().numpy()
+            for head, block in zip(heads, vectors.split(widths, dim=1), strict=True)
+        ]
+    return [temperature(probs, labels) for probs in said]
+
+
+def _joined(
+    records: Sequence[Record], temperatures: Sequence[float], digest: str, *, given: bool
+) -> dict[str, Any]:
+    """Return what config.json says of the members, and a digest that they decide with the data."""
+    members = [
+        {
+            "folder": str(record.folder),
+            "model": record.model["model"],
+            "digest": record.config["digest"],
+            "weights": file_sha256(record.folder / "model.safetensors"),
+            "temperature": value,
+        }
+        for record, value in zip(records, temperatures, strict=True)
+    ]
+    decides = [digest, *([member["weights"], member["temperature"]] for member in members)]
+    return {
+        "joined": {"members": members, "fitted_on": None if given else "val"},
+        "digest": hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16],
+    }
+
+
+def _write(
+    inputs: Inputs, records: Sequence[Record], notes: list[str], began: float, folder: Path
+) -> None:
+    config, classes = inputs.config, inputs.data.images.classes
+    predictions, embeddings = predict(inputs, cached=True)
+    write_history(folder, [])
+    write_predictions(folder, predictions)
+    write_embeddings(folder, embeddings)
+    described = {
+        "model": config.model,
+        "members": [_member(record.model) for record in records],
+        "classes": list(classes),
+        "preprocessing": inputs.preprocessing.to_json(),
+        "precision": config.compute.precision,
+        "mirror": config.mirror,
+    }
+    write_network(folder, inputs.model, described)
+    seconds = round(time.perf_counter() - began, 1)
+    result = {**scored(predictions), "epoch": None, "seconds": seconds, "findings": notes}
+    write_json(folder / "result.json", result)
+
+
+def _member(described: dict[str, Any]) -> dict[str, Any]:
+    """Return what has to be known of a member to build it again."""
+    return {
+        key: described[key] for key in ("model", "members", "preprocessing") if key in described
+    }

@@ -158,6 +158,7 @@ def test_every_command_has_help():
     assert names == {
         "best",
         "train",
+        "join",
         "demo",
         "check",
         "study",

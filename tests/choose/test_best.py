@@ -70,7 +70,7 @@ def whole(split_folders, networks, shared_cache, tmp_path_factory):
 def test_a_search_leaves_an_ordinary_record_and_every_candidate(whole):
     record, story = whole
     names = {path.name for path in record.folder.iterdir()}
-    assert names == {
+    assert names - {"members"} == {
         "config.json", "epochs.jsonl", "result.json", "predictions.csv", "model.safetensors",
         "model.json", "embeddings.npz", "figures", "best.json",
     }  # fmt: skip
@@ -90,9 +90,11 @@ def test_a_search_leaves_an_ordinary_record_and_every_candidate(whole):
     assert story["finetune"]["epochs"] == 1
     gain = story["finetune"]["val"] - story["finetune"]["head_on_val"]
     assert story["finetune"]["gain"] == pytest.approx(gain)
-    assert story["finetune"]["kept"] == (gain >= -story["finetune"]["error"])
-    kept = story["finetune"]["kept"]
-    assert record.config["config"]["recipe"] == ("finetune" if kept else "head")
+    choice = story["finetune"]["choice"]
+    assert story["finetune"]["kept"] == (choice["chosen"] != "head")
+    assert min(choice["log_loss"], key=choice["log_loss"].get) == choice["chosen"]
+    recipes = {"tuned": "finetune", "head": "head", "joined": "auto"}
+    assert record.config["config"]["recipe"] == recipes[choice["chosen"]]
     predictions = record.predictions
     test = predictions.splits == "test"
     assert (predictions.predicted == predictions.labels)[test].mean() == story["test"]
@@ -155,8 +157,11 @@ def test_a_tuned_network_stays_as_it_is_where_no_time_is_left(
         return answer._replace(seconds=1e6)
 
     monkeypatch.setattr(finetune, "answer_val", slow)
-    nothing = lambda self, name, data: np.zeros(len(data.of("val")))  # noqa: E731
-    monkeypatch.setattr(candidates.Bench, "right_on_val", nothing)
+
+    def wrong(self, name, data):
+        return 0.97 * np.eye(4)[(data.given_labels[data.of("val")] + 1) % 4] + 0.0075
+
+    monkeypatch.setattr(candidates.Bench, "probs_on_val", wrong)
     listening = Listening()
     record, story = search(split_folders, tmp_path / "run", reporter=listening)
     assert story["finetune"]["kept"]
@@ -346,3 +351,48 @@ def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
     assert "of 5 minutes: squeezenet1_1." in page
     assert not (tmp_path / "run/.search").exists()
     shutil.rmtree(tmp_path / "run")
+
+
+def test_a_tuned_network_and_a_head_are_joined_where_that_is_better_on_val(
+    split_folders, search, tmp_path, monkeypatch
+):
+    original = finetune.chosen_of
+
+    def joined(tuned, head, labels, *, joins):
+        return {**original(tuned, head, labels, joins=joins), "chosen": "joined"}
+
+    monkeypatch.setattr(finetune, "chosen_of", joined)
+    whole, story = search(split_folders, tmp_path / "whole")
+    assert whole.joined is not None
+    members = [Record(tmp_path / "whole/members" / name) for name in ("tuned", "head")]
+    assert [m["folder"] for m in whole.joined["members"]] == [str(m.folder) for m in members]
+    temperatures = [m["temperature"] for m in whole.joined["members"]]
+    assert temperatures == story["finetune"]["choice"]["temperatures"]
+    for record in (whole, *members):  # all learnt from train + val
+        assert record.config["data"]["images"] == {"train": 44, "val": 0, "test": 20}
+    assert story["test"] == whole.result["test_accuracy"]
+    assert " & a head on " in story["chosen"]
+    for place, name in ((best, "join_runs"), (best, "_compared")):
+        stop = getattr(place, name)
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, lambda *a, stop=stop, **o: [stop(*a, **o), 1 / 0])
+            with pytest.raises(ZeroDivisionError):
+                search(split_folders, tmp_path / "stopped")
+    again, _ = search(split_folders, tmp_path / "stopped")
+    same_numbers(whole, again)
+    assert not (tmp_path / "stopped/.search").exists()
+
+
+def test_the_choice_on_val_is_the_smallest_log_loss_at_fitted_temperatures():
+    rng, labels = np.random.default_rng(0), np.arange(300) % 3
+    # Two that are wrong independently, one of them far too unsure: both joined are best.
+    noisy = [3 * np.eye(3)[labels] + 2 * rng.normal(size=(300, 3)) for _ in range(2)]
+    first, second = (np.exp(s * each) for s, each in zip((1.0, 0.2), noisy, strict=True))
+    first, second = (each / each.sum(axis=1, keepdims=True) for each in (first, second))
+    made = finetune.chosen_of(first, second, labels, joins=True)
+    assert made["chosen"] == "joined"
+    assert made["temperatures"][0] / made["temperatures"][1] == pytest.approx(5, rel=0.3)
+    worse = np.roll(second, 1, axis=0)
+    assert finetune.chosen_of(first, worse, labels, joins=True)["chosen"] == "tuned"
+    assert finetune.chosen_of(worse, first, labels, joins=True)["chosen"] == "head"
+    assert "joined" not in finetune.chosen_of(first, second, labels, joins=False)["log_loss"]

@@ -1,8 +1,9 @@
 """The best classifier that a data set gives in some minutes, chosen without its test images.
 
 Networks at hand are measured, then judged by heads on their frozen features, out of fold; the best
-are joined, the leader is fine-tuned, and the winner is trained on train + val. Test is read at the
-end, for two arms: the winner, and the plain choice that no search was needed for.
+are joined, the leader is fine-tuned, and joined with the best head where that is better on val; the
+winner is trained on train + val. Test is read at the end, for two arms: the winner, and the plain
+choice that no search was needed for.
 """
 
 import shutil
@@ -26,7 +27,8 @@ from smallset.choose.spread import Spread
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig, override
 from smallset.errors import RunError
-from smallset.files import read_json, write_json
+from smallset.files import make_folder, read_json, write_json
+from smallset.learn.join import join_runs
 from smallset.learn.run import build_run, train_run
 from smallset.models.probe import FOLDS
 from smallset.progress import Reporter
@@ -110,7 +112,10 @@ class Search:
             story = self._choose() if self.bench.networks else self._from_scratch()
         tuned = story["finetune"] and story["settings"] == story["finetune"]["settings"]
         place = "tuned" if tuned and "data.train_on" not in story["settings"] else "winner"
-        record = self._train(place, story["settings"])
+        if "joined" in story:
+            record = self._join(place, story)
+        else:
+            record = self._train(place, story["settings"])
         if self.bench.folds:  # there is no test, or it stays locked
             story |= {"test": None, "plain": None}
         else:
@@ -169,9 +174,14 @@ class Search:
             "finetune": Tuner(bench, self.work, self._train).tune(ranked[0], winner),
             "plain": {"name": plain, "settings": bench.head_settings(plain)},
         }  # fmt: skip
-        if story["finetune"] and story["finetune"]["kept"]:
+        tuned = story["finetune"]
+        if tuned and tuned["kept"]:
+            head, story["settings"] = story["settings"], tuned["settings"]
             story["chosen"] = f"fine-tuned {ranked[0].name}"
-            story["settings"] = story["finetune"]["settings"]
+            if tuned["choice"] and tuned["choice"]["chosen"] == "joined":
+                story["chosen"] += f" & a head on {winner.name}"
+                train_on = tuned["settings"].get("data.train_on", "train")
+                story["joined"] = {**head, "data.train_on": train_on}
         return story
 
     def _from_scratch(self) -> dict[str, Any]:
@@ -194,6 +204,30 @@ class Search:
             "naive": None, "estimate": None, "settings": self.notebook.known["scratch"],
             "finetune": None, "plain": None,
         }  # fmt: skip
+
+    def _join(self, place: str, story: dict[str, Any]) -> Record:
+        """Train the tuned network and the head on the same images, and join them.
+
+        The temperatures are those that were fitted on val before: now val may have been learnt.
+        """
+        record, kept = Record(self.work / "joined"), Path("members")
+        if not record.is_complete:
+            tuned = self._train(place, story["settings"])
+            head = self._train("head", story["joined"])
+            join_runs(
+                [tuned.folder, head.folder],
+                record.folder,
+                temperatures=story["finetune"]["choice"]["temperatures"],
+                places=[self.folder / kept / name for name in ("tuned", "head")],
+                device=self.config.compute.device,
+                figures=self.config.figures,
+                reporter=replace(self.reporter, close=lambda: None),
+            )
+        for name, now in (("tuned", place), ("head", "head")):
+            if not (record.folder / kept / name).exists():
+                make_folder(record.folder / kept)
+                (self.work / now).rename(record.folder / kept / name)
+        return record
 
     def _train(self, place: str, settings: dict[str, Any]) -> Record:
         record = Record(self.work / place)

@@ -164,8 +164,8 @@ class Heads:
         data = self.plan(name.split("+")[0]).data
         return self.probs(name).argmax(axis=1) == data.given_labels[data.of("train")]
 
-    def right_on_val(self, name: str, data: Prepared) -> Float[ndarray, " n"]:
-        """Return which val images a head fitted to train alone is right about, as 0 and 1.
+    def probs_on_val(self, name: str, data: Prepared) -> Float[ndarray, "n classes"]:
+        """Return what a head fitted to train alone says of the val images.
 
         Args:
             data: With train and val apart.
@@ -184,7 +184,7 @@ class Heads:
             seed=self.config.seed, balance=self.config.balance,
         )  # fmt: skip
         logits = torch.from_numpy(blocks[rows["val"]]) @ head.weight.T + head.bias
-        return (logits.argmax(dim=1).numpy() == labels["val"]).astype(float)
+        return logits.double().softmax(dim=1).numpy()
 
     def features(self, name: str) -> Float[ndarray, "n d"]:
         """Return what a network makes of train and val, from the folder or computed now."""

@@ -1,10 +1,14 @@
-"""Fine-tune the leader of a search in the time that is left: is it better than its head?"""
+"""Fine-tune the leader of a search in the time that is left: is it better than its head?
+
+Where there is a val split, the tuned network, the head and both joined are compared by log-loss
+on it.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from smallset.choose.candidates import Bench, Candidate, milliseconds
@@ -15,6 +19,7 @@ from smallset.learn.folds import answer_val
 from smallset.learn.plan import Plan
 from smallset.learn.run import build_run
 from smallset.progress import Reporter
+from smallset.record.measures import log_loss, temperature, tempered
 from smallset.record.record import Record
 
 MOST_EPOCHS = 6
@@ -67,17 +72,21 @@ class Tuner:
         settings |= known["tuned"]
         plan = bench.planner.plan(override(self.bench.config, settings))
         try:
-            tuned, seconds = self._tried(plan, settings)
+            probs, labels, seconds = self._tried(plan, settings)
         except RunError as error:
             self.bench.reporter.note(f"not fine-tuned: {error}")
             return None
+        tuned, choice = (probs.argmax(axis=1) == labels).astype(float), None
         if bench.folds:
             head = bench.right(winner.name).astype(float)
         else:
-            head = bench.right_on_val(winner.name, plan.data)
+            said = bench.probs_on_val(winner.name, plan.data)
+            head = (said.argmax(axis=1) == labels).astype(float)
+            # A few hundred images say more by log-loss than by accuracy.
+            choice = chosen_of(probs, said, labels, joins=self._joins(plan, leader, winner))
         gain = tuned - head
         error = float(gain.std(ddof=1) / len(gain) ** 0.5)
-        kept = bool(gain.mean() >= -error)
+        kept = choice["chosen"] != "head" if choice else bool(gain.mean() >= -error)
         epochs, size = settings["epochs"], plan.config.image_size
         where = "out of fold" if bench.folds else "on val"
         self.bench.reporter.line(
@@ -87,24 +96,39 @@ class Tuner:
         return {
             "network": leader.name, "epochs": epochs, "size": size, "val": float(tuned.mean()),
             "head_on_val": float(head.mean()), "gain": float(gain.mean()), "error": error,
-            "kept": kept, "settings": settings | self._refit(plan, leader, seconds, kept=kept),
+            "kept": kept, "choice": choice,
+            "settings": settings | self._refit(plan, leader, winner, seconds, choice),
         }  # fmt: skip
 
-    def _tried(self, plan: Plan, settings: dict[str, Any]) -> tuple[Float[ndarray, " n"], float]:
-        """Return which images that were new to it a run is right about, and how long it trained."""
+    def _tried(
+        self, plan: Plan, settings: dict[str, Any]
+    ) -> tuple[Float[ndarray, "n classes"], Int[ndarray, " n"], float]:
+        """Return what a run says of images that were new to it, their labels, and its seconds."""
         if self.bench.folds:
             record = self.train("tuned", settings)
-            labels, predicted = record.predictions.labels, record.predictions.predicted
-            return (predicted == labels).astype(float), record.result["seconds"]
+            predictions = record.predictions
+            return predictions.probs, predictions.labels, record.result["seconds"]
         write_json(make_folder(self.work / "tuned") / "config.json", plan.described)
         answer = answer_val(build_run(plan, self.work / "tuned", self.bench.reporter))
         if answer is None:
             raise RunError(f"the loss of {plan.config.model} stopped being finite")
         labels = plan.data.given_labels[plan.data.of("val")]
-        return (answer.probs.argmax(axis=1) == labels).astype(float), answer.seconds
+        return answer.probs, labels, answer.seconds
+
+    def _joins(self, plan: Plan, leader: Candidate, winner: Candidate) -> bool:
+        """Whether there is time to join the tuned network and the head: all images once more."""
+        if "joins" not in self.bench.notebook.known:
+            needed = joining_seconds(plan, leader, winner)
+            self.bench.notebook.remember(joins=self.bench.notebook.left() - RESERVE > needed)
+        return self.bench.notebook.known["joins"]
 
     def _refit(
-        self, plan: Plan, leader: Candidate, seconds: float, *, kept: bool
+        self,
+        plan: Plan,
+        leader: Candidate,
+        winner: Candidate,
+        seconds: float,
+        choice: dict[str, Any] | None,
     ) -> dict[str, Any]:
         """Return the settings that fit a tuned network again on train + val, if there is time."""
         if self.bench.folds:
@@ -113,12 +137,51 @@ class Tuner:
             train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
             needed = seconds * (1 + val / train)
             needed += 2 * leader.cost * (train + val + test) / 1000
+            if choice and choice["chosen"] == "joined":
+                needed += joining_seconds(plan, leader, winner)
             self.bench.notebook.remember(refit=self.bench.notebook.left() - RESERVE > needed)
         if self.bench.notebook.known["refit"]:
             return {"data.train_on": self.bench.train_on}
-        if kept:
+        if choice and choice["chosen"] != "head":
             self.bench.reporter.note("there is no time to fit it again on train + val")
         return {}
+
+
+def joining_seconds(plan: Plan, leader: Candidate, winner: Candidate) -> float:
+    """Return what it takes to show all images, and their mirror images, to both networks."""
+    images = sum(len(plan.data.of(split)) for split in ("train", "val", "test"))
+    return 2 * (leader.cost + winner.cost) * images / 1000
+
+
+def chosen_of(
+    tuned: Float[ndarray, "n classes"],
+    head: Float[ndarray, "n classes"],
+    labels: Int[ndarray, " n"],
+    *,
+    joins: bool,
+) -> dict[str, Any]:
+    """Return which has the smallest log-loss on val: the tuned network, the head, or both joined.
+
+    Each has the temperature that is fitted on the same images, one number; the joined one has none
+    of its own.
+
+    Args:
+        tuned: Probabilities by the tuned network.
+        head: Probabilities by a head fitted to the same images.
+        joins: Whether joining them is a choice.
+
+    Returns:
+        As best.json has it: "chosen", "log_loss" by name, and "temperatures" of the tuned network
+        and the head.
+    """
+    temperatures = [temperature(probs, labels) for probs in (tuned, head)]
+    logs = [tempered(probs, t) for probs, t in zip((tuned, head), temperatures, strict=True)]
+    said = {"tuned": logs[0], "head": logs[1]} | (
+        {"joined": (logs[0] + logs[1]) / 2} if joins else {}
+    )
+    losses = {name: log_loss(each, labels) for name, each in said.items()}
+    chosen = min(losses, key=lambda name: losses[name])
+    return {"chosen": chosen, "log_loss": losses, "temperatures": temperatures}
 
 
 def affordable(plan: Plan, look: float, step: float, left: float, *, fixed: bool) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def join_runs(
     temperatures: Sequence[float] | None = None,
     device: str = "auto",
     own_code: bool = False,
+    places: Sequence[Path] | None = None,
     figures: FigureConfig | None = None,
     reporter: Reporter | None = None,
 ) -> Record:
@@ -63,6 +64,7 @@ def join_runs(
         temperatures: What the logits of each run are divided by; None fits each on val.
         device: Where it computes: auto, cpu, cuda or mps.
         own_code: Let records import the functions that build their networks; trust them first.
+        places: Where the record says that the runs are; None for where they are now.
         figures: Pictures of the record.
         reporter: Told of progress; None says nothing.
 
@@ -95,7 +97,10 @@ def join_runs(
             known = temperatures or _fitted(inputs, heads)
             model.classifier = averaged(heads, known).to(config.compute.device)
             described = describe(source, config, prepared, weights=None, start=None, cleaning=None)
-            described |= _joined(records, known, described["digest"], given=bool(temperatures))
+            made = _joined(records, known, described["digest"], given=bool(temperatures))
+            for member, place in zip(made["joined"]["members"], places or runs, strict=True):
+                member["folder"] = str(place)
+            described |= made
             write_json(folder / "config.json", described)
             _write(inputs, records, [*prepared.notes, *notes], began, folder)
         finally:
@@ -235,7 +240,6 @@ def _joined(
     """Return what config.json says of the members, and a digest that they decide with the data."""
     members = [
         {
-            "folder": str(record.folder),
             "model": record.model["model"],
             "digest": record.config["digest"],
             "weights": file_sha256(record.folder / "model.safetensors"),

@@ -110,13 +110,26 @@ def temperature(probs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) 
         Guo et al. 2017, section 4.2.
     """
     logs = np.log(np.maximum(probs, 1e-12))
-    rows = np.arange(len(labels))
 
     def loss(log_t: float) -> float:
-        return -float(normalised(logs / np.exp(log_t))[rows, labels].mean())
+        return log_loss(logs / np.exp(log_t), labels)
 
     best: Any = minimize_scalar(loss, bounds=(-2.0, 3.0), method="bounded")
     return float(np.exp(best.x))
+
+
+def tempered(probs: Float[ndarray, "n classes"], value: float) -> Float[ndarray, "n classes"]:
+    """Return log probabilities at a temperature, as `temperature` fits it."""
+    return normalised(np.log(np.maximum(probs, 1e-12)) / value)
+
+
+def log_loss(logs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) -> float:
+    """Return the mean of -log p of the true class, in nats.
+
+    Args:
+        logs: Log probabilities, or logits.
+    """
+    return -float(normalised(logs)[np.arange(len(labels)), labels].mean())
 
 
 def normalised(logs: Float[ndarray, "n classes"]) -> Float[ndarray, "n classes"]:

@@ -287,6 +287,7 @@ def _search(record: Record) -> dict[str, Any] | None:
                  "head has {head_on_val:.1%}: the fine-tuned one was {kept}.",
                  **{**tuned, "kept": kept, "where": where})
         )  # fmt: skip
+        sentences += _choice(tuned.get("choice"))
     if story["plain"]:
         against = story["against_plain"]
         sentences.append(
@@ -298,6 +299,29 @@ def _search(record: Record) -> dict[str, Any] | None:
         )  # fmt: skip
     key = lambda each: -(each["accuracy"] or 0)  # noqa: E731
     return {"sentences": sentences, "candidates": sorted(story["candidates"], key=key)}
+
+
+CHOICES = {
+    "tuned": text("the fine-tuned network"), "head": text("the head"),
+    "joined": text("both joined"),
+}  # fmt: skip
+"""What `smallset best` chooses among by log-loss on val."""
+
+
+def _choice(choice: dict[str, Any] | None) -> list[Text]:
+    if choice is None:
+        return []
+    losses = choice["log_loss"]
+    first, second = choice["temperatures"]
+    said = text("The choice was made by log-loss on val, which says more than accuracy on few "
+                "images; smaller is better. At temperatures fitted on val ({first:.2f} and "
+                "{second:.2f}), the fine-tuned network has {tuned:.3f}, and the head {head:.3f}.",
+                first=first, second=second, **losses)  # fmt: skip
+    chosen = text("Chosen: {chosen}.", chosen=CHOICES[choice["chosen"]])
+    if "joined" not in losses:
+        return [said, text("There was no time to join them."), chosen]
+    joined = text("Both joined, their logits averaged, have {joined:.3f}.", **losses)
+    return [said, joined, chosen]
 
 
 def _context(record: Record, facts: Facts) -> dict[str, Any]:

@@ -103,6 +103,10 @@ def calibration(
     return Calibration(said, true, counts, error, gap)
 
 
+COLDEST = float(np.exp(-2.0))
+"""The lowest temperature that is tried: where all is right, lower ones are ever likelier."""
+
+
 def temperature(probs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) -> float:
     """Return the temperature T that makes ``probs^(1/T)`` most likely; above 1 is overconfident.
 
@@ -114,7 +118,7 @@ def temperature(probs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) 
     def loss(log_t: float) -> float:
         return log_loss(logs / np.exp(log_t), labels)
 
-    best: Any = minimize_scalar(loss, bounds=(-2.0, 3.0), method="bounded")
+    best: Any = minimize_scalar(loss, bounds=(np.log(COLDEST), 3.0), method="bounded")
     return float(np.exp(best.x))
 
 

@@ -175,7 +175,7 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("at", ["judged", "epoch", "scored", "moved"])
+@pytest.mark.parametrize("at", ["judged", "epoch", "moved"])
 def test_a_search_that_is_stopped_goes_on_and_finds_the_same(
     split_folders, search, whole, tmp_path, monkeypatch, at
 ):
@@ -196,7 +196,6 @@ def test_a_search_that_is_stopped_goes_on_and_finds_the_same(
     where = {
         "judged": after(candidates, "held_out", 2),
         "epoch": after(training.Training, "after_epoch", 3),
-        "scored": after(best, "_compared"),
         "moved": after(best.Path, "rename", 6),
     }[at]
     with monkeypatch.context() as patch:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -44,6 +44,18 @@ class Reporter:
     """Take the bar away; called at the end, also of a run that failed."""
     console: Console | None = None
     """Where a live table may be drawn."""
+
+
+def noting_once(reporter: Reporter) -> Reporter:
+    """Return a reporter that passes each note on once."""
+    said: set[str] = set()
+
+    def note(sentence: str) -> None:
+        if sentence not in said:
+            said.add(sentence)
+            reporter.note(sentence)
+
+    return replace(reporter, note=note)
 
 
 def console_reporter(console: Console) -> Reporter:

@@ -47,7 +47,8 @@ def test_every_image_is_scored_by_runs_that_did_not_learn_from_it(
     assert result["test_accuracy"] == result["folds"]["accuracy"] == right.mean()
     assert result["folds"]["low"] < right.mean() <= result["folds"]["high"]
     assert result["val_accuracy"] is None
-    assert record.embeddings("test").shape[0] == 24
+    assert record.embeddings("train").shape[0] == 24
+    assert len(predictions.learnt) == 24
     assert (record.folder / "model.safetensors").exists()
     assert not (record.folder / folds.FOLDS).exists()
     assert " --folds " not in record.command()  # it is what comes of saying nothing
@@ -115,7 +116,9 @@ def test_what_belongs_together_is_in_one_fold(tmp_path):
     (tmp_path / "list.csv").write_text("\n".join(rows))
     config = override(RunConfig(image_size=32), {"data.folds": 2})
     data = DataSource(tmp_path / "list.csv").prepared(config)
-    names = families(data, config.data, on_progress=lambda *_: None)
+    listening = Listening()
+    names = families(data, config.data, listening)
+    assert listening.notes[-1].startswith("4 images belong to others")
     at = dict(zip(data.images.paths, names, strict=True))
     assert at["1.jpg"] == at["2.jpg"]
     assert at["4.jpg"] == at["5.jpg"] == at["6.jpg"]

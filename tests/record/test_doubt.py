@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from smallset.errors import ConfigError
-from smallset.record.doubt import fit_sets, fit_temperature, held_out, read_temperature, tempered
-from smallset.record.measures import calibration
+from smallset.record.doubt import fit_sets, fit_temperature, held_out, read_temperature
+from smallset.record.measures import calibration, tempered
 from smallset.record.predictions import Predictions
 
 K = 5
@@ -36,7 +36,7 @@ def test_the_temperature_comes_from_val_and_mends_test():
     right = (said.predicted == said.labels)[test]
     before, after = (
         calibration(probs[test].max(axis=1), right).error
-        for probs in (said.probs, tempered(said.probs, fitted.value))
+        for probs in (said.probs, np.exp(tempered(said.probs, fitted.value)))
     )
     assert (before > 0.15, after < 0.04) == (True, True)
     said.probs[test] = 1 / K  # what test holds changes nothing
@@ -74,7 +74,7 @@ def test_where_a_temperature_would_be_a_guess_it_is_one_and_why(counts, reason):
 
 def coverage(sets, said, split, t):
     rows = said.splits == split
-    inside = sets.of(tempered(said.probs[rows], t))
+    inside = sets.of(np.exp(tempered(said.probs[rows], t)))
     return inside[np.arange(rows.sum()), said.labels[rows]].mean()
 
 

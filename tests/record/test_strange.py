@@ -27,7 +27,10 @@ def leave(folder, counts, rng, centres):
         names, names, splits, tuple("abc"[:k]), labels, labels.copy(), judge(vectors, centres[:k])
     )
     write_predictions(folder, made)
-    write_embeddings(folder, {s: vectors[splits == s] for s in ("train", "val", "test")})
+    places = {s: vectors[splits == s] for s in ("train", "val", "test")}
+    if made.of_folds:  # the network of the record learnt from all
+        places = {"train": vectors, "test": vectors[:0]}
+    write_embeddings(folder, places)
     return Record(folder)
 
 

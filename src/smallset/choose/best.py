@@ -31,9 +31,9 @@ from smallset.files import make_folder, read_json, write_json
 from smallset.learn.join import join_runs
 from smallset.learn.run import build_run, train_run
 from smallset.models.probe import FOLDS
-from smallset.progress import Reporter
+from smallset.progress import Reporter, noting_once
 from smallset.record.record import Record
-from smallset.stats import compare_all
+from smallset.stats import Interval, compare_all
 
 SEARCH = ".search"  # in the record, while the search goes on
 PLAIN_ORDER = ("efficientnet_lite0", "mobilenet_v2", "resnet18", "squeezenet1_1")
@@ -70,11 +70,7 @@ class Search:
     ) -> None:
         self.spread = spread
         self.data, self.folder, self.config = data, folder, config
-        said: dict[str, object] = {}  # each run of the search looks at the data again
-        note = reporter.note
-        self.reporter = reporter = replace(
-            reporter, note=lambda text: said.get(text) or said.setdefault(text, note(text) or True)
-        )
+        self.reporter = reporter = noting_once(reporter)  # its runs say the same of the data
         self.work, self.story = folder / SEARCH, folder / "best.json"
         asked = {"minutes": minutes, "networks": list(networks), "data": str(data)}
         asked["settings"] = config.model_dump(mode="json", exclude_unset=True)
@@ -169,12 +165,18 @@ class Search:
             "candidates": [
                 asdict(each) for each in [*raced, *(e for e in singles if e.accuracy is None)]
             ],
-            "chosen": winner.name, "naive": naive, "estimate": dict(estimate._asdict()),
+            "chosen": winner.name, "naive": naive, "estimate": estimate._asdict(),
+            "estimate_of": winner.name,
             "settings": bench.head_settings(winner.name),
             "finetune": Tuner(bench, self.work, self._train).tune(ranked[0], winner),
             "plain": {"name": plain, "settings": bench.head_settings(plain)},
         }  # fmt: skip
         tuned = story["finetune"]
+        if tuned and bench.folds:  # it was judged as the heads were: one more to choose among
+            said = Record(self.work / "tuned").predictions
+            right = np.stack([*right, said.predicted == said.given_labels])
+            cost = np.array([*cost, 2 * ranked[0].cost])  # a look at the mirror image too
+            story |= _estimated(tuned, corrected_accuracy(right, cost, folds=bench.folds), naive)
         if tuned and tuned["kept"]:
             head, story["settings"] = story["settings"], tuned["settings"]
             story["chosen"] = f"fine-tuned {ranked[0].name}"
@@ -201,8 +203,8 @@ class Search:
             "images": {"train": len(data.of("train")), "test": len(data.of("test"))},
             "classes": list(data.images.classes),
             "candidates": [], "chosen": f"plain, {self.notebook.known['scratch']['recipe']}",
-            "naive": None, "estimate": None, "settings": self.notebook.known["scratch"],
-            "finetune": None, "plain": None,
+            "naive": None, "estimate": None, "estimate_of": None, "finetune": None, "plain": None,
+            "settings": self.notebook.known["scratch"],
         }  # fmt: skip
 
     def _join(self, place: str, story: dict[str, Any]) -> Record:
@@ -258,6 +260,22 @@ def scratch_settings(bench: Bench, folder: Path, left: float) -> dict[str, Any]:
         if epochs >= least:
             break
     return chosen
+
+
+def _estimated(tuned: dict[str, Any], best: Interval, naive: float) -> dict[str, Any]:
+    """Return what is to be expected where log-loss chose between a tuned network and a head.
+
+    Args:
+        best: What the most accurate of all can be expected to reach.
+        naive: Of the best head, out of fold.
+    """
+    story: dict[str, Any] = {}
+    if tuned["kept"]:
+        naive = tuned["tuned"]
+        story = {"naive": naive, "estimate_of": f"fine-tuned {tuned['network']}"}
+    # The most likely need not be the most accurate, and is not hoped to reach more than it did.
+    off = min(naive - best.value, 0.0)
+    return {**story, "estimate": {name: value + off for name, value in best._asdict().items()}}
 
 
 def _share(record: Record) -> float:

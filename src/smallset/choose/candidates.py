@@ -203,16 +203,8 @@ class Heads:
     def families(self) -> list[str]:
         """Return a name per image that those which belong together share."""
         data = self.plan(next(iter(self.networks))).data
-        return self.source.once("families", [], lambda: self._find_families(data))
-
-    def _find_families(self, data: Prepared) -> list[str]:
-        names = families(data, self.config.data, on_progress=self.reporter.counted)
-        if others := len(names) - len(set(names)):
-            self.reporter.note(
-                f"{others} images belong to others (a group, a burst, or nearly the same picture); "
-                "they are judged in one fold with them, or the estimate would be too hopeful"
-            )
-        return names
+        find = partial(families, data, self.config.data, self.reporter)
+        return self.source.once("families", [], find)
 
     def file(self, name: str) -> Path:
         """Return where it is written what the head on a candidate said."""

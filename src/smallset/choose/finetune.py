@@ -1,7 +1,7 @@
 """Fine-tune the leader of a search in the time that is left: is it better than its head?
 
-Where there is a val split, the tuned network, the head and both joined are compared by log-loss
-on it.
+The tuned network and the head are compared by log-loss, on val or out of fold; where there is a val
+split, so are both joined.
 """
 
 from collections.abc import Callable
@@ -76,17 +76,15 @@ class Tuner:
         except RunError as error:
             self.bench.reporter.note(f"not fine-tuned: {error}")
             return None
-        tuned, choice = (probs.argmax(axis=1) == labels).astype(float), None
         if bench.folds:
-            head = bench.right(winner.name).astype(float)
+            said = bench.probs(winner.name)
         else:
             said = bench.probs_on_val(winner.name, plan.data)
-            head = (said.argmax(axis=1) == labels).astype(float)
-            # A few hundred images say more by log-loss than by accuracy.
-            choice = chosen_of(probs, said, labels, joins=self._joins(plan, leader, winner))
-        gain = tuned - head
-        error = float(gain.std(ddof=1) / len(gain) ** 0.5)
-        kept = choice["chosen"] != "head" if choice else bool(gain.mean() >= -error)
+        tuned, head = (each.argmax(axis=1) == labels for each in (probs, said))
+        # A few hundred images say more by log-loss than by accuracy.
+        joins = not bench.folds and self._joins(plan, leader, winner)
+        choice = chosen_of(probs, said, labels, joins=joins)
+        kept = choice["chosen"] != "head"
         epochs, size = settings["epochs"], plan.config.image_size
         where = "out of fold" if bench.folds else "on val"
         self.bench.reporter.line(
@@ -94,9 +92,8 @@ class Tuner:
             f"where the head has {head.mean():.1%}: {'kept' if kept else 'not kept'}"
         )
         return {
-            "network": leader.name, "epochs": epochs, "size": size, "val": float(tuned.mean()),
-            "head_on_val": float(head.mean()), "gain": float(gain.mean()), "error": error,
-            "kept": kept, "choice": choice,
+            "network": leader.name, "epochs": epochs, "size": size, "kept": kept, "choice": choice,
+            "tuned": float(tuned.mean()), "head": float(head.mean()),
             "settings": settings | self._refit(plan, leader, winner, seconds, choice),
         }  # fmt: skip
 
@@ -107,7 +104,7 @@ class Tuner:
         if self.bench.folds:
             record = self.train("tuned", settings)
             predictions = record.predictions
-            return predictions.probs, predictions.labels, record.result["seconds"]
+            return predictions.probs, predictions.given_labels, record.result["seconds"]
         write_json(make_folder(self.work / "tuned") / "config.json", plan.described)
         answer = answer_val(build_run(plan, self.work / "tuned", self.bench.reporter))
         if answer is None:
@@ -128,7 +125,7 @@ class Tuner:
         leader: Candidate,
         winner: Candidate,
         seconds: float,
-        choice: dict[str, Any] | None,
+        choice: dict[str, Any],
     ) -> dict[str, Any]:
         """Return the settings that fit a tuned network again on train + val, if there is time."""
         if self.bench.folds:
@@ -137,12 +134,12 @@ class Tuner:
             train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
             needed = seconds * (1 + val / train)
             needed += 2 * leader.cost * (train + val + test) / 1000
-            if choice and choice["chosen"] == "joined":
+            if choice["chosen"] == "joined":
                 needed += joining_seconds(plan, leader, winner)
             self.bench.notebook.remember(refit=self.bench.notebook.left() - RESERVE > needed)
         if self.bench.notebook.known["refit"]:
             return {"data.train_on": self.bench.train_on}
-        if choice and choice["chosen"] != "head":
+        if choice["chosen"] != "head":
             self.bench.reporter.note("there is no time to fit it again on train + val")
         return {}
 
@@ -160,7 +157,7 @@ def chosen_of(
     *,
     joins: bool,
 ) -> dict[str, Any]:
-    """Return which has the smallest log-loss on val: the tuned network, the head, or both joined.
+    """Return which has the smallest log-loss: the tuned network, the head, or both joined.
 
     Each has the temperature that is fitted on the same images, one number; the joined one has none
     of its own.

@@ -5,7 +5,6 @@ A model that learnt from one of them knows the others, so all are learnt from or
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -24,17 +23,16 @@ from smallset.data.prepare import Prepared
 from smallset.data.preprocessing import Square
 from smallset.files import build_folder, cache_dir
 from smallset.groups import DataConfig
+from smallset.progress import Reporter
 
 RULES = 1  # of who is nearly the same; raise it where they change, so that no old file is used
 
 
-def families(
-    data: Prepared, config: DataConfig, *, on_progress: Callable[[str, int, int], object]
-) -> list[str]:
+def families(data: Prepared, config: DataConfig, reporter: Reporter) -> list[str]:
     """Return a name per training image that those which belong together share.
 
     Args:
-        on_progress: Told what is done, how many of it, and of how many.
+        reporter: Told of progress, and how many belong to others.
     """
     rows = data.of("train")
     images = data.images.where(data.images.splits == "train")
@@ -50,23 +48,27 @@ def families(
 
     def fill(aside: Path) -> None:
         square = Square(size=SIZE, max_megapixels=config.max_megapixels)
-        small = load_pixels(images, square, progress=partial(on_progress, "decoding"))
-        np.save(aside / "pairs.npy", _near(np.asarray(small.array), on_progress))
+        small = load_pixels(images, square, progress=partial(reporter.counted, "decoding"))
+        np.save(aside / "pairs.npy", _near(np.asarray(small.array), reporter))
 
     pairs = np.load(build_folder(cache_dir() / "near" / key, fill) / "pairs.npy")
     both = np.array([*links, *map(tuple, pairs.tolist())], dtype=np.int64).reshape(-1, 2)
     graph = coo_array((np.ones(len(both)), both.T), shape=(len(rows), len(rows)))
-    return [str(name) for name in connected_components(graph, directed=False)[1].tolist()]
+    count, names = connected_components(graph, directed=False)
+    if others := len(names) - count:
+        reporter.note(
+            f"{others} images belong to others (a group, a burst, or nearly the same picture): "
+            "they are in one fold with them, or the estimate would be too hopeful"
+        )
+    return [str(name) for name in names.tolist()]
 
 
-def _near(
-    pixels: ndarray, on_progress: Callable[[str, int, int], object]
-) -> Int[ndarray, "pairs 2"]:
+def _near(pixels: ndarray, reporter: Reporter) -> Int[ndarray, "pairs 2"]:
     """Return the rows of pictures that are nearly the same, looked for among alike thumbnails."""
     if len(pixels) < 2:
         return np.zeros((0, 2), dtype=np.int64)
     pixels = pixels.copy()  # torch wants to be allowed to write
     grey = torch.from_numpy(pixels).float().mean(dim=3)[:, None]
     thumbs = details(F.interpolate(grey, size=(COARSE, COARSE), mode="area")).flatten(1).numpy()
-    found = near_duplicates(thumbs, pixels, on_progress=partial(on_progress, "near copies"))
+    found = near_duplicates(thumbs, pixels, on_progress=partial(reporter.counted, "near copies"))
     return np.array([[pair.first, pair.second] for pair in found], dtype=np.int64).reshape(-1, 2)

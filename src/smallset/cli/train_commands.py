@@ -140,9 +140,10 @@ def best(
         estimate = story["estimate"]
         print(
             f"expected: {estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%}) "
-            f"for the best head: {story['naive']:.1%} out of fold, less the price of choosing"
+            f"for {story['estimate_of']}: {story['naive']:.1%} out of fold, less the price of "
+            "choosing"
         )
-    if "folds" in record.result:
+    elif "folds" in record.result:
         print(_folds(record.result["folds"]))
     if story["test"] is not None:
         print(f"test:     {story['test']:.1%}, read once, after the choice")
@@ -285,9 +286,10 @@ def tune(
 
 
 def _folds(folds: dict[str, Any]) -> str:
+    share, low, high = (f"{folds[key]:.1%}" for key in ("accuracy", "low", "high"))
     return (
-        f"folds:    {folds['accuracy']:.1%} ({folds['low']:.1%} to {folds['high']:.1%}), each of "
-        f"{folds['folds']} scored by a network of the others; the model learnt from all"
+        f"folds:    {share} ({low} to {high}), each of {folds['folds']} scored by a network of the "
+        "others; the model learnt from all"
     )
 
 

@@ -145,9 +145,8 @@ class FeatureFeed:
     def only(self, rows: Int[ndarray, " m"]) -> "FeatureFeed":
         """Return some of the images; nothing is copied."""
         assert isinstance(self.array, ndarray)
-        part = FeatureFeed(Selection(self.array, rows), np.zeros(0), device=self.device)
-        part.labels = self.labels[torch.from_numpy(rows).to(self.device)]
-        return part
+        labels = self.labels.cpu().numpy()[rows]
+        return FeatureFeed(Selection(self.array, rows), labels, device=self.device)
 
     @property
     def is_flat(self) -> bool:

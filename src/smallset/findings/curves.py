@@ -173,7 +173,7 @@ def _standing(facts: Facts) -> Standing | None:
         name, at_point = stage[0]["objective"], stage[0]["collapsed_loss"]
         if at_point is None:
             continue
-        loss, spread = stage[-1]["train_loss"], _spread(facts.learnt_embeddings)
+        loss, spread = stage[-1]["train_loss"], _spread(facts.embeddings["train"])
         values = {"loss": loss, "margin": at_point, "spread": spread, "name": name}
         found = Standing(values, loss, at_point, spread)
         if found.is_collapsed or loss >= at_point:

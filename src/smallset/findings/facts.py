@@ -51,7 +51,7 @@ class Facts:
     settings: Mapping[str, Any]
     """The nested settings of config.json."""
     embeddings: Mapping[str, Float[ndarray, "n dim"]]
-    """By split: train and test."""
+    """By split, train and test; train holds those of all images that were learnt from."""
     command: Any
     """Called with dotted settings, returns the command line of the run with these changed."""
     data: str = "DATA"
@@ -82,11 +82,6 @@ class Facts:
     def train(self) -> Int[ndarray, " m"]:
         """Rows of the training images."""
         return self.rows("train")
-
-    @property
-    def learnt_embeddings(self) -> Float[ndarray, "n dim"]:
-        """Embeddings of the images that were learnt from; with folds, that is all of them."""
-        return self.embeddings["train"] if len(self.train) else self.embeddings["test"]
 
     @cached_property
     def right(self) -> ndarray:

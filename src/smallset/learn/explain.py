@@ -50,8 +50,7 @@ def explain(
     if predicted is None:
         notes.append(text("Grad-CAM is left out: this network has no feature maps."))
     config = RunConfig.model_validate(record.config["config"])
-    train = np.flatnonzero(predictions.splits == "train")
-    train = train if len(train) else np.arange(len(predictions.ids))  # folds: all were learnt from
+    train = predictions.learnt
     views = train[:: max(1, len(train) // 6)][:6].tolist()
     shown = None
     if record.joined is not None:  # its members saw training images each in its own way

@@ -61,7 +61,7 @@ def answer_val(run: Run) -> Answer | None:
     return Answer(predictions.probs, seconds)
 
 
-class HeldOut(NamedTuple):
+class OutOfFold(NamedTuple):
     """What the runs of a cross-validation said, each of the images that it did not learn from."""
 
     data: Prepared
@@ -108,7 +108,7 @@ def deal(plan: Plan, reporter: Reporter) -> Int[ndarray, "repeats n"]:
     """
     config, data = plan.config.data, plan.data
     assert config.folds
-    names = families(data, config, on_progress=reporter.counted)
+    names = families(data, config, reporter)
     if len(set(names)) < config.folds:
         raise DataError(
             f"{config.folds} folds need as many images that are not of one group, burst or copy, "
@@ -122,15 +122,10 @@ def deal(plan: Plan, reporter: Reporter) -> Int[ndarray, "repeats n"]:
         )
         for repeat in range(config.repeats)
     ]  # fmt: skip
-    if not alone:
-        reporter.note(
-            f"{len(names) - len(set(names))} images belong to others (a group, a burst, or nearly "
-            "the same picture) and are in one fold with them"
-        )
     return np.stack(deals)
 
 
-def score_folds(run: Run, build: Build, reporter: Reporter) -> HeldOut:
+def score_folds(run: Run, build: Build, reporter: Reporter) -> OutOfFold:
     """Score every training image of a run by runs that learn without its fold.
 
     Finished folds stay in the folder of the run until it is finished.
@@ -169,7 +164,7 @@ def score_folds(run: Run, build: Build, reporter: Reporter) -> HeldOut:
             f"fold {number} of {len(todo)}: {right.mean():.1%} of {len(right)} images right "
             f"({answer.seconds:.0f} s)"
         )
-    return HeldOut(plan.data, folds, probs)
+    return OutOfFold(plan.data, folds, probs)
 
 
 def _begin(reporter: Reporter, fold: str, name: str, first: int, epochs: int) -> None:

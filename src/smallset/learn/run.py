@@ -18,7 +18,7 @@ from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, RunError
 from smallset.files import clear_unfinished, make_folder, write_json
-from smallset.learn.folds import FOLDS, HeldOut, score_folds
+from smallset.learn.folds import FOLDS, OutOfFold, score_folds
 from smallset.learn.inputs import Inputs
 from smallset.learn.plan import Plan, Planner, check_batches, clean_labels, stages_of
 from smallset.learn.score import predict
@@ -187,14 +187,14 @@ def _is_finished(plan: Plan, record: Record) -> bool:
     return record.is_complete
 
 
-def _write_record(run: Run, notes: list[str], began: float, held: HeldOut | None) -> None:
+def _write_record(run: Run, notes: list[str], began: float, held: OutOfFold | None) -> None:
     run.state.kept.finish()
     folder = run.state.folder
     own, embeddings = predict(run.inputs, cached=run.is_cached(-1))
     predictions = own
     if held is not None:  # what counts is what runs said that had not learnt from the image
-        predictions, vectors = held.predictions(), embeddings["train"]
-        embeddings = {"train": vectors[:0], "val": vectors[:0], "test": vectors}
+        predictions = held.predictions()
+        embeddings["test"] = embeddings["train"][:0]
     write_predictions(folder, predictions)
     write_embeddings(folder, embeddings)
     _write_model(run, fit_temperature(predictions))

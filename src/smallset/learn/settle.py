@@ -113,8 +113,8 @@ def _is_transformer(config: RunConfig) -> bool:
 def _unread(name: str, config: RunConfig) -> str:
     if name == "balance":
         return (
-            f"balance is not read by the loss {config.loss}, but by cross-entropy and probes; "
-            "use --set batches.balance=true"
+            f"balance is read by cross-entropy and by probes; the loss {config.loss} does not read "
+            "it (--set batches.balance=true draws every class equally often, with any loss)"
         )
     if name in OF_FEATURES:
         return f"{name} is read where the feature part is trained; add --set trains=all"

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from smallset.errors import ConfigError
-from smallset.record.measures import normalised, share_interval, temperature
+from smallset.record.measures import share_interval, temperature, tempered
 from smallset.record.predictions import Predictions
 
 ENOUGH = 100
@@ -42,9 +42,7 @@ def held_out(predictions: Predictions) -> HeldOut:
     val = np.flatnonzero(predictions.splits == "val")
     if len(val):
         return HeldOut(val, "val")
-    if (predictions.splits == "train").any() or not len(predictions.ids):
-        return HeldOut(val, "")
-    return HeldOut(np.arange(len(predictions.ids)), "folds")
+    return HeldOut(predictions.learnt, "folds") if predictions.of_folds else HeldOut(val, "")
 
 
 class Temperature(NamedTuple):
@@ -107,11 +105,6 @@ def read_temperature(described: Mapping[str, Any]) -> Temperature:
     )
 
 
-def tempered(probs: Float[ndarray, "n classes"], t: float) -> Float[ndarray, "n classes"]:
-    """Return the probabilities of logits that are divided by a temperature."""
-    return np.exp(normalised(np.log(np.maximum(probs, 1e-12)) / t))
-
-
 class Sets(NamedTuple):
     """Which classes a picture may well belong to, so that its own is among them at a chosen rate.
 
@@ -149,7 +142,7 @@ class Sets(NamedTuple):
         test = np.flatnonzero(predictions.splits == "test")
         if self.held.source == "folds" or not len(test):
             return f"{rule}; there are no other images to measure them on"
-        inside = self.of(tempered(predictions.probs[test], t))
+        inside = self.of(np.exp(tempered(predictions.probs[test], t)))
         hits = int(inside[np.arange(len(test)), predictions.labels[test]].sum())
         share = share_interval(hits, len(test))
         return (
@@ -176,7 +169,7 @@ def fit_sets(predictions: Predictions, t: float, level: float) -> Sets:
         raise ConfigError(f"--sets goes from 0 to 1, such as 0.9, got {level:g}")
     held = held_out(predictions)
     labels = predictions.given_labels[held.rows]
-    probs = tempered(predictions.probs[held.rows], t)[np.arange(len(labels)), labels]
+    probs = np.exp(tempered(predictions.probs[held.rows], t)[np.arange(len(labels)), labels])
     together = _limit(probs, level)
     if together is None:
         need = math.ceil(level / (1 - level) - 1e-9)

@@ -70,10 +70,7 @@ class Balanced(NamedTuple):
 
 def balanced(predictions: Predictions) -> Balanced | None:
     """Return the accuracy where every class counts the same; None where classes are about even."""
-    learnt = predictions.splits == "train"
-    if not learnt.any():  # folds: all were learnt from
-        learnt = ~learnt
-    train = predictions.given_labels[learnt]
+    train = predictions.given_labels[predictions.learnt]
     counts = np.bincount(train, minlength=len(predictions.classes))
     if not counts.size or counts.max() <= UNEVEN * counts.min():
         return None
@@ -123,8 +120,8 @@ def temperature(probs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) 
 
 
 def tempered(probs: Float[ndarray, "n classes"], value: float) -> Float[ndarray, "n classes"]:
-    """Return log probabilities at a temperature, as `temperature` fits it."""
-    return normalised(np.log(np.maximum(probs, 1e-12)) / value)
+    """Return the logarithms of probabilities whose logits are divided by a temperature."""
+    return _normalised(np.log(np.maximum(probs, 1e-12)) / value)
 
 
 def log_loss(logs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) -> float:
@@ -133,10 +130,10 @@ def log_loss(logs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) -> f
     Args:
         logs: Log probabilities, or logits.
     """
-    return -float(normalised(logs)[np.arange(len(labels)), labels].mean())
+    return -float(_normalised(logs)[np.arange(len(labels)), labels].mean())
 
 
-def normalised(logs: Float[ndarray, "n classes"]) -> Float[ndarray, "n classes"]:
+def _normalised(logs: Float[ndarray, "n classes"]) -> Float[ndarray, "n classes"]:
     """Return logarithms of probabilities, from logits."""
     logs = logs - logs.max(axis=1, keepdims=True)
     return logs - np.log(np.exp(logs).sum(axis=1, keepdims=True))

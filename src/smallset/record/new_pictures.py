@@ -66,8 +66,10 @@ def rows_of(paths: Sequence[str], blocks: Iterable[Block], seen: dict[str, str])
 
 
 def seen_in(predictions: Predictions) -> dict[str, str]:
-    """Return the split of every picture of a run by its id; "train" where it is in several."""
-    pairs = zip(predictions.ids, predictions.splits.tolist(), strict=True)
+    """Return the split of every picture of a run by its id; "train" where it was learnt from."""
+    splits = predictions.splits.astype(object)
+    splits[predictions.learnt] = "train"
+    pairs = zip(predictions.ids, splits.tolist(), strict=True)
     return dict(sorted(pairs, key=lambda pair: pair[1] == "train"))
 
 

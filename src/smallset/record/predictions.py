@@ -27,6 +27,19 @@ class Predictions:
     probs: Float[ndarray, "n classes"]
 
     @property
+    def of_folds(self) -> bool:
+        """Whether each image was scored by a network that learnt without it.
+
+        Then all count as "test", and the network of the record learnt from all of them.
+        """
+        return not (self.splits == "train").any()
+
+    @property
+    def learnt(self) -> Int[ndarray, " m"]:
+        """Return the rows of the images that the network of the record learnt from."""
+        return np.flatnonzero((self.splits == "train") | self.of_folds)
+
+    @property
     def predicted(self) -> Int[ndarray, " n"]:
         """Return the most probable class of each image."""
         return self.probs.argmax(axis=1)

@@ -80,6 +80,9 @@ class Record:
     def embeddings(self, split: str) -> Float[ndarray, "n dim"]:
         """Return the embeddings of the images of a split, in the order of predictions.csv.
 
+        With folds, no image is train there: those of train are of all images, for the network
+        learnt from all.
+
         Args:
             split: "train", "val" or "test"; empty where the run had no such images.
 

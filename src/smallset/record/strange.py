@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from smallset.errors import ConfigError
-from smallset.record.doubt import HeldOut, held_out, tempered
-from smallset.record.measures import share_interval
+from smallset.record.doubt import HeldOut, held_out
+from smallset.record.measures import share_interval, tempered
 from smallset.record.record import Record
 
 NEAREST = 5
@@ -131,9 +131,9 @@ def fit_refusal(record: Record, t: float, share: float) -> tuple[Refusal, Space,
             "more val images or --folds"
         )
     folds = held.source == "folds"
-    space = Space(record.embeddings("test" if folds else "train"))
-    sure = tempered(predictions.probs, t).max(axis=1)
-    apart = space.distances(record.embeddings("test" if folds else "val"), own=folds)
+    space = Space(record.embeddings("train"))
+    sure = np.exp(tempered(predictions.probs, t).max(axis=1))
+    apart = space.distances(record.embeddings("train" if folds else "val"), own=folds)
     limits = choose_limits(sure[held.rows], apart, share)
     rule = Refusal(share, *limits, held, 0)
     rule = rule._replace(refused=int(rule.refuses(sure[held.rows], apart).sum()))

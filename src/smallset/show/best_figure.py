@@ -82,7 +82,7 @@ def candidates_chart(story: Mapping[str, Any], *, lang: Lang = "en") -> Figure:
     said = text(
         "{chosen}: {naive:.1%} as measured, {value:.1%} ({low:.1%} to {high:.1%}) after the "
         "price of choosing",
-        chosen=raced[-1]["name"],
+        chosen=story["estimate_of"],
         naive=story["naive"],
         **{name: np.clip(value, 0, 1) for name, value in estimate.items()},
     ).say(lang)

@@ -78,16 +78,12 @@ def _draw_features(record: Record, config: FigureConfig, folder: Path) -> list[s
     classes = predictions.classes
     chosen = chosen_classes(config, classes)
     vectors, labels = {}, {}
-    for split in ("train", "test"):
-        of_split = predictions.labels[predictions.splits == split]
-        keep = np.isin(of_split, chosen)
-        vectors[split], labels[split] = record.embeddings(split)[keep], of_split[keep]
-    if not len(vectors["train"]):  # all images were learnt from, and scored by folds
-        vectors["train"], labels["train"] = vectors["test"], labels["test"]
-        vectors["test"], labels["test"] = vectors["test"][:0], labels["test"][:0]
-    elif not len(vectors["test"]):
-        vectors["train"] = vectors["train"][:0]
-    if len(vectors["train"]) < 3:
+    scored = np.flatnonzero((predictions.splits == "test") & (not predictions.of_folds))
+    for split, rows in (("train", predictions.learnt), ("test", scored)):
+        keep = np.isin(predictions.labels[rows], chosen)
+        vectors[split] = record.embeddings(split)[keep]
+        labels[split] = predictions.labels[rows][keep]
+    if len(vectors["train"]) < 3 or not (len(vectors["test"]) or predictions.of_folds):
         return ["too few images of the chosen classes for feature pictures"]
     if not np.ptp(vectors["train"].astype(np.float32), axis=0).any():
         return ["all embeddings of train are equal: the features collapsed; no feature pictures"]

@@ -105,8 +105,6 @@ class Predictor:
             self.refusal, self.space, said = fit_refusal(record, self.temperature.value, reject)
             self.doubt.append(said)
         self.seen = seen_in(record.predictions)
-        if "folds" in record.result:  # they were scored by others; this network learnt from all
-            self.seen = dict.fromkeys(self.seen, "train")
         """The split of every picture of the run, by its id."""
         self.dim: int | None = None
         """Length of an embedding; None where nobody asked for them."""

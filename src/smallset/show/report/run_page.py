@@ -13,7 +13,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from smallset.config import RunConfig
-from smallset.files import read_json, write_atomic
+from smallset.files import write_atomic
 from smallset.findings.facts import Facts, Finding, read_facts
 from smallset.findings.finders import KINDS, find
 from smallset.findings.mistakes import memorised_classes
@@ -32,6 +32,7 @@ from smallset.record.record import Record
 from smallset.settings import flat
 from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
 from smallset.show.report.render import render
+from smallset.show.report.search_section import STATES, search_section
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails, webp
 from smallset.show.run_figures import chosen_classes
 from smallset.stats import Interval, accuracy_interval
@@ -140,13 +141,13 @@ def _similar_order(counts: Int[ndarray, "classes classes"]) -> list[int]:
 
 
 def _planes(facts: Facts) -> dict[str, Any] | None:
-    learnt = facts.learnt_embeddings
+    learnt = facts.embeddings["train"]
     if len(learnt) < 3 or not np.ptp(learnt.astype(np.float32), axis=0).any():
         return None
     # With folds, all images were learnt from: one cloud, and no neighbours that are new to it.
-    parts = (facts.train, facts.test) if len(facts.train) else (facts.test, facts.train)
-    test = facts.embeddings["test" if len(facts.train) else "train"]
-    labels = [facts.predictions.labels[rows] for rows in parts]
+    predictions, test = facts.predictions, facts.embeddings["test"]
+    parts = (predictions.learnt, facts.test[:0] if predictions.of_folds else facts.test)
+    labels = [predictions.labels[rows] for rows in parts]
     axes = principal_axes(learnt, test)
     full = neighbour_accuracy(learnt, labels[0], test, labels[1]) if len(test) else None
     planes = {"pca": axes.plane} | (
@@ -154,7 +155,7 @@ def _planes(facts: Facts) -> dict[str, Any] | None:
     )
     shown = {}
     for name, plane in planes.items():
-        points: list[list[float] | None] = [None] * len(facts.predictions.ids)
+        points: list[list[float] | None] = [None] * len(predictions.ids)
         # Four digits: a thousandth of the picture is less than a pixel.
         scale = max(float(np.abs(each).max(initial=1e-12)) for each in (plane.train, plane.test))
         for rows, at in zip(parts, (plane.train, plane.test), strict=True):
@@ -255,75 +256,6 @@ def _about(record: Record) -> Text:
     )
 
 
-STATES = {
-    "raced": text("raced"),
-    "dropped": text("dropped: best in under 1 %"),
-    "left out": text("left out: no time was left"),
-}
-"""What became of a candidate of `smallset best`."""
-
-
-def _search(record: Record) -> dict[str, Any] | None:
-    """Return what `smallset best` found, where it made this record."""
-    if not (record.folder / "best.json").exists():
-        return None
-    story = read_json(record.folder / "best.json")
-    sentences = [
-        text("Chosen in {minutes:.1f} of {asked:g} minutes: {chosen}.", chosen=story["chosen"],
-             minutes=story["seconds"] / 60, asked=story["minutes"])
-    ]  # fmt: skip
-    if story["estimate"]:
-        sentences.append(
-            text("The best head is right in {naive:.1%} out of fold. The best of several looks "
-                 "better than it is: with the price of choosing taken off, {value:.1%} are to be "
-                 "expected ({low:.1%} to {high:.1%}).", naive=story["naive"], **story["estimate"])
-        )  # fmt: skip
-    tuned = story["finetune"]
-    if tuned:
-        where = text("out of fold") if story["folds"] else text("on val")
-        kept = text("kept") if tuned["kept"] else text("not kept")
-        sentences.append(
-            text("{network}, fine-tuned for {epochs} epochs, has {val:.1%} {where}, where the best "
-                 "head has {head_on_val:.1%}: the fine-tuned one was {kept}.",
-                 **{**tuned, "kept": kept, "where": where})
-        )  # fmt: skip
-        sentences += _choice(tuned.get("choice"))
-    if story["plain"]:
-        against = story["against_plain"]
-        sentences.append(
-            text("On test, read once, a head on {name} alone has {test:.1%}; the chosen one is "
-                 "{difference:+.1f} points from it ({low:+.1f} to {high:+.1f}): {verdict}.",
-                 name=story["plain"]["name"], test=story["plain"]["test"],
-                 verdict=text(against["verdict"]),
-                 **{key: 100 * against[key] for key in ("difference", "low", "high")})
-        )  # fmt: skip
-    key = lambda each: -(each["accuracy"] or 0)  # noqa: E731
-    return {"sentences": sentences, "candidates": sorted(story["candidates"], key=key)}
-
-
-CHOICES = {
-    "tuned": text("the fine-tuned network"), "head": text("the head"),
-    "joined": text("both joined"),
-}  # fmt: skip
-"""What `smallset best` chooses among by log-loss on val."""
-
-
-def _choice(choice: dict[str, Any] | None) -> list[Text]:
-    if choice is None:
-        return []
-    losses = choice["log_loss"]
-    first, second = choice["temperatures"]
-    said = text("The choice was made by log-loss on val, which says more than accuracy on few "
-                "images; smaller is better. At temperatures fitted on val ({first:.2f} and "
-                "{second:.2f}), the fine-tuned network has {tuned:.3f}, and the head {head:.3f}.",
-                first=first, second=second, **losses)  # fmt: skip
-    chosen = text("Chosen: {chosen}.", chosen=CHOICES[choice["chosen"]])
-    if "joined" not in losses:
-        return [said, text("There was no time to join them."), chosen]
-    joined = text("Both joined, their logits averaged, have {joined:.3f}.", **losses)
-    return [said, joined, chosen]
-
-
 def _context(record: Record, facts: Facts) -> dict[str, Any]:
     """Return what the template asks for beside images and findings."""
     config, result, predictions = record.config, record.result, facts.predictions
@@ -332,6 +264,12 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
     confidence = predictions.probs[facts.test].max(axis=1)
     default = flat(RunConfig().model_dump(mode="json"))
     folds, images = result.get("folds"), config["data"]["images"]
+    search = search_section(record)
+    accuracy = accuracy_interval(right)
+    if folds:  # of a search, with the price of choosing taken off
+        accuracy = (search and search["estimate"]) or Interval(
+            *(folds[key] for key in ("accuracy", "low", "high"))
+        )
     return {
         "name": " · ".join([
             settings["model"], *([] if record.joined else [settings["loss"]]),
@@ -339,8 +277,8 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         ]),
         "about": _about(record),
         "joined": record.joined,
-        "accuracy": Interval(*(folds[key] for key in ("accuracy", "low", "high")))
-        if folds else accuracy_interval(right),
+        "accuracy": accuracy,
+        "measured": float(right.mean()),
         "folds": folds,
         "test_images": len(facts.test),
         "classes": predictions.classes,
@@ -349,7 +287,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
             for split in SPLITS
         ],
         "seconds": result["seconds"],
-        "search": _search(record),
+        "search": search,
         "even": balanced(predictions),
         "states": STATES,
         "num_checks": len(KINDS),

@@ -1,0 +1,84 @@
+"""How `smallset best` came to the network of a record, for its page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from smallset.files import read_json
+from smallset.record.record import Record
+from smallset.stats import Interval
+from smallset.words import Text, text
+
+STATES = {
+    "raced": text("raced"),
+    "dropped": text("dropped: best in under 1 %"),
+    "left out": text("left out: no time was left"),
+}
+"""What became of a candidate of `smallset best`."""
+
+
+def search_section(record: Record) -> dict[str, Any] | None:
+    """Return what `smallset best` found, as sentences and candidates; None where it was not it.
+
+    Its "estimate" is the accuracy to be expected, the price of choosing taken off; None where
+    nothing was chosen among.
+    """
+    if not (record.folder / "best.json").exists():
+        return None
+    story = read_json(record.folder / "best.json")
+    sentences = [
+        text("Chosen in {minutes:.1f} of {asked:g} minutes: {chosen}.", chosen=story["chosen"],
+             minutes=story["seconds"] / 60, asked=story["minutes"])
+    ]  # fmt: skip
+    if story["estimate"]:
+        sentences.append(
+            text("{name} is right in {naive:.1%} out of fold. The best of several looks better "
+                 "than it is: with the price of choosing taken off, {value:.1%} are to be expected "
+                 "({low:.1%} to {high:.1%}).", name=story["estimate_of"], naive=story["naive"],
+                 **story["estimate"])
+        )  # fmt: skip
+    tuned = story["finetune"]
+    if tuned:
+        where = text("out of fold") if story["folds"] else text("on val")
+        kept = text("kept") if tuned["kept"] else text("not kept")
+        sentences.append(
+            text("{network}, fine-tuned for {epochs} epochs, has {tuned:.1%} {where}, where the "
+                 "best head has {head:.1%}: the fine-tuned one was {kept}.",
+                 **{**tuned, "kept": kept, "where": where})
+        )  # fmt: skip
+        sentences += _choice(tuned["choice"], where, could_join=not story["folds"])
+    if story["plain"]:
+        against = story["against_plain"]
+        sentences.append(
+            text("On test, read once, a head on {name} alone has {test:.1%}; the chosen one is "
+                 "{difference:+.1f} points from it ({low:+.1f} to {high:+.1f}): {verdict}.",
+                 name=story["plain"]["name"], test=story["plain"]["test"],
+                 verdict=text(against["verdict"]),
+                 **{key: 100 * against[key] for key in ("difference", "low", "high")})
+        )  # fmt: skip
+    key = lambda each: -(each["accuracy"] or 0)  # noqa: E731
+    estimate = Interval(**story["estimate"]) if story["estimate"] else None
+    candidates = sorted(story["candidates"], key=key)
+    return {"sentences": sentences, "candidates": candidates, "estimate": estimate}
+
+
+CHOICES = {
+    "tuned": text("the fine-tuned network"), "head": text("the head"),
+    "joined": text("both joined"),
+}  # fmt: skip
+"""What `smallset best` chooses among by log-loss."""
+
+
+def _choice(choice: Mapping[str, Any], where: Text, *, could_join: bool) -> list[Text]:
+    losses = choice["log_loss"]
+    first, second = choice["temperatures"]
+    said = text("The choice was made by log-loss {where}, which says more than accuracy on few "
+                "images; smaller is better. At temperatures fitted on the same images ({first:.2f} "
+                "and {second:.2f}), the fine-tuned network has {tuned:.3f}, and the head "
+                "{head:.3f}.", where=where, first=first, second=second, **losses)  # fmt: skip
+    chosen = text("Chosen: {chosen}.", chosen=CHOICES[choice["chosen"]])
+    if not could_join:
+        return [said, chosen]
+    joined = text("There was no time to join them.")
+    if "joined" in losses:
+        joined = text("Both joined, their logits averaged, have {joined:.3f}.", **losses)
+    return [said, joined, chosen]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from smallset.errors import ConfigError, DataError, RunError, SmallsetError
 
 if TYPE_CHECKING:
-    from smallset.api import best, check, join, predict, predict_files, study, train, tune
+    from smallset.api import best, check, export, join, predict, predict_files, study, train, tune
     from smallset.compare.summary import Summary
     from smallset.config import RunConfig
     from smallset.record.record import Record
@@ -25,6 +25,7 @@ __all__ = [
     "Summary",
     "best",
     "check",
+    "export",
     "join",
     "predict",
     "predict_files",
@@ -39,6 +40,7 @@ _HOME = {
     "Summary": "smallset.compare.summary",
     "best": "smallset.api",
     "check": "smallset.api",
+    "export": "smallset.api",
     "join": "smallset.api",
     "predict": "smallset.api",
     "predict_files": "smallset.api",

@@ -2,6 +2,7 @@
 
 from smallset.api.choosing import best, tune
 from smallset.api.comparing import draw_record, report, study
+from smallset.api.exporting import export
 from smallset.api.labels import clean, review
 from smallset.api.runs import check, join, train
 from smallset.api.using import predict, predict_files
@@ -11,6 +12,7 @@ __all__ = [
     "check",
     "clean",
     "draw_record",
+    "export",
     "join",
     "predict",
     "predict_files",

@@ -1,4 +1,4 @@
-"""Use a trained network: predict."""
+"""Use a trained network: predict, export."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smallset.cli.options import Language, Quiet, keep_memory_here
+from smallset.cli.options import Language, Quiet, keep_memory_here, reporter_of
 from smallset.errors import RunError
 
 Sets = Annotated[
@@ -104,6 +104,38 @@ def predict(
         if path is not None:
             print(f"{what + ':':<10}{path}", file=told)
     raise typer.Exit(1 if tally.unreadable else 0)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A record.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where the files go; default: a folder in RUN."),
+    ] = None,
+    file_format: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Where the images of the run are, if they have moved."),
+    ] = None,
+    own_code: OwnCode = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over an earlier export.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the network of a run as files that run without smallset, and try them on its pictures.
+
+    Two ONNX graphs, of resized pictures and of pictures of any size, and a card. Nothing is written
+    unless the graphs answer as the network does.
+    """
+    from smallset import api
+
+    keep_memory_here()
+    exported = api.export(
+        run, out, file_format=file_format, data=data, own_code=own_code, force=force,
+        reporter=reporter_of(quiet),
+    )  # fmt: skip
+    print("\n".join(exported.said))
+    for file in exported.files:
+        print(f"{file.stat().st_size / 1e6:8.1f} MB  {file}")
 
 
 def _print_line(line: str) -> None:

@@ -126,6 +126,25 @@ def weight_sources() -> list[Source]:
     return sources
 
 
+def stated_licences(name: str, setting: str) -> list[tuple[str, str | None]]:
+    """Return, for each network of a model, the licence that is stated for its pretrained weights.
+
+    Args:
+        name: As in `RunConfig.model`.
+        setting: As in `RunConfig.weights`; of a file nobody knows more than its owner.
+    """
+    found: list[tuple[str, str | None]] = []
+    for each, own in _members(name, setting) if "+" in name else [(name, setting)]:
+        licence = None
+        if own == "auto" and imported(each) is None:
+            if each in PACKAGED:
+                licence = PACKAGED[each].licence
+            elif each in torchvision_names():
+                licence = stated_licence(each)
+        found.append((each, licence))
+    return found
+
+
 def is_own(name: str) -> bool:
     """Whether a model is one of ours or the user's, which is trained from scratch.
 

@@ -1,0 +1,63 @@
+"""Take a trained network elsewhere."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smallset.errors import ConfigError, suggest
+from smallset.progress import Reporter
+
+if TYPE_CHECKING:
+    from smallset.use.export import Exported
+
+FORMATS = ("onnx",)
+
+
+def export(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    file_format: str = "onnx",
+    data: str | Path | None = None,
+    own_code: bool = False,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> "Exported":
+    """Write the network of a run as files that need no smallset, and try them on its pictures.
+
+    Args:
+        run: A record; its data is needed only to try the export on.
+        out: Folder for the files; None is a folder in the record, named as the format.
+        file_format: "onnx".
+        data: Where the images of the run are now; None takes the place where they were.
+        own_code: Let the record import the function that builds its network; trust it first.
+        force: Write over an export that is there.
+        reporter: Told of progress; None says nothing.
+
+    Returns:
+        The files, and how near their answers are to those of the network.
+
+    Raises:
+        ConfigError: If the extra is not installed, there is no such format, or the network is own
+            code.
+        DataError: If `run` is no record of a finished run, or `data` cannot be read.
+        RunError: If files are there already, a graph cannot be made, or one answers differently.
+    """
+    if file_format not in FORMATS:
+        raise ConfigError(f"no format {file_format!r}; {suggest(file_format, FORMATS)}")
+    try:
+        from smallset.use.export import export_onnx
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("smallset"):
+            raise
+        raise ConfigError(f"export needs {error.name}: pip install 'smallset[export]'") from None
+    from smallset.use.predictor import open_record
+
+    reporter = reporter or Reporter()
+    with closing(reporter):
+        record = open_record(Path(run).expanduser())
+        folder = record.folder / file_format if out is None else Path(out).expanduser()
+        place = None if data is None else str(data)
+        return export_onnx(
+            record, folder, data=place, own_code=own_code, force=force, reporter=reporter
+        )

@@ -1,0 +1,213 @@
+"""What was measured is what ships: ONNX graphs that answer as the record does."""
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from PIL import Image, ImageOps
+from typer.testing import CliRunner
+
+from smallset import api
+from smallset.cli import app
+from smallset.config import RunConfig, override
+from smallset.data.pictures import RESIZES, resize
+from smallset.data.preprocessing import Preprocessing
+from smallset.errors import ConfigError, DataError, RunError
+from smallset.learn.run import train_run
+from smallset.models.registry import build_model
+from smallset.record.measures import tempered
+from smallset.record.record import Record
+from smallset.use import export as exporting
+from smallset.use.onnx_check import Sample, answers, compare, open_graph
+from smallset.use.onnx_model import Shipped, to_onnx, with_resize
+from smallset.use.onnx_resize import resize_graph
+
+SIZES = [(48, 64), (33, 51), (51, 33), (9, 10), (31, 31), (300, 201), (7, 5), (1, 1), (3, 400),
+         (400, 3), (63, 62), (62, 1922)]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(split_folders, tmp_path_factory):
+    return shutil.copytree(split_folders, tmp_path_factory.mktemp("data") / "pictures")
+
+
+@pytest.fixture(scope="module")
+def run(data, shared_cache, tmp_path_factory):
+    """A record with a temperature and the mirror image, and a class name that Markdown minds."""
+    os.environ["SMALLSET_CACHE"] = str(shared_cache)
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    settings = {
+        "recipe": "course-report", "image_size": 32, "epochs": 2, "batches.size": 8,
+        "mirror": True, "compute.precision": "float32", "data.resize": "pad",
+    }  # fmt: skip
+    train_run(data, override(RunConfig(), settings), folder)
+    described = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**described, "temperature": 0.6}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(run, shared_cache):
+    os.environ["SMALLSET_CACHE"] = str(shared_cache)
+    return api.export(run)
+
+
+def metadata(path):
+    return open_graph(path).get_modelmeta().custom_metadata_map
+
+
+@pytest.mark.parametrize("policy", RESIZES)
+def test_the_resize_of_the_graph_is_that_of_pillow_but_for_rounding(policy):
+    graph: Any = onnxruntime.InferenceSession(resize_graph(31, policy).SerializeToString())
+    rng = np.random.default_rng(0)
+    for shape in SIZES:
+        pictures = rng.integers(0, 256, (2, *shape, 3), dtype=np.uint8)
+        got = graph.run(None, {"image": pictures})[0].astype(int)
+        wanted = [resize(Image.fromarray(each), 31, policy) for each in pictures]
+        apart = np.abs(got - wanted)
+        assert apart.max() <= 2, shape
+        assert (apart > 1).mean() < 1e-3, shape
+
+
+def test_the_graphs_give_what_stands_in_predictions_csv(run, data, exported):
+    said = Record(run).predictions
+    wanted = np.exp(tempered(said.probs, 0.6))
+    opened = [Image.open(data / path).convert("RGB") for path in said.paths]
+    squares = np.stack([resize(each, 32, "pad") for each in opened])
+    graph = open_graph(exported.folder / "model.onnx")
+    for size in (1, 2, 5, len(squares)):
+        np.testing.assert_allclose(answers(graph, squares[:size]), wanted[:size], atol=1e-4)
+    graph = open_graph(exported.folder / "model-any-size.onnx")
+    whole = np.concatenate([answers(graph, np.asarray(each)[None]) for each in opened])
+    np.testing.assert_allclose(whole, wanted, atol=5e-3)
+
+
+def test_what_was_found_is_what_is_said(run, exported):
+    found = exported.parity
+    assert (found.kind, found.pictures) == (
+        "test",
+        (Record(run).predictions.splits == "test").sum(),
+    )
+    assert found.squares < 1e-5
+    assert (found.resized < 5e-3, found.levels <= 2, found.agree) == (True, True, found.pictures)
+    assert found.right == Record(run).predictions.accuracy("test") * found.pictures
+    assert any(f"{found.right / found.pictures:.2%}" in sentence for sentence in exported.said)
+
+
+def test_a_graph_says_what_it_is_and_brings_an_example(run, exported):
+    record = Record(run)
+    for name in ("model.onnx", "model-any-size.onnx"):
+        said = metadata(exported.folder / name)
+        assert json.loads(said["classes"]) == record.model["classes"]
+        assert json.loads(said["preprocessing"]) == record.model["preprocessing"]
+        assert float(said["temperature"]) == 0.6
+        assert said["fingerprint"] == record.config["data"]["fingerprint"]
+        assert json.loads(said["exported_with"])["onnxruntime"] == onnxruntime.__version__
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(said["test_picture"]))))
+        given = answers(open_graph(exported.folder / name), picture[None])[0]
+        np.testing.assert_allclose(given, json.loads(said["test_probabilities"]), atol=1e-5)
+        graph = onnx.load(exported.folder / name)
+        assert max(each.version for each in graph.opset_import) <= 18
+        assert not (exported.folder / f"{name}.data").exists()
+
+
+def test_the_card_says_how_good_it_is_and_its_python_runs(run, exported, data, monkeypatch, capsys):
+    card = (exported.folder / "README.md").read_text(encoding="utf-8")
+    record = Record(run)
+    assert f"**{record.result['test_accuracy']:.1%}**" in card
+    for name, recall in record.result["recall"].items():
+        assert re.search(rf"\| {re.escape(name)} \| {recall:.0%} \(", card)
+    assert "no weights of others" in card
+    assert record.command() in card
+    [code] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    row = 0
+    Image.open(data / record.predictions.paths[row]).save(exported.folder / "picture.jpg", "PNG")
+    monkeypatch.chdir(exported.folder)
+    exec(code, {})  # it is what the card tells its readers to run
+    predicted = record.model["classes"][record.predictions.predicted[row]]
+    assert capsys.readouterr().out.strip() == predicted
+    (exported.folder / "picture.jpg").unlink()
+
+
+def test_an_export_that_answers_differently_is_none(run, tmp_path, monkeypatch):
+    def sharper(shipped, size):
+        return to_onnx(Shipped(shipped.network, Preprocessing(size=size), 0.3), size)
+
+    monkeypatch.setattr(exporting, "to_onnx", sharper)
+    with pytest.raises(RunError, match=r"model\.onnx does not do what the run did"):
+        api.export(run, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_resize_is_found_however_little_the_network_minds(
+    run, exported, tmp_path, monkeypatch
+):
+    graph = onnx.load(exported.folder / "model.onnx")
+    monkeypatch.setattr(exporting, "to_onnx", lambda *_: graph)
+    lying = Sample("generated", np.zeros(0, dtype=np.int64))  # the pictures of the run are square
+    monkeypatch.setattr(exporting, "sample_of", lambda *_: lying)
+    squash = lambda graph, seen: with_resize(graph, Preprocessing(size=seen.size))  # noqa: E731
+    monkeypatch.setattr(exporting, "with_resize", squash)
+    with pytest.raises(RunError, match=r"model-any-size\.onnx does not do.* grey level"):
+        api.export(run, tmp_path / "out")
+
+
+def test_what_is_there_is_kept(run, exported, tmp_path):
+    with pytest.raises(RunError, match="--force"):
+        api.export(run)
+    with pytest.raises(ConfigError, match="onnx"):
+        api.export(run, file_format="onx")
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(RunError, match=r"README\.md is there already"):
+        api.export(run, tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_without_the_data_it_is_tried_on_generated_pictures(run, data, tmp_path, monkeypatch):
+    def graphs(record, *rest):
+        shutil.copytree(record.folder / "onnx", rest[-1], dirs_exist_ok=True)
+
+    monkeypatch.setattr(exporting, "_write_graphs", graphs)
+    moved = data.with_name("moved")
+    data.rename(moved)
+    try:
+        said = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "a")])
+        assert said.exit_code == 0, said.output
+        assert "--data PLACE" in said.output
+        assert "20 generated pictures" in said.output
+        assert "Accuracy" not in said.output
+        with pytest.raises(DataError, match="nowhere"):
+            api.export(run, tmp_path / "b", data="nowhere")
+        [first, *_] = sorted((moved / "test").rglob("*.png"))
+        content = first.read_bytes()
+        ImageOps.mirror(Image.open(first)).save(first)
+        found = api.export(run, tmp_path / "c", data=moved).parity
+        first.write_bytes(content)
+    finally:
+        moved.rename(data)
+    assert found.pictures == (Record(run).predictions.splits == "test").sum() - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("squeezenet1_1", 64), ("timm:test_vit", 160), ("timm:test_convnext", 64)],
+)
+def test_networks_of_every_kind_answer_the_same(name, size, tmp_path):
+    seen = Preprocessing(size=size, resize="crop")
+    network = build_model(name, 3, image_size=size, weights="none", seed=0)
+    shipped = Shipped(network, seen, 1.0).eval()
+    graph = to_onnx(shipped, size)
+    onnx.save(graph, tmp_path / "model.onnx")
+    onnx.save(with_resize(graph, seen), tmp_path / "model-any-size.onnx")
+    sample = Sample("generated", np.zeros(0, dtype=np.int64))
+    found = compare(tmp_path, shipped, seen, sample, Record(tmp_path), lambda *_: None)
+    assert found
+    found.require()

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from smallset.data.preprocessing import Preprocessing
 from smallset.data.pictures import RESIZES
+from smallset.data.preprocessing import Preprocessing
 from smallset.errors import SmallsetError
 from smallset.models.registry import build_model
 from smallset.record.record import Record

@@ -474,7 +474,7 @@ def test_overconfident_probabilities_are_named_and_true_ones_are_not():
     made.probs[made.splits == "test"] = made.probs[made.splits == "test"][::-1]
     assert said(facts(made), "miscalibrated").evidence.values["t"] == val.values["t"]
     without = replace(made, splits=np.where(made.splits == "val", "train", made.splits))
-    assert "No temperature" in said(facts(without), "miscalibrated").evidence.say("en")
+    assert "no val images" in said(facts(without), "miscalibrated").evidence.say("en")
 
 
 def test_a_small_test_set_is_named():

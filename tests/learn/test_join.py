@@ -93,14 +93,6 @@ def test_a_joined_record_predicts_what_stands_in_it(split_folders, joined):
     assert not (joined.folder / ".features").exists()
 
 
-def test_a_temperature_that_val_cannot_tell_is_named(joined):
-    said = [note for note in joined.result["findings"] if "lowest that is tried" in note]
-    assert len(said) == 1
-    first, second = (member["temperature"] for member in joined.joined["members"])
-    assert first == pytest.approx(np.exp(-2), rel=0.01)
-    assert second > 0.15
-
-
 def test_a_joined_run_can_be_joined_again(members, joined, tmp_path):
     again = join_runs(
         [joined.folder, members[0].folder], tmp_path / "again", temperatures=[1.0, 2.0]

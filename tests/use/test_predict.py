@@ -26,6 +26,7 @@ from smallset.errors import ConfigError, DataError, RunError
 from smallset.learn.run import train_run
 from smallset.models.forward import BATCH_SIZE
 from smallset.record.doubt import fit_sets
+from smallset.record.measures import tempered
 from smallset.record.new_pictures import seen_in
 from smallset.record.record import Record
 from smallset.record.strange import fit_refusal
@@ -70,6 +71,13 @@ def probs_of(rows):
     return np.array([[float(row[k]) for k in row if k.startswith("p_")] for row in rows])
 
 
+def said_after_temperature(record):
+    """What predict says of the pictures of a run: that of predictions.csv, after the temperature."""
+    t = record.model["temperature"]
+    assert t != 1
+    return np.exp(tempered(record.predictions.probs, t))
+
+
 def command(*words, stdin=None):
     return CliRunner().invoke(app, ["predict", *map(str, words)], input=stdin)
 
@@ -83,10 +91,11 @@ def test_a_moved_record_without_its_data_says_what_it_said(run, split_folders, t
     assert [a["predicted"], b["id"], c["path"]] == [
         rows[0]["predicted"], rows[1]["id"], rows[2]["path"],
     ]  # fmt: skip
-    np.testing.assert_allclose(probs_of([a, b, c]), said.probs[:3], atol=1e-5)
+    wanted = said_after_temperature(Record(run))
+    np.testing.assert_allclose(probs_of([a, b, c]), wanted[:3], atol=1e-5)
     assert [row["path"] for row in rows] == files
     assert tuple(row["id"] for row in rows) == said.ids
-    np.testing.assert_allclose(probs_of(rows), said.probs, atol=1e-5)
+    np.testing.assert_allclose(probs_of(rows), wanted, atol=1e-5)
     assert [row["predicted"] for row in rows] == [said.classes[k] for k in said.predicted]
     assert [row["seen_in"] for row in rows] == said.splits.tolist()
     assert tally.trained_on == (said.splits == "train").sum() + 3
@@ -97,13 +106,13 @@ def test_sets_of_the_table_are_those_of_the_rule_and_their_coverage_is_said(
     run, split_folders, tmp_path
 ):
     said = Record(run).predictions
-    sets = fit_sets(said, 1.0, 0.7)
+    sets = fit_sets(said, Record(run).model["temperature"], 0.7)
     test = np.flatnonzero(said.splits == "test")
     files = [str(split_folders / said.paths[row]) for row in test]
     (tmp_path / "odd.jpg").write_text("no picture")
     wanted = [
         [said.classes[k] for k in np.argsort(-p) if p[k] >= sets.limits[k] or p[k] == p.max()]
-        for p in said.probs[test]
+        for p in said_after_temperature(Record(run))[test]
     ]
     answers = api.predict(run, files, sets=0.7)
     assert answers.sets == wanted
@@ -115,21 +124,21 @@ def test_sets_of_the_table_are_those_of_the_rule_and_their_coverage_is_said(
     assert [row["set"] for row in rows] == [*wanted, None]
     own = [said.classes[k] in names for k, names in zip(said.labels[test], wanted, strict=True)]
     assert f"of 20 test images {np.mean(own):.1%} (" in told.output
-    assert "temperature: none (12 val images; 100 are needed)" in told.output
+    assert "fitted on 12 val images" in told.output
     with pytest.raises(ConfigError, match=r"--sets 0.99 needs 99 images .* 12 val images"):
         api.predict_files(run, files, out=tmp_path / "q.csv", sets=0.99)
 
 
 def test_unknown_pictures_are_named_with_the_reason(run, split_folders, tmp_path):
     record = Record(run)
-    rule, space, _ = fit_refusal(record, 1.0, 0.4)
+    rule, space, _ = fit_refusal(record, record.model["temperature"], 0.4)
     said = record.predictions
     test = np.flatnonzero(said.splits == "test")
     files = [str(split_folders / said.paths[row]) for row in test]
     listed = _manifest(tmp_path, files)
     told = command(run, listed, "--reject", 0.4, "--out", tmp_path / "p.csv", "--quiet")
     apart = space.distances(record.embeddings("test"))
-    sure = said.probs[test].max(axis=1)
+    sure = said_after_temperature(record)[test].max(axis=1)
     wanted = list(map(rule.reasons, sure.tolist(), apart.tolist()))
     rows = [row["unknown"] for row in table(tmp_path / "p.csv")]
     assert rows == ["|".join(each) for each in wanted]
@@ -260,7 +269,7 @@ def test_what_cannot_be_read_is_a_row_that_says_why(run, split_folders, tmp_path
     assert first == last
     assert first["error"] == ""
     said = Record(run).predictions
-    wanted = said.probs[[said.ids.index(first["id"])]]
+    wanted = said_after_temperature(Record(run))[[said.ids.index(first["id"])]]
     np.testing.assert_allclose(probs_of([first]), wanted, atol=1e-5)
     for row, (path, reason) in zip(bad, reasons.items(), strict=True):
         assert row["path"] == str(path)

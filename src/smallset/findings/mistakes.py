@@ -274,8 +274,8 @@ def miscalibrated(facts: Facts) -> Seen | None:
     numbers = {"error": seen.error, "t": fitted.value, "count": fitted.images}
     if fitted.why_not:
         advice = text(
-            "The expected calibration error is {error:.1%}. No temperature could be fitted: too "
-            "few images beside train and test, or all right. With more in val, or --folds, it can.",
+            "The expected calibration error is {error:.1%}. There are no val "
+            "images to fit a temperature on. With some, or --folds, there are.",
             **numbers,
         )
     elif fitted.source == "val":

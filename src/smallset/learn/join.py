@@ -35,7 +35,7 @@ from smallset.models.restore import refuse_own_code, restore, write_network
 from smallset.models.together import averaged, together
 from smallset.models.weights import file_sha256
 from smallset.progress import Reporter
-from smallset.record.measures import COLDEST, temperature
+from smallset.record.measures import temperature
 from smallset.record.predictions import write_predictions
 from smallset.record.record import Record, write_embeddings, write_history
 
@@ -231,14 +231,7 @@ def _fitted(inputs: Inputs, heads: Sequence[nn.Linear]) -> list[float]:
             head(block).softmax(dim=1).double().numpy()
             for head, block in zip(heads, vectors.split(widths, dim=1), strict=True)
         ]
-    fitted = [temperature(probs, labels) for probs in said]
-    for value in fitted:
-        if value < 1.01 * COLDEST:
-            inputs.reporter.note(
-                f"{len(labels)} val images cannot tell the temperature of a run: {value:.3g} is "
-                "only the lowest that is tried; more val images would say more"
-            )
-    return fitted
+    return [temperature(probs, labels) for probs in said]
 
 
 def _joined(

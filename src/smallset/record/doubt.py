@@ -12,10 +12,6 @@ from smallset.errors import ConfigError
 from smallset.record.measures import share_interval, temperature, tempered
 from smallset.record.predictions import Predictions
 
-ENOUGH = 100
-"""Images from which a temperature is fitted. For a network whose probabilities are nearly true, one
-fitted on 50 images does harm on average, one fitted on 100 does good (docs/log.md)."""
-
 
 class HeldOut(NamedTuple):
     """Images that the network did not learn from, other than test."""
@@ -79,16 +75,13 @@ class Temperature(NamedTuple):
 def fit_temperature(predictions: Predictions) -> Temperature:
     """Fit a temperature to the images that the network did not learn from, by their given labels.
 
-    It is 1, with the reason, where there are fewer than `ENOUGH`, or where all are predicted right:
-    then the likelihood grows until every probability is 1.
+    It is 1, with the reason, where there are none.
     """
     rows, source = held = held_out(predictions)
-    labels = predictions.given_labels[rows]
-    if len(rows) < ENOUGH:
-        return Temperature(1.0, len(rows), source, f"{held.said}; {ENOUGH} are needed")
-    if (predictions.predicted[rows] == labels).all():
-        return Temperature(1.0, len(rows), source, f"all {held.said} are predicted right")
-    return Temperature(temperature(predictions.probs[rows], labels), len(rows), source)
+    if not len(rows):
+        return Temperature(1.0, 0, source, held.said)
+    value = temperature(predictions.probs[rows], predictions.given_labels[rows])
+    return Temperature(value, len(rows), source)
 
 
 def read_temperature(described: Mapping[str, Any]) -> Temperature:

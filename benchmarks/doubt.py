@@ -4,8 +4,8 @@
     python benchmarks/doubt.py RUN [--draws 20] [--unknown 7]
 
 Nothing is decoded: the embeddings and predictions of the record are all it needs. The number of
-images from which a temperature is fitted is chosen on val alone, one part against the rest. Sets
-are tried on `draws` splits of the val and test images. Of each draw of unknown classes a head is fitted
+images that a temperature needs is asked of val alone, one part against the rest. Sets are tried on
+`draws` splits of the val and test images. Of each draw of unknown classes a head is fitted
 to the others, limits are chosen on their val images, and test is what they are tried on.
 """
 

@@ -21,7 +21,8 @@ from smallset.data.preprocessing import Preprocessing
 from smallset.errors import SmallsetError
 from smallset.models.registry import build_model
 from smallset.record.record import Record
-from smallset.use.onnx_check import FILES, Sample, compare
+from smallset.use.onnx_check import Sample, compare
+from smallset.use.onnx_files import ANY_SIZE, SQUARES
 from smallset.use.onnx_model import Shipped, to_onnx, with_resize
 
 NETWORKS = (
@@ -61,13 +62,15 @@ def line(name, size, policy):
     with tempfile.TemporaryDirectory() as place:
         folder, began = Path(place), time.perf_counter()
         graph = to_onnx(shipped, size)
-        onnx.save(graph, folder / FILES[0])
-        onnx.save(with_resize(graph, seen), folder / FILES[1])
+        onnx.save(graph, folder / SQUARES)
+        onnx.save(with_resize(graph, seen), folder / ANY_SIZE)
         took = time.perf_counter() - began
         sample = Sample("generated", np.zeros(0, dtype=np.int64))
-        found = compare(folder, shipped, seen, sample, Record(folder), lambda *_: None)
-        found.require()
-        mb = (folder / FILES[0]).stat().st_size / 1e6
+        found = compare(
+            (folder / SQUARES, folder / ANY_SIZE), shipped, seen, sample, Record(folder)
+        )
+        found.require(SQUARES, ANY_SIZE)
+        mb = (folder / SQUARES).stat().st_size / 1e6
     return f"{took:.1f} | {mb:.1f} | {found.squares:.1e} | {found.resized:.1e}"
 
 

@@ -72,7 +72,7 @@ def probs_of(rows):
 
 
 def said_after_temperature(record):
-    """What predict says of the pictures of a run: that of predictions.csv, after the temperature."""
+    """What predict says of the pictures of a run: predictions.csv, after the temperature."""
     t = record.model["temperature"]
     assert t != 1
     return np.exp(tempered(record.predictions.probs, t))

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from smallset.errors import ConfigError, suggest
 from smallset.progress import Reporter
+from smallset.words import language
 
 if TYPE_CHECKING:
     from smallset.use.export import Exported
 
-FORMATS = ("onnx",)
+FORMATS = ("onnx", "page", "hf")
 
 
 def export(
@@ -19,6 +20,8 @@ def export(
     *,
     file_format: str = "onnx",
     data: str | Path | None = None,
+    runtime: str | Path | None = None,
+    lang: str = "auto",
     own_code: bool = False,
     force: bool = False,
     reporter: Reporter | None = None,
@@ -28,8 +31,11 @@ def export(
     Args:
         run: A record; its data is needed only to try the export on.
         out: Folder for the files; None is a folder in the record, named as the format.
-        file_format: "onnx".
+        file_format: "onnx"; "page", one HTML file that classifies in the browser, offline; or "hf",
+            a folder that timm and the Hugging Face hub take.
         data: Where the images of the run are now; None takes the place where they were.
+        runtime: Folder of onnxruntime-web, for a page; None has npm bring it once.
+        lang: "en" or "zh", the language a page opens in; "auto" takes that of the locale.
         own_code: Let the record import the function that builds its network; trust it first.
         force: Write over an export that is there.
         reporter: Told of progress; None says nothing.
@@ -46,7 +52,7 @@ def export(
     if file_format not in FORMATS:
         raise ConfigError(f"no format {file_format!r}; {suggest(file_format, FORMATS)}")
     try:
-        from smallset.use.export import export_onnx
+        from smallset.use.export import export_record
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("smallset"):
             raise
@@ -56,8 +62,14 @@ def export(
     reporter = reporter or Reporter()
     with closing(reporter):
         record = open_record(Path(run).expanduser())
-        folder = record.folder / file_format if out is None else Path(out).expanduser()
-        place = None if data is None else str(data)
-        return export_onnx(
-            record, folder, data=place, own_code=own_code, force=force, reporter=reporter
+        return export_record(
+            record,
+            record.folder / file_format if out is None else Path(out).expanduser(),
+            file_format,
+            data=None if data is None else str(data),
+            runtime=None if runtime is None else Path(runtime).expanduser(),
+            lang=language(lang),
+            own_code=own_code,
+            force=force,
+            reporter=reporter,
         )

@@ -112,26 +112,32 @@ def export(
         Path | None,
         typer.Option(metavar="FOLDER", help="Where the files go; default: a folder in RUN."),
     ] = None,
-    file_format: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    file_format: Annotated[
+        str, typer.Option("--format", help="onnx, page (runs in a browser) or hf (for timm).")
+    ] = "onnx",
     data: Annotated[
         str | None,
         typer.Option(metavar="DATA", help="Where the images of the run are, if they have moved."),
     ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Of onnxruntime-web, for a page; default: by npm."),
+    ] = None,
     own_code: OwnCode = False,
     force: Annotated[bool, typer.Option("--force", help="Write over an earlier export.")] = False,
+    lang: Language = None,
     quiet: Quiet = False,
 ) -> None:
     """Write the network of a run as files that run without smallset, and try them on its pictures.
 
-    Two ONNX graphs, of resized pictures and of pictures of any size, and a card. Nothing is written
-    unless the graphs answer as the network does.
+    Nothing is written unless the files answer as the network does.
     """
     from smallset import api
 
     keep_memory_here()
     exported = api.export(
-        run, out, file_format=file_format, data=data, own_code=own_code, force=force,
-        reporter=reporter_of(quiet),
+        run, out, file_format=file_format, data=data, runtime=runtime, lang=lang or "auto",
+        own_code=own_code, force=force, reporter=reporter_of(quiet),
     )  # fmt: skip
     print("\n".join(exported.said))
     for file in exported.files:

@@ -1,5 +1,6 @@
 """Pictures to refuse: too improbable in every class, or too far from all training pictures."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -103,7 +104,13 @@ def choose_limits(
     return float(probability[low >= first].min()), float(distance[high >= first].max())
 
 
-def fit_refusal(record: Record, t: float, share: float) -> tuple[Refusal, Space, str]:
+def fit_refusal(
+    record: Record,
+    t: float,
+    share: float,
+    *,
+    space_of: Callable[[Float[ndarray, "n dim"]], Space] = Space,
+) -> tuple[Refusal, Space, str]:
     """Choose when to refuse a picture, on those that the network did not learn from.
 
     Of a cross-validated run, each picture is compared with all others, as the final network sees
@@ -112,6 +119,7 @@ def fit_refusal(record: Record, t: float, share: float) -> tuple[Refusal, Space,
     Args:
         t: The temperature of the probabilities.
         share: Of these pictures, to be refused, in (0, 1).
+        space_of: Makes a space of the embeddings of the training pictures.
 
     Returns:
         The rule, what distances are to, and what it did on the test images as a sentence.
@@ -131,7 +139,7 @@ def fit_refusal(record: Record, t: float, share: float) -> tuple[Refusal, Space,
             "more val images or --folds"
         )
     folds = held.source == "folds"
-    space = Space(record.embeddings("train"))
+    space = space_of(record.embeddings("train"))
     sure = np.exp(tempered(predictions.probs, t).max(axis=1))
     apart = space.distances(record.embeddings("train" if folds else "val"), own=folds)
     limits = choose_limits(sure[held.rows], apart, share)

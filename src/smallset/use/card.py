@@ -1,9 +1,8 @@
 """The card of an export: what the network is, how good, and how to run it; Markdown."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -148,9 +147,9 @@ def _text(name: str) -> str:
     return " ".join(shown.split())
 
 
-def onnx_usage(record: Record, preprocessing: Mapping[str, Any]) -> str:
+def onnx_usage(record: Record) -> str:
     """Return how to run model-any-size.onnx in three languages."""
-    size = preprocessing["size"]
+    size = record.model["preprocessing"]["size"]
     return f"""\
 `model-any-size.onnx` takes a picture as it is: uint8 (batch, height, width, 3), RGB, upright.
 `model.onnx` takes pictures that were resized already: uint8 (batch, {size}, {size}, 3). Both give

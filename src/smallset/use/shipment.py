@@ -1,0 +1,96 @@
+"""What is exported, and the pictures that it is tried on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from smallset.data.preprocessing import Preprocessing
+from smallset.progress import Reporter
+from smallset.record.measures import share_interval
+from smallset.record.record import Record
+from smallset.use.onnx_check import Parity, Sample, compare
+from smallset.use.onnx_model import Shipped
+from smallset.words import Lang
+
+
+class Written(NamedTuple):
+    """What a format left in its folder."""
+
+    files: tuple[str, ...]
+    parity: Parity | None
+    """How near its graphs are to the network; None where it holds no graph."""
+    said: list[str]
+    """What was found, as sentences."""
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """A record on its way out."""
+
+    record: Record
+    shipped: Shipped
+    """Its network with what lies before and behind it, in eval mode and float32."""
+    preprocessing: Preprocessing
+    sample: Sample
+    data: str | None
+    """Where the images of the run are now; None for the place where they were."""
+    lang: Lang
+    runtime: Path | None
+    """Folder of onnxruntime-web; None for the one in the cache, or npm's."""
+    reporter: Reporter
+
+    def compared(self, squares: Path | None, any_size: Path) -> Parity:
+        """Compare graphs with the network; on generated pictures where no other is left.
+
+        Raises:
+            RunError: If a difference is larger than rounding.
+        """
+        sample, reporter = self.sample, self.reporter
+        if sample.said:
+            reporter.note(f"{sample.said}; the export is tried on generated pictures")
+        ask: Callable[[Sample], Parity | None] = lambda sample: compare(  # noqa: E731
+            (squares, any_size), self.shipped, self.preprocessing, sample, self.record,
+            partial(reporter.counted, "checking"),
+        )  # fmt: skip
+        parity = ask(sample)
+        reporter.close()
+        left = len(sample) - (parity.pictures if parity else 0)
+        if left:
+            reporter.note(
+                f"{left:,} of {len(sample):,} {sample.kind} pictures are missing or have changed "
+                "since; the export is not tried on them"
+            )
+        parity = parity or ask(Sample("generated", sample.rows[:0]))
+        assert parity
+        parity.require(squares.name if squares else "", any_size.name)
+        return parity
+
+    def said(self, parity: Parity, squares: str, any_size: str) -> list[str]:
+        """Return what was found, as sentences."""
+        import onnxruntime
+
+        said = [
+            f"Tried with onnxruntime {onnxruntime.__version__} on {parity.pictures:,} "
+            f"{parity.kind} pictures."
+        ]
+        if parity.squares is not None:
+            said.append(
+                f"{squares}, 1, 2 and 7 pictures at a time: every probability within "
+                f"{parity.squares:.1e} of the network's."
+            )
+        said.append(
+            f"{any_size}: pixels within {parity.levels} grey level(s), probabilities within "
+            f"{parity.resized:.1e}, the same class for {parity.agree:,} of {parity.pictures:,}."
+        )
+        if parity.right is not None:
+            value, low, high = share_interval(parity.right, parity.pictures)
+            measured = self.record.predictions.accuracy("test")
+            said.append(
+                f"Accuracy of {squares or any_size}: {value:.2%} ({low:.1%} to {high:.1%}); the "
+                f"run has {measured:.2%} of its test images right."
+            )
+        if self.record.model["precision"] != "float32":
+            said.append("The run computed in bfloat16; the graphs compute in float32.")
+        return said

@@ -10,6 +10,7 @@ from smallset.errors import ConfigError, DataError, RunError, SmallsetError
 
 if TYPE_CHECKING:
     from smallset.api import best, check, export, join, predict, predict_files, study, train, tune
+    from smallset.api.estimator import ImageClassifier
     from smallset.compare.summary import Summary
     from smallset.config import RunConfig
     from smallset.record.record import Record
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConfigError",
     "DataError",
+    "ImageClassifier",
     "Record",
     "RunConfig",
     "RunError",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "ImageClassifier": "smallset.api.estimator",
     "RunConfig": "smallset.config",
     "Record": "smallset.record.record",
     "Summary": "smallset.compare.summary",

@@ -1,6 +1,7 @@
 import gzip
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from smallset.config import RunConfig, override
 from smallset.data.listing import parse_classes
 from smallset.data.manifest import manifest_text
 from smallset.data.prepare import DataSource
-from smallset.data.read import read_data
+from smallset.data.read import folds_for, read_data
 from smallset.errors import ConfigError, DataError
 from smallset.groups import DataConfig
 
@@ -276,3 +277,14 @@ def test_classes_are_no_splits_because_their_names_are_near(tmp_path, names):
 def test_settings_of_a_split_that_the_data_has_already_are_refused(split_folders):
     with pytest.raises(ConfigError, match=r"val_fraction is not read: .* has splits of its own"):
         read_data(split_folders, DataConfig(val_fraction=0.2))
+
+
+def test_a_listing_is_a_data_set_too(split_folders):
+    listed = read_data(split_folders)
+    assert read_data(listed) is listed
+    assert str(listed) == str(split_folders)
+    with pytest.raises(ConfigError, match="splits of its own"):
+        read_data(listed, DataConfig(val_fraction=0.1))
+    unsplit = replace(listed, splits=np.full(len(listed), ""))
+    assert set(read_data(unsplit).splits) == {"train", "val", "test"}
+    assert (folds_for(listed, DataConfig()), folds_for(unsplit, DataConfig())) == (0, 5)

@@ -33,6 +33,9 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __str__(self) -> str:
+        return str(self.root)
+
     def where(self, keep: Bool[ndarray, " n"]) -> "ImageSet":
         """Return the images where `keep` is True; the class list stays."""
         rows = np.flatnonzero(keep)

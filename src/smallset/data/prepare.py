@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +19,7 @@ from smallset.data.check import Problem, find_problems
 from smallset.data.listing import ImageSet, parse_classes
 from smallset.data.noise import flip_labels
 from smallset.data.preprocessing import square_of
-from smallset.data.read import read_data
+from smallset.data.read import Data, read_data
 from smallset.data.split import choose_fraction
 from smallset.errors import DataError
 from smallset.groups import DataConfig, Split
@@ -82,7 +81,7 @@ class DataSource:
 
     def __init__(
         self,
-        data: str | Path,
+        data: Data,
         reporter: Reporter | None = None,
         *,
         judged_splits: Sequence[Split] = (),
@@ -126,7 +125,7 @@ class DataSource:
         return replace(opened, images=replace(opened.images, splits=splits))
 
 
-def open_images(data: str | Path, config: RunConfig, reporter: Reporter) -> Opened:
+def open_images(data: Data, config: RunConfig, reporter: Reporter) -> Opened:
     """Read, decode and check a data set.
 
     Args:

@@ -17,6 +17,8 @@ from smallset.data.torchvision_sets import torchvision_folder
 from smallset.errors import ConfigError, DataError
 from smallset.groups import SPLITS, DataConfig
 
+Data = str | Path | ImageSet
+"""A data set by its name, or one that was listed before."""
 IMAGE_SUFFIXES = frozenset(
     [
         ".jpg",
@@ -36,21 +38,20 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 
-def read_data(data: str | Path, config: DataConfig | None = None) -> ImageSet:
+def read_data(data: Data, config: DataConfig | None = None) -> ImageSet:
     """List the images of a data set; nothing is decoded, nothing is changed.
 
     Args:
         data: A folder ``train|val|test|extra/<class>/image``; a folder ``<class>/image``; a CSV or
-            JSON-lines manifest; "torchvision:NAME"; "sample:shapes"; or a folder that
-            ``smallset clean`` left.
+            JSON-lines manifest; "torchvision:NAME"; "sample:shapes"; a folder that
+            ``smallset clean`` left; or a listing.
         config: Fractions and seed of the split, for data that has none of its own.
 
     Raises:
         DataError: If there is no such data, or it is not laid out as one of these.
     """
     config = config or DataConfig()
-    path = Path(data).expanduser()
-    if is_cleaned(path):
+    if not isinstance(data, ImageSet) and is_cleaned(path := Path(data).expanduser()):
         return read_cleaned(path, lambda origin: read_data(origin, config))
     images = _listed(data)
     if (images.splits == "").all():
@@ -61,14 +62,17 @@ def read_data(data: str | Path, config: DataConfig | None = None) -> ImageSet:
     return images
 
 
-def folds_for(data: str | Path, config: DataConfig) -> int:
+def folds_for(data: Data, config: DataConfig) -> int:
     """Return into how many folds data is dealt where nothing is said; see `usual_folds`."""
-    path = Path(data).expanduser()
-    return usual_folds(_listed(origin(path) if is_cleaned(path) else data), config)
+    if not isinstance(data, ImageSet) and is_cleaned(path := Path(data).expanduser()):
+        data = origin(path)
+    return usual_folds(_listed(data), config)
 
 
-def _listed(data: str | Path) -> ImageSet:
+def _listed(data: Data) -> ImageSet:
     """List the images of a data set that is no cleaned one; splits are "" where it has none."""
+    if isinstance(data, ImageSet):
+        return data
     kind, _, name = str(data).partition(":")
     if kind == "sample":
         return _read_folder(sample_folder(name))

@@ -1,12 +1,12 @@
 """What config.json says of a run: settings, versions, machine, data and weights."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 from smallset.compute import commit, device_name, versions
 from smallset.config import RunConfig
 from smallset.data.prepare import Prepared
+from smallset.data.read import Data
 
 TRAINING_RULES = 2
 """Version of the training procedure, part of the digest. Raise it whenever the same settings and
@@ -14,7 +14,7 @@ images would give other numbers, so that no study reuses an older run."""
 
 
 def describe(
-    data: str | Path,
+    data: Data,
     config: RunConfig,
     prepared: Prepared,
     *,

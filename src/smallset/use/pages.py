@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from smallset.compare.summary import Summary
-from smallset.errors import ConfigError, suggest
+from smallset.errors import ConfigError, DataError, suggest
 from smallset.findings.facts import Finding
 from smallset.progress import Reporter
 from smallset.record.record import Record
@@ -51,9 +51,15 @@ def write_run(
 
     Raises:
         ConfigError: If an image of `grad_cam` is not in the record.
+        DataError: If the run has no test images.
     """
     from smallset.learn.explain import explain
 
+    if not (record.predictions.splits == "test").any():
+        raise DataError(
+            f"{record.folder} has no test images, which a page is about: an estimator left it; "
+            'its settings={"data.folds": 5} judge every picture out of its fold'
+        )
     place = {path: row for row, path in enumerate(record.predictions.paths)}
     unknown = [path for path in grad_cam if path not in place]
     if unknown:

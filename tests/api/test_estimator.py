@@ -221,8 +221,7 @@ def test_the_seed_is_that_of_the_run_and_none_draws_one():
     assert seed(None) != seed(None)
 
 
-def test_folds_give_a_temperature_and_without_them_it_is_one(monkeypatch):
-    monkeypatch.setattr("smallset.record.doubt.ENOUGH", 24)
+def test_folds_give_a_temperature_and_without_them_it_is_one():
     wrong = NAMES[np.arange(24) // 3 % 3]
     plain = quick(lr=0.1).fit(ARRAYS, wrong)
     assert plain.record_.model["temperature"] == 1

@@ -59,7 +59,7 @@ class ImageClassifier(
     `fit` learns from all pictures that it is given. What it reaches is measured on other pictures,
     by `score` or ``cross_val_score``; keep="best-val", which would need some, is refused. The
     temperature of the probabilities is 1, unless ``settings={"data.folds": 5}`` trains five more
-    networks, each of which judges the pictures that it did not see, and these are 100 or more.
+    networks, each of which judges the pictures that it did not see.
 
     Args:
         model: A name that ``smallset models`` lists, "timm:NAME", or "their.module:function".

@@ -18,6 +18,7 @@ from smallset.findings.facts import Facts, Finding, read_facts
 from smallset.findings.finders import KINDS, find
 from smallset.findings.mistakes import memorised_classes
 from smallset.groups import AugmentConfig, FigureConfig
+from smallset.record.doubt import read_temperature
 from smallset.record.explained import Explained
 from smallset.record.measures import (
     balanced,
@@ -34,6 +35,7 @@ from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
 from smallset.show.report.render import render
 from smallset.show.report.search_section import STATES, search_section
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails, webp
+from smallset.show.report.trust import trust
 from smallset.show.run_figures import chosen_classes
 from smallset.stats import Interval, accuracy_interval
 from smallset.words import Lang, Text, text
@@ -85,6 +87,7 @@ def write_run_page(
         ),
         "planes": _planes(facts),
         "calibration": _calibration(facts),
+        "trust": trust(predictions, read_temperature(record.model).value),
     }
     left_out = list(notes)
     cams = _cams(predictions, pictures, explained)
@@ -92,6 +95,7 @@ def write_run_page(
         "findings": findings,
         "cams": cams,
         "has_planes": data["planes"] is not None,
+        "has_trust": data["trust"] is not None,
         "cam_side": explained.side if explained else 0,
         "views": _views(predictions, pictures, explained),
     }

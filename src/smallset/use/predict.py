@@ -258,6 +258,7 @@ def _write(
             outputs.page,
             record,
             rows,
+            doubt=predictor.doubt,
             max_megapixels=predictor.preprocessing.max_megapixels,
             lang=outputs.lang,
         )

@@ -121,7 +121,14 @@ class Predictor:
     def open(self, path: str) -> Decoded:
         """Decode a picture file."""
         try:
-            return Decoded(*self.preprocessing.read(read_file(Path(path))))
+            return self.decode(read_file(Path(path)))
+        except Unreadable as error:
+            return Decoded(None, error=str(error))
+
+    def decode(self, content: bytes) -> Decoded:
+        """Decode the content of a picture file."""
+        try:
+            return Decoded(*self.preprocessing.read(content))
         except Unreadable as error:
             return Decoded(None, error=str(error))
 
@@ -166,13 +173,23 @@ class Predictor:
             wanted = (paths[row] for rows in ranges for row in rows)
             decoded = in_order(pool, self.open, wanted, ahead=AHEAD)
             for rows in ranges:
-                yield self._block(decoded, len(rows), progress)
+                yield self.block(islice(decoded, len(rows)), len(rows), progress)
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _block(
-        self, decoded: Iterator[Decoded], size: int, progress: Callable[[int], object]
+    def block(
+        self,
+        decoded: Iterable[Decoded],
+        size: int,
+        progress: Callable[[int], object] = lambda _: None,
     ) -> Block:
+        """Return the answers for some decoded pictures.
+
+        Args:
+            size: How many they are.
+            progress: Told how many more pictures are done.
+        """
+        decoded = iter(decoded)
         ids: list[str] = []
         errors: list[str] = []
         probs = np.full((size, len(self.classes)), np.nan, dtype=np.float32)

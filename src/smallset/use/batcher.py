@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from smallset.models.forward import BATCH_SIZE
 from smallset.record.new_pictures import Row
 from smallset.use.predictor import Decoded, Predictor
+
+TOGETHER = 8
+"""Pictures of one forward pass. From 16 on, oneDNN convolves another way than for 1, and sums in
+another order: answers of 16 differ from those alone by up to 2e-6 (docs/log.md)."""
 
 
 class Upload(NamedTuple):
@@ -87,7 +90,7 @@ class Batcher:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while self._ready:
-            count = min(len(self._ready), BATCH_SIZE)
+            count = min(len(self._ready), TOGETHER)
             names, decoded, futures = zip(
                 *(self._ready.popleft() for _ in range(count)), strict=True
             )

@@ -180,11 +180,11 @@ def _constant(answer: Callable[[], Response]) -> Callable[[], Any]:
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what the OpenAPI document says of some refusals."""
     why = {
-        400: "The body is not what its content type says.",
+        400: "The body is not what its content type says, or has too many pictures.",
         401: "The token is missing or wrong.",
         403: "The request names another host, or comes from another web page.",
         408: "The body came too slowly.",
-        413: "The request has too many bytes, or too many pictures.",
+        413: "The request has too many bytes.",
         415: "The content type is none of those that are taken.",
         500: "The network failed; the log of the server says why.",
         503: "Too many pictures wait; come back after Retry-After seconds.",
@@ -279,7 +279,7 @@ def _serve_api(
 
 _REFUSED: dict[type[Exception], Callable[[Exception], HTTPException]] = {
     TooLarge: lambda _: HTTPException(413, "the request is too large; GET /model says the limits"),
-    TooMany: lambda error: HTTPException(413, f"{error}; GET /model says the limits"),
+    TooMany: lambda error: HTTPException(400, f"{error}; GET /model says the limits"),
     TooSlow: lambda _: HTTPException(408, "the body came too slowly", {"Connection": "close"}),
     Gone: lambda _: HTTPException(400, "the body was cut short"),
     Busy: lambda _: HTTPException(503, "too many bytes wait; try again", {"Retry-After": "2"}),
@@ -359,7 +359,9 @@ def serve_run(
     """Serve the network of a run until it is interrupted; `smallset.api.serve` has the words."""
     check_token(host, token)
     check_top(top, len(record.model["classes"]))
-    predictor = Predictor(record, device=device, sets=sets, reject=reject, own_code=own_code)
+    predictor = Predictor(
+        record, device=device, sets=sets, reject=reject, own_code=own_code, apart=True
+    )
     if limits.max_megapixels is not None:
         predictor.preprocessing = replace(
             predictor.preprocessing, max_megapixels=limits.max_megapixels

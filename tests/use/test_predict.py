@@ -19,11 +19,9 @@ from typer.testing import CliRunner
 
 from smallset import api
 from smallset.cli import app
-from smallset.config import RunConfig, override
 from smallset.data.cache import load_pixels
 from smallset.data.listing import ImageSet
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.learn.run import train_run
 from smallset.models.forward import BATCH_SIZE
 from smallset.record.doubt import fit_sets
 from smallset.record.measures import tempered
@@ -35,22 +33,6 @@ from smallset.use import predictor as predictors
 from smallset.use import shards
 from smallset.use.named import find_named
 from smallset.use.predictor import Predictor
-
-
-@pytest.fixture(scope="module")
-def run(split_folders, shared_cache, tmp_path_factory):
-    """A record that has moved since it was written, and whose data is gone."""
-    os.environ["SMALLSET_CACHE"] = str(shared_cache)
-    folder = tmp_path_factory.mktemp("runs")
-    data = shutil.copytree(split_folders, folder / "data")
-    settings = {
-        "recipe": "course-report", "image_size": 32, "epochs": 2, "batches.size": 8,
-        "mirror": True, "compute.precision": "float32",
-    }  # fmt: skip
-    train_run(data, override(RunConfig(), settings), folder / "before")
-    shutil.rmtree(data)
-    shutil.move(folder / "before", folder / "moved")
-    return folder / "moved"
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ const P = D.pictures,
   first = (row) => P[row].top[0];
 /* Why a picture was refused; "" where it was not. */
 function refused({ unknown }) {
-  const reasons = { probability: T("too improbable"), distance: T("unlike the training pictures") };
+  const reasons = { probability: T("probability too low"), distance: T("unlike the training") };
   return unknown.length ? `${T("unknown")}: ${unknown.map((why) => reasons[why]).join(", ")}` : "";
 }
 /* One picture: the thumbnail, its class, and what else it could be. */

@@ -24,7 +24,6 @@ from smallset.record.measures import (
     calibration,
     class_scores,
     least_sure,
-    share_interval,
     worst_mistakes,
 )
 from smallset.record.predictions import Predictions
@@ -35,7 +34,7 @@ from smallset.show.report.render import render
 from smallset.show.report.search_section import STATES, search_section
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails, webp
 from smallset.show.run_figures import chosen_classes
-from smallset.stats import Interval, accuracy_interval
+from smallset.stats import Interval, accuracy_interval, share_interval
 from smallset.words import Lang, Text, text
 
 SPLITS = ("train", "val", "test")

@@ -178,7 +178,7 @@ def simulate(rng, *, arms=2, seeds=3, images=700, luck=0.004, unequal=False, bet
 
 @pytest.mark.parametrize(("arms", "unequal"), [(2, False), (5, True)])
 def test_studies_of_equal_arms_claim_in_one_of_twenty_at_most(arms, unequal):
-    """Two cells of benchmarks/claims.py; the normal law claimed in 20 and 17 % of these studies."""
+    """Two cells of benchmarks/claims.py; the method before claimed in 17 and 15 % of these."""
     rng, studies = np.random.default_rng(0), 100
     claims, held = 0, 0
     for _ in range(studies):

@@ -36,7 +36,7 @@ def finding(kind, level: Literal["problem", "hint"] = "problem"):
     )
 
 
-def compared(points, verdict, *, needed_seeds=None, needed_images=None, detectable=3.0, within=5):
+def compared(points, verdict, *, needed_seeds=None, needed_images=None, detectable=3.0, within=5.0):
     return PairedResult(
         Interval(points / 100, -within / 100, within / 100), 0.2, 0.2, verdict, 0.02, 9.0,
         detectable / 100, 0.2, needed_seeds, needed_images,

@@ -29,7 +29,7 @@ from smallset.models.registry import build_model
 from smallset.record.measures import tempered
 from smallset.record.record import Record
 from smallset.use import export as exporting
-from smallset.use import onnx_files
+from smallset.use import offline_page, onnx_files
 from smallset.use.onnx_check import Sample, answers, compare, open_graph
 from smallset.use.onnx_model import Shipped, to_onnx, with_resize
 from smallset.use.onnx_resize import resize_graph
@@ -276,9 +276,10 @@ def has_npm():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not has_npm(), reason="npm brings the runtime of the page")
-def test_the_page_answers_in_the_browser_without_a_network(run, data, tmp_path, visit):
+def test_the_page_answers_in_the_browser_without_a_network(run, data, tmp_path, monkeypatch, visit):
     """Pictures of many kinds; what cannot be read is a row, and what is unknown is said."""
     record = Record(run)
+    monkeypatch.setattr(offline_page, "REFUSED", 0.5)  # of 12 val pictures
     exported = api.export(run, tmp_path / "page", file_format="page", lang="en")
     assert "classify.html: pixels within" in exported.said[1]
     page = visit(exported.files[0])
@@ -303,7 +304,7 @@ def test_the_page_answers_in_the_browser_without_a_network(run, data, tmp_path, 
     with page.expect_download() as download:
         page.click("#csv")
     download.value.save_as(tmp_path / "page.csv")
-    *given, bad = list(csv.DictReader((tmp_path / "page.csv").open(encoding="utf-8")))
+    *given, bad = csv.DictReader((tmp_path / "page.csv").read_text("utf-8").splitlines())
     assert bad["error"] == "this browser cannot open it as a picture"
     wanted = api.predict(run, files + more[:-1])
     names = [f"p_{name}" for name in record.model["classes"]]

@@ -1,6 +1,6 @@
-/* Pictures, and their answers as cards and as a table. Who answers is another script's business: it
-   has `answer(item)`, which puts a row like those of `smallset predict` into the item, `extras` of a
-   card, and `AT_ONCE`; and it sets `M`. */
+/* Pictures, and their answers as cards and as a table. Who answers is another script's business:
+   it has `answer(item)`, which puts a row like those of `smallset predict` into the item, `extras`
+   of a card, and `AT_ONCE`; and it sets `M`. */
 const BARS = 5,
   LEAST = 0.0005, // is shown as 0.1%
   CARDS = 60;

@@ -1,8 +1,8 @@
 """Decode once: all images of a set as one uint8 array on disk, memory-mapped, never stale.
 
-The key is the content of every file (its sha256), the size, the resize policy and the pixel limit.
-A changed, added or removed file makes another key. An array is written aside and renamed, so any
-number of processes may ask for it at a time.
+The key is the content of every file (its sha256), the size, the resize policy, the pixel limit and
+the formats that can be read here. A changed, added or removed file makes another key. An array is
+written aside and renamed, so any number of processes may ask for it at a time.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from jaxtyping import Bool, UInt8
 from numpy import ndarray
 
 from smallset.data.listing import ImageSet
-from smallset.data.pictures import Unreadable
+from smallset.data.pictures import Unreadable, formats
 from smallset.data.preprocessing import Square
 from smallset.errors import DataError
 from smallset.files import build_folder, cache_dir
@@ -66,7 +66,8 @@ def load_pixels(
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         contents = list(pool.map(lambda path: _file_hash(images.root / path), images.paths))
-    spec = f"{FORMAT}/{square.size}/{square.resize}/{square.max_megapixels}/" + "/".join(contents)
+    shape = f"{square.size}/{square.resize}/{square.max_megapixels}"
+    spec = f"{FORMAT}/{'+'.join(formats())}/{shape}/" + "/".join(contents)
     key = hashlib.sha256(spec.encode()).hexdigest()[:24]
 
     def fill(folder: Path) -> None:

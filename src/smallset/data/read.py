@@ -19,23 +19,11 @@ from smallset.groups import SPLITS, DataConfig
 
 Data = str | Path | ImageSet
 """A data set by its name, or one that was listed before."""
-IMAGE_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".jfif",
-        ".avif",
-    ]
-)
+IMAGE_SUFFIXES = frozenset([
+    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+    ".pbm", ".avif", ".heic", ".heif",
+])  # fmt: skip
+"""Names that end so are pictures to be read; what they hold decides how, or why not."""
 
 
 def read_data(data: Data, config: DataConfig | None = None) -> ImageSet:

@@ -113,6 +113,7 @@ def report(
     without_images: bool = False,
     grad_cam: Sequence[str] = (),
     runs: bool = False,
+    own_code: bool = False,
     reporter: Reporter | None = None,
 ) -> list[Path]:
     """Write the page of a run, a study or a cleaning: one HTML file with everything inside.
@@ -125,6 +126,8 @@ def report(
         without_images: Write the page without the images, such as where they are gone.
         grad_cam: Paths in predictions.csv of images to explain, beside the worst mistakes.
         runs: Of a study: write the page of each finished run as well.
+        own_code: Let records import the functions that build their networks, for Grad-CAM; trust
+            them first.
         reporter: Told of progress; None says nothing.
 
     Returns:
@@ -138,7 +141,7 @@ def report(
     from smallset.use.pages import Page, write_cleaning, write_run, write_study
 
     folder = Path(folder).expanduser()
-    page = Page(language(lang), data, budget_mb, without_images, reporter or Reporter())
+    page = Page(language(lang), data, budget_mb, without_images, own_code, reporter or Reporter())
     if is_cleaned(folder):
         return [write_cleaning(folder, page)]
     if not (folder / "study.json").exists():

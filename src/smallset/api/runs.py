@@ -52,7 +52,7 @@ def train(
     folder = Path(out or f"runs/{config.model.replace(':', '-')}-{config.digest()}").expanduser()
     reporter = reporter or Reporter()
     record = train_run(data, config, folder, resume=resume, reporter=reporter)
-    _show(record, str(data), config.figures, reporter)
+    _show(record, str(data), config.figures, reporter, own_code=True)  # the caller named it
     return record
 
 
@@ -97,11 +97,13 @@ def join(
         temperatures=temperatures, device=device, own_code=own_code, figures=figures,
         reporter=reporter,
     )  # fmt: skip
-    _show(record, record.config["data"]["source"], figures, reporter)
+    _show(record, record.config["data"]["source"], figures, reporter, own_code=own_code)
     return record
 
 
-def _show(record: Record, data: str, figures: FigureConfig, reporter: Reporter) -> None:
+def _show(
+    record: Record, data: str, figures: FigureConfig, reporter: Reporter, *, own_code: bool
+) -> None:
     """Draw the figures of a run, write its page, and tell what was found."""
     from smallset.findings.facts import read_facts
     from smallset.findings.finders import find
@@ -113,7 +115,7 @@ def _show(record: Record, data: str, figures: FigureConfig, reporter: Reporter) 
     if figures.report:
         from smallset.use.pages import Page, write_run
 
-        page = Page(language(figures.lang), data, reporter=reporter)
+        page = Page(language(figures.lang), data, own_code=own_code, reporter=reporter)
         write_run(record, page, findings=findings)
     for finding in findings:
         reporter.found(finding)

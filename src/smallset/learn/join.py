@@ -87,7 +87,7 @@ def join_runs(
         source = data or records[0].config["data"]["source"]
         prepared = DataSource(source, reporter).prepared(config)
         _refuse_changed(prepared, source, records)
-        model, heads = _side_by_side(records)
+        model, heads = _side_by_side(records, own_code=own_code)
         model.mirror = config.mirror
         seen = preprocessing_for(model, config)
         model = placed(model, config.compute.device)
@@ -204,12 +204,14 @@ def _refuse_changed(prepared: Prepared, source: str, records: Sequence[Record]) 
         )
 
 
-def _side_by_side(records: Sequence[Record]) -> tuple[Classifier, list[nn.Linear]]:
+def _side_by_side(
+    records: Sequence[Record], *, own_code: bool
+) -> tuple[Classifier, list[nn.Linear]]:
     """Return the network of all features, with a head to be set, and the heads of the runs."""
     members: list[tuple[Classifier, int]] = []
     heads: list[nn.Linear] = []
     for record in records:
-        model, preprocessing, _ = restore(record)
+        model, preprocessing, _ = restore(record, own_code=own_code)
         found = last_linear(model.classifier)
         if found is None:
             raise ConfigError(

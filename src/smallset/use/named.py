@@ -55,7 +55,7 @@ def find_named(names: Sequence[str], *, read_list: Callable[[], bytes]) -> Named
     notes: list[str] = []
     if others:
         listed = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(others.items()))
-        notes.append(f"files whose names do not end like images were left out: {listed}")
+        notes.append(f"files that are not named like pictures were left out: {listed}")
     return Named(tuple(paths), tuple(manifests), tuple(notes))
 
 

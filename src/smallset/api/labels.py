@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from smallset.config import RunConfig
+from smallset.errors import need
 from smallset.progress import Reporter
 from smallset.words import language
 
@@ -79,6 +80,7 @@ def review(
         DataError: If the folder is no cleaned set, or its images are gone.
         RunError: If the port is taken, or another review of the folder runs.
     """
+    need("smallset review", "web", "fastapi", "uvicorn")
     from smallset.use.review_server import serve_review
 
     serve_review(

@@ -11,7 +11,7 @@ from smallset.cli.data_commands import check, clean, review
 from smallset.cli.model_commands import models, weights_import, weights_list, weights_verify
 from smallset.cli.study_commands import report, study
 from smallset.cli.train_commands import best, demo, join, train, tune
-from smallset.cli.use_commands import export, predict
+from smallset.cli.use_commands import export, predict, serve
 from smallset.errors import SmallsetError
 
 app = typer.Typer(
@@ -20,7 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    best, train, join, demo, check, study, report, clean, review, predict, export, tune, models,
+    best, train, join, demo, check, study, report, clean, review, predict, export, serve, tune,
+    models,
 ):  # fmt: skip
     app.command()(command)
 weights = typer.Typer(help="Pretrained weights: list, import, verify.", no_args_is_help=True)

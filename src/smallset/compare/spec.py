@@ -10,7 +10,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from smallset.config import RunConfig, build_config, override
 from smallset.errors import ConfigError, suggest
+from smallset.files import given_path, is_file_name
 from smallset.settings import Settings, explain
+
+WRITTEN = frozenset(["study.json", "summary.csv", "comparisons.csv", "report.html", "figures"])
+"""What lies in the folder of a study beside its arms."""
 
 
 class Chart(Settings):
@@ -66,8 +70,11 @@ class StudySpec(Settings):
             if name not in self.arms:
                 raise ValueError(f"no arm named {name!r}; {suggest(name, self.arms)}")
         for name in self.arms:
-            if not name or name[0] == "." or set(name) & set('/\\:*?"<>|'):
+            if not is_file_name(name) or name in WRITTEN:
                 raise ValueError(f"an arm's name is a folder's too, got {name!r}")
+        for chart in self.charts:
+            if not is_file_name(chart.name):
+                raise ValueError(f"a chart's name is a file's too, got {chart.name!r}")
         return self
 
     @property
@@ -145,7 +152,7 @@ def read_study(name: str) -> tuple[str, StudySpec]:
         ConfigError: If there is no such study or file, or it does not say what a study must.
     """
     if name.endswith(".toml"):
-        path = Path(name).expanduser()
+        path = given_path(name)
         try:
             return path.stem, _parse(path.read_text(encoding="utf-8"), str(path))
         except OSError as error:

@@ -16,6 +16,7 @@ from smallset.data.samples import sample_folder
 from smallset.data.split import one_pool, split_images, usual_folds
 from smallset.data.torchvision_sets import torchvision_folder
 from smallset.errors import ConfigError, DataError
+from smallset.files import given_path
 from smallset.groups import SPLITS, DataConfig
 
 Data = str | Path | ImageSet
@@ -40,7 +41,7 @@ def read_data(data: Data, config: DataConfig | None = None) -> ImageSet:
         DataError: If there is no such data, or it is not laid out as one of these.
     """
     config = config or DataConfig()
-    if not isinstance(data, ImageSet) and is_cleaned(path := Path(data).expanduser()):
+    if not isinstance(data, ImageSet) and is_cleaned(path := given_path(data)):
         return read_cleaned(path, lambda origin: read_data(origin, config))
     images = _listed(data)
     if (images.splits == "").all():
@@ -53,7 +54,7 @@ def read_data(data: Data, config: DataConfig | None = None) -> ImageSet:
 
 def folds_for(data: Data, config: DataConfig) -> int:
     """Return into how many folds data is dealt where nothing is said; see `usual_folds`."""
-    if not isinstance(data, ImageSet) and is_cleaned(path := Path(data).expanduser()):
+    if not isinstance(data, ImageSet) and is_cleaned(path := given_path(data)):
         data = origin(path)
     return usual_folds(_listed(data), config)
 
@@ -67,7 +68,7 @@ def _listed(data: Data) -> ImageSet:
         return _read_folder(sample_folder(name))
     if kind == "torchvision":
         return _read_folder(torchvision_folder(name))
-    path = Path(data).expanduser()
+    path = given_path(data)
     if not path.exists():
         raise DataError(
             f"no data at {path}; give a folder, a .csv or .jsonl manifest, torchvision:NAME "

@@ -20,6 +20,7 @@ from torch import nn
 
 from smallset.compute import resolve, torch_as_it_was
 from smallset.config import RunConfig, build_config
+from smallset.data.out import taken
 from smallset.data.prepare import DataSource, Prepared
 from smallset.errors import ConfigError, DataError
 from smallset.files import make_folder, write_json
@@ -83,8 +84,8 @@ def join_runs(
     begun = out.has_begun and not out.is_complete and out.joined is not None
     refuse_overwriting(out, resume=begun)
     config = _settings(records, device, figures or FigureConfig(), reporter)
-    with closing(reporter), torch_as_it_was(config.compute.threads):
-        source = data or records[0].config["data"]["source"]
+    source = data or records[0].config["data"]["source"]
+    with taken(folder, source), closing(reporter), torch_as_it_was(config.compute.threads):
         prepared = DataSource(source, reporter).prepared(config)
         _refuse_changed(prepared, source, records)
         model, heads = _side_by_side(records, own_code=own_code)

@@ -15,7 +15,7 @@ from smallset.data.batches import balanced_batches, share_without_positive
 from smallset.data.prepare import DataSource, Prepared
 from smallset.data.read import folds_for
 from smallset.errors import ConfigError, DataError
-from smallset.files import read_json
+from smallset.files import given_path, read_json
 from smallset.groups import NOT_WITH_FOLDS, DataConfig
 from smallset.learn.describe import describe, describe_images
 from smallset.learn.objectives import (
@@ -250,7 +250,7 @@ def check_batches(plan: Plan, stages: Sequence[Stage], reporter: Reporter) -> No
 
 
 def _start_file(config: RunConfig, classes: tuple[str, ...]) -> Path:
-    folder = Path(config.start_from).expanduser()
+    folder = given_path(config.start_from)
     file = folder / "model.safetensors"
     if not file.exists():
         raise DataError(

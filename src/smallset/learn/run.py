@@ -17,7 +17,7 @@ from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, RunError
-from smallset.files import clear_unfinished, make_folder, write_json
+from smallset.files import clear_unfinished, holds_files, make_folder, write_json
 from smallset.learn.folds import FOLDS, OutOfFold, score_folds
 from smallset.learn.inputs import Inputs
 from smallset.learn.plan import Plan, Planner, check_batches, clean_labels, stages_of
@@ -228,7 +228,7 @@ def refuse_overwriting(record: Record, resume: bool | None) -> None:
         raise RunError(
             f"{record.folder} already holds a run; give another --out, or --resume to continue it"
         )
-    if record.folder.is_dir() and not there and any(record.folder.iterdir()):
+    if not there and holds_files(record.folder):
         raise RunError(f"{record.folder} is not empty, and is not a run; give another --out")
     if resume and not there:
         raise RunError(f"{record.folder} has no run to resume; train without --resume")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from smallset.data.manifest import SUFFIXES, read_rows
 from smallset.data.read import IMAGE_SUFFIXES, image_files
 from smallset.errors import DataError
+from smallset.files import given_path
 
 
 class Named(NamedTuple):
@@ -62,7 +63,7 @@ def find_named(names: Sequence[str], *, read_list: Callable[[], bytes]) -> Named
 def _matches(name: str) -> list[Path]:
     if not name:
         raise DataError("a picture's name is empty; '.' is the current folder")
-    path = Path(name).expanduser()
+    path = given_path(name)
     if os.path.lexists(path):
         return [path]
     if glob.has_magic(name):

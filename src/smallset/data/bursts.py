@@ -48,6 +48,8 @@ def _runs(shots: Sequence[tuple[float, int]], seconds: float) -> list[list[int]]
 
 def _told(path: Path) -> tuple[str, float] | None:
     """Return camera and moment of a photograph, in seconds; None where its file has none."""
+    if not path.is_file():  # to open a pipe is to wait for ever
+        return None
     try:
         with open_image(path) as image:
             exif = image.getexif()

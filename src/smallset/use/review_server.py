@@ -26,7 +26,7 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from smallset.clean.review import TOOL, Conflict, Review, Row, alone, find_images, read_rows
-from smallset.data.pictures import Unreadable, decode
+from smallset.data.pictures import Unreadable, decode, read_file
 from smallset.errors import ConfigError, DataError, RunError, suggest
 from smallset.use.connections import listen
 from smallset.use.guard import HOSTS, Guard, is_foreign_origin, is_foreign_site, wrong_host
@@ -117,9 +117,8 @@ class Album:
             DataError: If the file is gone or damaged.
         """
         try:
-            content = (self.root / path).read_bytes()
-            picture = decode(content, max_megapixels=178).image
-        except (OSError, Unreadable) as error:
+            picture = decode(read_file(self.root / path), max_megapixels=178).image
+        except Unreadable as error:
             raise DataError(f"cannot show {path}: {error}") from None
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         written = io.BytesIO()

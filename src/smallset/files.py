@@ -223,7 +223,10 @@ def build_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
     """
     if folder.exists():
         return folder
-    make_folder(folder.parent)
+    try:
+        make_folder(folder.parent)
+    except RunError as error:
+        raise RunError(f"{error}; set SMALLSET_CACHE to a folder that can be written") from None
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         fill(aside)

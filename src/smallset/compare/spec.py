@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from smallset.config import RunConfig, build_config, override
 from smallset.errors import ConfigError, suggest
 from smallset.files import given_path, is_file_name
-from smallset.settings import Settings, explain
+from smallset.settings import Settings, explain, read_toml
 
 WRITTEN = frozenset(["study.json", "summary.csv", "comparisons.csv", "report.html", "figures"])
 """What lies in the folder of a study beside its arms."""
@@ -132,7 +132,7 @@ def built_in_studies() -> dict[str, StudySpec]:
     """Return the studies that come with smallset, by name."""
     files = resources.files("smallset") / "studies"
     specs = {
-        Path(file.name).stem: _parse(file.read_text(encoding="utf-8"), file.name)
+        Path(file.name).stem: _parse(tomllib.loads(file.read_text(encoding="utf-8")), file.name)
         for file in files.iterdir()
         if file.name.endswith(".toml")
     }
@@ -153,23 +153,16 @@ def read_study(name: str) -> tuple[str, StudySpec]:
     """
     if name.endswith(".toml"):
         path = given_path(name)
-        try:
-            return path.stem, _parse(path.read_text(encoding="utf-8"), str(path))
-        except OSError as error:
-            raise ConfigError(f"cannot read the study {path}: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not a TOML file: {error}") from None
+        return path.stem, _parse(read_toml(path), str(path))
     known = built_in_studies()
     if name not in known:
         raise ConfigError(f"no study named {name!r}; {suggest(name, known)}; or give a .toml file")
     return name, known[name]
 
 
-def _parse(text: str, where: str) -> StudySpec:
+def _parse(content: Mapping[str, Any], where: str) -> StudySpec:
     try:
-        spec = StudySpec.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where} is not a TOML file: {error}") from None
+        spec = StudySpec.model_validate(dict(content))
     except ValidationError as error:
         messages = [explain(item, StudySpec) for item in error.errors()]
         raise ConfigError(f"{where}: {'; '.join(messages)}") from None

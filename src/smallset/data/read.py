@@ -12,6 +12,7 @@ import numpy as np
 from smallset.data.cleaned import is_cleaned, origin, read_cleaned
 from smallset.data.listing import ImageSet
 from smallset.data.manifest import read_manifest
+from smallset.data.names import with_sound_names
 from smallset.data.samples import sample_folder
 from smallset.data.split import one_pool, split_images, usual_folds
 from smallset.data.torchvision_sets import torchvision_folder
@@ -75,10 +76,10 @@ def _listed(data: Data) -> ImageSet:
             "or sample:shapes"
         )
     if path.is_dir():
-        return _read_folder(path)
+        return with_sound_names(_read_folder(path))
     images = read_manifest(path)
     _refuse_splits_as_classes(path, images.classes, kind="labels")
-    return images
+    return with_sound_names(images)
 
 
 _SPLIT_NAME = re.compile(

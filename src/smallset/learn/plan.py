@@ -24,13 +24,13 @@ from smallset.learn.objectives import (
     Stage,
     balancing,
     build_stages,
+    own_loss,
     refuse_unread,
 )
 from smallset.learn.settle import settle
 from smallset.learn.stack import is_stackable
 from smallset.models.registry import Weights, outline, resolve_weights
 from smallset.models.weights import file_sha256
-from smallset.own_code import load_object
 from smallset.progress import Reporter
 
 
@@ -155,7 +155,7 @@ def stages_of(config: RunConfig, data: Prepared | None = None) -> list[Stage]:
     """
     if ":" in config.loss:
         refuse_unread(config.loss, config.loss_args, set())
-        stages = [Stage(config.loss, OnePass(load_object(config.loss)), "all")]
+        stages = [Stage(config.loss, OnePass(own_loss(config.loss)), "all")]
     else:
         balanced = None
         if data is not None:

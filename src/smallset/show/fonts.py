@@ -13,6 +13,9 @@ PREFERRED = (
     "Microsoft YaHei", "PingFang SC", "Hiragino Sans", "SimHei", "Arial Unicode MS", "Noto Sans",
 )  # fmt: skip
 
+STYLE = {"font.size": 9, "text.parse_math": False}
+"""Of all figures; a dollar in a name is one, and begins no formula of TeX."""
+
 
 class FontChoice(NamedTuple):
     """Fonts to use in this order, and the characters that none of them has."""

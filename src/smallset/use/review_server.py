@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from PIL import Image
 from pydantic import BaseModel
@@ -44,6 +45,8 @@ class PageGuard(Guard):
         key: What the address or the cookie must hold.
     """
 
+    most = MAX_BODY
+
     def __init__(self, app: ASGIApp, key: str, cookie: str) -> None:
         super().__init__(app)
         self.key = key
@@ -67,8 +70,6 @@ class PageGuard(Guard):
             return "This request comes from another page."
         if not opens and not self._is_key(request.cookies.get(self.cookie, "")):
             return "Open the address that `smallset review` shows: it holds the key."
-        if int(headers.get("content-length", "0") or 0) > MAX_BODY:
-            return "This request is too large."
         return None
 
     def _is_key(self, text: str) -> bool:
@@ -154,6 +155,12 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: Lang
     @app.exception_handler(DataError)
     def _failed(_: Request, error: Exception) -> Response:
         return JSONResponse({"detail": str(error)}, status_code=500)
+
+    @app.exception_handler(RequestValidationError)
+    def _misread(_: Request, error: RequestValidationError) -> Response:
+        # Without what was sent: JSON cannot say it where it is an infinite number.
+        said = [{"loc": each["loc"], "msg": each["msg"]} for each in error.errors()]
+        return JSONResponse({"detail": said}, status_code=422)
 
     _serve_page(app, key, cookie, lang)
     _serve_images(app, review, album)

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
@@ -13,7 +13,7 @@ PREFERRED = (
     "Microsoft YaHei", "PingFang SC", "Hiragino Sans", "SimHei", "Arial Unicode MS", "Noto Sans",
 )  # fmt: skip
 
-STYLE = {"font.size": 9, "text.parse_math": False}
+STYLE: dict[Any, Any] = {"font.size": 9, "text.parse_math": False}
 """Of all figures; a dollar in a name is one, and begins no formula of TeX."""
 
 

@@ -401,7 +401,7 @@ def test_the_verdict_of_an_arm_is_its_first_comparison(study, visit, tmp_path):
     [first] = study.comparisons
     more = (first, first._replace(against="another"))
     path = write_study_page(replace(study, folder=tmp_path, comparisons=more), None, lang="en")
-    verdict = visit(path).locator("#arm-table tbody tr", has_text=first.arm).locator("td").nth(3)
+    verdict = visit(path).locator("#arm-table tbody tr", has_text=first.arm).locator("td").nth(4)
     assert verdict.inner_text().endswith(f" {first.against}")
 
 

@@ -31,9 +31,10 @@ from smallset.files import holds_files, make_folder, read_json, write_json
 from smallset.learn.join import join_runs
 from smallset.learn.run import build_run, train_run
 from smallset.models.probe import FOLDS
+from smallset.paired import compare_all
 from smallset.progress import Reporter, noting_once
 from smallset.record.record import Record
-from smallset.stats import Interval, compare_all
+from smallset.stats import Interval
 
 SEARCH = ".search"  # in the record, while the search goes on
 PLAIN_ORDER = ("efficientnet_lite0", "mobilenet_v2", "resnet18", "squeezenet1_1")

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from smallset.files import make_folder
-from smallset.record.measures import share_interval
 from smallset.show.fonts import STYLE, choose_fonts
 from smallset.show.run_figures import save_figure
+from smallset.stats import share_interval
 from smallset.words import Lang, text, translate
 
 LEADS, RACED, DROPPED = "#0072B2", "#56B4E9", "0.65"

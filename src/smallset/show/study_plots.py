@@ -13,7 +13,10 @@ from smallset.show.run_plots import CLASS_COLOURS
 from smallset.stats import Interval
 from smallset.words import Lang, text, translate
 
-VERDICT_COLOURS = {"better": "#0072B2", "worse": "#D55E00", "cannot tell": "#7F7F7F"}
+VERDICT_COLOURS = {
+    "better": "#0072B2", "worse": "#D55E00", "these two networks differ": "#7A4E9E",
+    "cannot tell": "#7F7F7F",
+}  # fmt: skip
 LINES = ("-", "--", ":", "-.")
 
 

@@ -154,9 +154,10 @@ def _serve_page(app: FastAPI, *, needs_token: bool, lang: Lang) -> None:
         lang=lang, data=data, version=version("smallset")
     )  # fmt: skip
     parts = {
-        "/style.css": ("text/css", "show/report/templates/page.css", "use/templates/serve.css"),
+        "/style.css": ("text/css", "show/report/templates/page.css", "use/templates/pictures.css"),
         "/serve.js": (
-            "text/javascript", "show/report/templates/common.js", "use/templates/serve.js",
+            "text/javascript", "show/report/templates/common.js",
+            "use/templates/pictures.js", "use/templates/serve.js",
         ),
     }  # fmt: skip
 

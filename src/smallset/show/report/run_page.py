@@ -25,7 +25,6 @@ from smallset.record.measures import (
     calibration,
     class_scores,
     least_sure,
-    share_interval,
     worst_mistakes,
 )
 from smallset.record.predictions import Predictions
@@ -37,6 +36,7 @@ from smallset.show.report.search_section import STATES, headline, search_section
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails, webp
 from smallset.show.report.trust import trust
 from smallset.show.run_figures import chosen_classes
+from smallset.stats import share_interval
 from smallset.words import Lang, Text, text
 
 SPLITS = ("train", "val", "test")

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from smallset.record.measures import share_interval, tempered
+from smallset.record.measures import tempered
 from smallset.record.predictions import Predictions
+from smallset.stats import share_interval
 
 MOST = 200
 """Places on the curve: more cannot be told apart on a screen."""

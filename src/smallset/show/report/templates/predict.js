@@ -29,7 +29,8 @@ function tile(row) {
   );
   if (one.set.length > 1) {
     const others = one.set.slice(1).map((other) => D.classes[other]).join(", ");
-    caption.append(make("br"), make("span", { cls: "soft" }, ...named(T("or {others}", { others }))));
+    const text = T("or {others}", { others });
+    caption.append(make("br"), make("span", { cls: "soft" }, ...named(text)));
   } else if (p < 0.9 && one.top.length > 1) {
     const [other, q] = one.top[1];
     caption.append(

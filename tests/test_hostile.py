@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -65,6 +66,24 @@ def test_toml_of_any_kind_is_read_or_named(tmp_path, kind, reader):
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(ConfigError):
         reader(path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_only_files_are_read_as_settings_and_weights(tmp_path, monkeypatch, kind):
+    path = tmp_path / "x.toml"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    for reader in (read_config, lambda path: read_study(str(path))):
+        with pytest.raises(ConfigError, match="it is no regular file"):
+            reader(path)
+    for words in (["verify", path], ["import", path, "--model", "resnet18"]):
+        status, _, err = smallset(monkeypatch, "weights", *words)
+        assert status == 2
+        assert "it is no regular file" in err
 
 
 @pytest.mark.parametrize("text", [DIGITS, f"1-{DIGITS}", f"{DIGITS}-{DIGITS}"])

@@ -52,6 +52,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: If it is missing, too large or too deep, or not TOML.
     """
+    # To open a pipe is to wait for ever, but for those that a shell makes: --config <(...).
+    if path.exists() and not path.is_file() and path.parent.name != "fd":
+        raise ConfigError(f"cannot read the settings file {path}: it is no regular file")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_TOML + 1)

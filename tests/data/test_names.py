@@ -1,6 +1,7 @@
 """What the disk and the user may hold: names, pipes, huge files; nothing hangs, nothing is lost."""
 
 import os
+import sys
 import unicodedata
 
 import numpy as np
@@ -54,6 +55,13 @@ def test_file_names_are_utf8_or_refused_by_name(tmp_path_factory, name):
         str(error.value).encode()  # the message itself can be printed
     else:
         assert with_sound_names(images) is images
+
+
+def test_a_locale_that_is_not_utf8_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    with pytest.raises(DataError, match=r"the locale reads file names as ascii.*set PYTHONUTF8=1"):
+        with_sound_names(listing(tmp_path, paths=("0.png", "caf\udcc3\udca9.png")))
+    assert with_sound_names(listing(tmp_path)).notes == ()
 
 
 @given(st.text(st.characters(categories=["L", "M", "N", "P", "S"]), min_size=1, max_size=8))

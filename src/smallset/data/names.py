@@ -1,5 +1,6 @@
 """Names of classes and files that could not be written, drawn or told apart later."""
 
+import sys
 import unicodedata
 from dataclasses import replace
 
@@ -21,6 +22,11 @@ def with_sound_names(images: ImageSet) -> ImageSet:
             same letters as another.
     """
     odd = [path for path in images.paths if not _is_utf8(path)]
+    if odd and (encoding := sys.getfilesystemencoding()) != "utf-8":
+        raise DataError(
+            f"the locale reads file names as {encoding}, and {len(odd)} below "
+            f"{_shown(str(images.root))} are not; set PYTHONUTF8=1"
+        )
     if odd:
         raise DataError(
             f"{len(odd)} file name(s) below {_shown(str(images.root))} are not UTF-8, so no table "

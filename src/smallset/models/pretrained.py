@@ -210,7 +210,8 @@ def weight_file(setting: str) -> Path:
     """
     path = given_path(setting)
     if not path.is_file():
-        raise DataError(f"cannot read the weight file {path}: there is no such file")
+        what = "it is no regular file" if path.exists() else "there is no such file"
+        raise DataError(f"cannot read the weight file {path}: {what}")
     return path
 
 

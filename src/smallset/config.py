@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -21,7 +20,15 @@ from smallset.groups import (
     OptimConfig,
     ScheduleConfig,
 )
-from smallset.settings import Settings, explain, flat, nested, parse_value, unknown_setting
+from smallset.settings import (
+    Settings,
+    explain,
+    flat,
+    nested,
+    parse_value,
+    read_toml,
+    unknown_setting,
+)
 
 Recipe = Literal["auto", "quick", "strong", "head", "finetune", "course-report"]
 
@@ -208,10 +215,4 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         ConfigError: If it is missing, is not TOML, or holds an unknown or ill-fitting setting.
     """
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a TOML file: {error}") from None
-    return build_config(settings)
+    return build_config(read_toml(path))

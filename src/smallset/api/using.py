@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from smallset.errors import ConfigError, need
-from smallset.files import html_table
+from smallset.files import given_path, html_table
 from smallset.progress import Reporter
 from smallset.record.new_pictures import Row
 from smallset.use.limits import Limits
@@ -100,7 +100,7 @@ def predict(
 
     reporter = reporter or Reporter()
     with closing(reporter):
-        record = open_record(Path(run).expanduser())
+        record = open_record(given_path(run))
         named = find_named(_names(images), read_list=lambda: sys.stdin.buffer.read())
         for note in named.notes:
             reporter.note(note)
@@ -172,7 +172,7 @@ def predict_files(
 
     reporter = reporter or Reporter()
     table, vectors, html = (
-        None if path is None else Path(path).expanduser() for path in (out, embeddings, page)
+        None if path is None else given_path(path) for path in (out, embeddings, page)
     )
     outputs = Outputs(
         out=table, format=file_format, top=top, embeddings=vectors, page=html,
@@ -181,7 +181,7 @@ def predict_files(
     if not outputs.files and on_line is None:
         raise ConfigError("nothing is to be written: give out, embeddings, page or on_line")
     with closing(reporter):
-        record = open_record(Path(run).expanduser())
+        record = open_record(given_path(run))
         named = find_named(_names(images), read_list=lambda: sys.stdin.buffer.read())
         for note in named.notes:
             reporter.note(note)
@@ -250,7 +250,7 @@ def serve(
     from smallset.use.serve import serve_run
 
     serve_run(
-        open_record(Path(run).expanduser()),
+        open_record(given_path(run)),
         host=host, port=port, token=token or os.environ.get("SMALLSET_TOKEN") or None, names=names,
         limits=limits or Limits(), sets=sets, reject=reject, top=top, device=device,
         own_code=own_code, lang=language(lang), on_line=on_line,

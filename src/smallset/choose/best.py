@@ -27,7 +27,7 @@ from smallset.choose.spread import Spread
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig, override
 from smallset.errors import RunError
-from smallset.files import make_folder, read_json, write_json
+from smallset.files import holds_files, make_folder, read_json, write_json
 from smallset.learn.join import join_runs
 from smallset.learn.run import build_run, train_run
 from smallset.models.probe import FOLDS
@@ -79,7 +79,7 @@ class Search:
             if read_json(self.story)["asked"] != asked:
                 raise RunError(f"{folder} holds another search; give another --out")
             return
-        if folder.is_dir() and any(folder.iterdir()) and not (self.work / "search.json").exists():
+        if holds_files(folder) and not (self.work / "search.json").exists():
             raise RunError(f"{folder} is not empty, and holds no search; give another --out")
         chosen = choose_networks(networks)
         self.notebook = Notebook(self.work, asked, minutes)

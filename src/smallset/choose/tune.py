@@ -17,7 +17,7 @@ import numpy as np
 from smallset.config import RunConfig, override
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.files import csv_text, make_folder, write_atomic
+from smallset.files import csv_text, holds_files, make_folder, write_atomic
 from smallset.progress import Reporter
 from smallset.settings import flat, nested, parse_value, unknown_setting
 
@@ -264,6 +264,8 @@ def _same_search(folder: Path, config: RunConfig, spaces: Mapping[str, Space], s
     }  # fmt: skip
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     file = folder / "tune.json"
+    if not file.exists() and holds_files(folder):
+        raise RunError(f"{folder} is not empty, and holds no search; give another --out")
     if file.exists() and json.loads(file.read_text(encoding="utf-8")) != json.loads(text):
         raise RunError(f"{folder} holds a search with other settings; choose another --out")
     write_atomic(file, text)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smallset.cli.options import Language, Quiet, keep_memory_here, reporter_of
+from smallset.cli.options import Language, OwnCode, Quiet, keep_memory_here, reporter_of
 from smallset.errors import RunError
 
 Sets = Annotated[
@@ -22,7 +22,6 @@ Reject = Annotated[
         metavar="SHARE", help="Call pictures unknown; at most this share of known ones: 0.05."
     ),
 ]
-OwnCode = Annotated[bool, typer.Option("--own-code", help="Import the code that the record names.")]
 
 
 def predict(

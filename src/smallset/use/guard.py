@@ -29,6 +29,9 @@ HEADERS = {
 class Guard(ABC):
     """Answers what it refuses itself, and says in every answer that no other page may use it."""
 
+    most: int | None = None
+    """Bytes of a body, however it is sent; None where what is guarded counts them itself."""
+
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
@@ -50,7 +53,35 @@ class Guard(ABC):
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        await (self.refuse(Request(scope)) or self.app)(scope, receive, guarded)
+        refused = self.refuse(Request(scope))
+        if refused is None and self.most is not None:
+            body = await _short_body(receive, self.most)
+            if body is None:
+                refused = Response("This request is too large.", 413, {"Connection": "close"})
+            else:
+                receive = _said_once(body, receive)
+        await (refused or self.app)(scope, receive, guarded)
+
+
+async def _short_body(receive: Receive, most: int) -> bytes | None:
+    """Return a body; None once it is longer than allowed, of which no more is kept then."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+        if len(body) > most:
+            return None
+    return body
+
+
+def _said_once(body: bytes, receive: Receive) -> Receive:
+    """Return what gives a body that was read already, and then whatever comes after it."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return again
 
 
 def host_name(request: Request) -> str | None:

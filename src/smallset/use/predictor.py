@@ -94,7 +94,7 @@ class Predictor:
         refuse_own_code(record, allowed=own_code)
         self.device = resolve(override(RunConfig(), {"compute.device": device}).compute).device
         self.bfloat16 = described["precision"] == "bfloat16"
-        model, self.preprocessing, self.classes = restore(record)
+        model, self.preprocessing, self.classes = restore(record, own_code=own_code)
         self.model = placed(model, self.device)
         self.network = partial(one_by_one, self.model) if apart else self.model
         self.temperature = read_temperature(described)

@@ -20,13 +20,14 @@ from typing import Any, Literal
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from PIL import Image
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from smallset.clean.review import TOOL, Conflict, Review, Row, alone, find_images, read_rows
-from smallset.data.pictures import Unreadable, decode
+from smallset.data.pictures import Unreadable, decode, read_file
 from smallset.errors import ConfigError, DataError, RunError, suggest
 from smallset.use.connections import listen
 from smallset.use.guard import HOSTS, Guard, is_foreign_origin, is_foreign_site, wrong_host
@@ -43,6 +44,8 @@ class PageGuard(Guard):
     Args:
         key: What the address or the cookie must hold.
     """
+
+    most = MAX_BODY
 
     def __init__(self, app: ASGIApp, key: str, cookie: str) -> None:
         super().__init__(app)
@@ -67,8 +70,6 @@ class PageGuard(Guard):
             return "This request comes from another page."
         if not opens and not self._is_key(request.cookies.get(self.cookie, "")):
             return "Open the address that `smallset review` shows: it holds the key."
-        if int(headers.get("content-length", "0") or 0) > MAX_BODY:
-            return "This request is too large."
         return None
 
     def _is_key(self, text: str) -> bool:
@@ -117,9 +118,8 @@ class Album:
             DataError: If the file is gone or damaged.
         """
         try:
-            content = (self.root / path).read_bytes()
-            picture = decode(content, max_megapixels=178).image
-        except (OSError, Unreadable) as error:
+            picture = decode(read_file(self.root / path), max_megapixels=178).image
+        except Unreadable as error:
             raise DataError(f"cannot show {path}: {error}") from None
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         written = io.BytesIO()
@@ -155,6 +155,12 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: Lang
     @app.exception_handler(DataError)
     def _failed(_: Request, error: Exception) -> Response:
         return JSONResponse({"detail": str(error)}, status_code=500)
+
+    @app.exception_handler(RequestValidationError)
+    def _misread(_: Request, error: RequestValidationError) -> Response:
+        # Without what was sent: JSON cannot say it where it is an infinite number.
+        said = [{"loc": each["loc"], "msg": each["msg"]} for each in error.errors()]
+        return JSONResponse({"detail": said}, status_code=422)
 
     _serve_page(app, key, cookie, lang)
     _serve_images(app, review, album)

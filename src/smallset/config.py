@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -21,6 +20,7 @@ from smallset.groups import (
     OptimConfig,
     ScheduleConfig,
 )
+from smallset.reading import parse_toml
 from smallset.settings import Settings, explain, flat, nested, parse_value, unknown_setting
 
 Recipe = Literal["auto", "quick", "strong", "head", "finetune", "course-report"]
@@ -209,9 +209,7 @@ def read_config(path: Path) -> RunConfig:
         ConfigError: If it is missing, is not TOML, or holds an unknown or ill-fitting setting.
     """
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a TOML file: {error}") from None
-    return build_config(settings)
+    return build_config(parse_toml(content, str(path)))

@@ -1,6 +1,5 @@
 """What a study is: arms, seeds, what is compared with what. No torch here."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -8,8 +7,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from smallset import contents
 from smallset.config import RunConfig, build_config, override
-from smallset.errors import ConfigError, suggest
+from smallset.errors import ConfigError, DataError, suggest
+from smallset.reading import parse_toml, read_json
 from smallset.settings import Settings, explain
 
 
@@ -125,7 +126,7 @@ def built_in_studies() -> dict[str, StudySpec]:
     """Return the studies that come with smallset, by name."""
     files = resources.files("smallset") / "studies"
     specs = {
-        Path(file.name).stem: _parse(file.read_text(encoding="utf-8"), file.name)
+        Path(file.name).stem: _parse(file.read_bytes(), file.name)
         for file in files.iterdir()
         if file.name.endswith(".toml")
     }
@@ -147,22 +148,18 @@ def read_study(name: str) -> tuple[str, StudySpec]:
     if name.endswith(".toml"):
         path = Path(name).expanduser()
         try:
-            return path.stem, _parse(path.read_text(encoding="utf-8"), str(path))
+            return path.stem, _parse(path.read_bytes(), str(path))
         except OSError as error:
             raise ConfigError(f"cannot read the study {path}: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not a TOML file: {error}") from None
     known = built_in_studies()
     if name not in known:
         raise ConfigError(f"no study named {name!r}; {suggest(name, known)}; or give a .toml file")
     return name, known[name]
 
 
-def _parse(text: str, where: str) -> StudySpec:
+def _parse(content: bytes, where: str) -> StudySpec:
     try:
-        spec = StudySpec.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where} is not a TOML file: {error}") from None
+        spec = StudySpec.model_validate(parse_toml(content, where))
     except ValidationError as error:
         messages = [explain(item, StudySpec) for item in error.errors()]
         raise ConfigError(f"{where}: {'; '.join(messages)}") from None
@@ -172,6 +169,21 @@ def _parse(text: str, where: str) -> StudySpec:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     return spec
+
+
+FIX = "copy it again from where it is whole, or run the study again into the same folder"
+
+
+def read_study_json(folder: Path) -> dict[str, Any]:
+    """Read study.json, which says what a study is and how far.
+
+    Raises:
+        DataError: If it is not there, or damaged.
+    """
+    path = folder / "study.json"
+    if not path.is_file():
+        raise DataError(f"{folder} is not a study: it has no study.json")
+    return read_json(path, contents.Study, fix=FIX)
 
 
 def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

@@ -211,7 +211,7 @@ def _check_header(header: Sequence[str], needed: Sequence[str]) -> None:
     missing = [name for name in needed if name not in header]
     if missing:
         raise ValueError(
-            f"it has no column {' and '.join(sorted(missing))}; found: {', '.join(header)}"
+            f"it has no column {', '.join(map(repr, missing))}; found: {', '.join(header)}"
         )
 
 

@@ -72,9 +72,9 @@ def hang(folder, ready):
     build_folder(folder, slow)
 
 
-@pytest.mark.skipif(not hasattr(os, "kill"), reason="needs signals")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and signals")
 def test_what_a_killed_process_left_goes_at_the_next_start_and_a_living_ones_stays(tmp_path):
-    context = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
+    context = multiprocessing.get_context("fork")
     build_folder(tmp_path / "there", fill)
     ready = [context.Event(), context.Event()]
     killed, living = (
@@ -94,13 +94,17 @@ def test_what_a_killed_process_left_goes_at_the_next_start_and_a_living_ones_sta
     living.join()
 
 
+def fill_large(folder):
+    new_array(folder / "a.npy", (9, 9), np.float32)
+
+
 def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(RunError, match=r"cannot write .*No space left.*SMALLSET_CACHE"):
-        build_folder(tmp_path / "key", lambda f: new_array(f / "a.npy", (9, 9), np.float32))
+        build_folder(tmp_path / "key", fill_large)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -87,16 +87,13 @@ def _damage(folder: Path) -> str:
     try:
         seen = tuple(
             (file, at.st_ino, at.st_size, at.st_mtime_ns)
-            for file in _files(folder)
+            for file in (folder / SEAL, *_files(folder))
             if (at := file.stat())
         )
         if _verified.get(folder) == seen:
             return ""
         promised = read_json(folder / SEAL)["files"]
-        there = {
-            file.relative_to(folder).as_posix(): file for file in _files(folder)
-            if file != folder / SEAL
-        }  # fmt: skip
+        there = {file.relative_to(folder).as_posix(): file for file in _files(folder)}
         for name in promised.keys() | there.keys():
             if name not in there or name not in promised:
                 return f"{name} {'is missing' if name in promised else 'does not belong to it'}"
@@ -109,13 +106,16 @@ def _damage(folder: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    """Return the files of a folder that smallset made; desktops and disks add hidden ones."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path for path in found if not path.name.startswith(".")]
 
 
 def _remove(folder: Path) -> None:
     """Remove a folder that others may be reading; they keep what they have open."""
     with contextlib.suppress(FileNotFoundError), _aside(folder) as aside:
-        folder.rename(aside / folder.name)
+        if _damage(folder):  # nobody has made it again meanwhile
+            folder.rename(aside / folder.name)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from smallset import contents
 from smallset.compare.study import Job, Study
+from smallset.errors import DataError
 from smallset.reading import read_json_lines
 from smallset.record.record import FIX, Record
 
@@ -126,7 +127,9 @@ class Watch:
                     epochs = f"{len(lines)}/{self._epochs(job)}"
                     accuracy = lines[-1]["val_accuracy"]
                     val = "" if accuracy is None else f"{accuracy:.1%}"
-            tests = [self._test(job) for job in jobs if job.state == "done"]
+            tests: list[float] = []
+            with contextlib.suppress(DataError):  # the summary will name it
+                tests = [self._test(job) for job in jobs if job.state == "done"]
             table.add_row(arm, marks, epochs, val, f"{np.mean(tests):.1%}" if tests else "")
         left = self.seconds_left()
         table.caption = "" if left is None else f"about {duration(left)} left"
@@ -155,7 +158,10 @@ class Watch:
         path = job.folder / "epochs.jsonl"
         if not path.exists():
             return job.state, []
-        lines = read_json_lines(path, contents.Epoch, fix=FIX)
+        try:
+            lines = read_json_lines(path, contents.Epoch, fix=FIX)
+        except DataError:  # whoever needs the file says so; nothing here does
+            return job.state, []
         return ("begun" if job.state == "new" else job.state), lines
 
     def _test(self, job: Job) -> float:

@@ -417,7 +417,7 @@ def test_parts_of_another_prediction_are_not_mixed_in(run, many, tmp_path, monke
         api.predict_files(run, _manifest(tmp_path, many[1:]), out=out)
     [damaged, *_] = (tmp_path / "p.csv.parts").glob("shard-*.npz")
     damaged.write_bytes(damaged.read_bytes()[:100])
-    with pytest.raises(RunError, match=r"shard-\d+\.npz is damaged; delete it"):
+    with pytest.raises(DataError, match=r"shard-\d+\.npz is damaged \(.*; delete it"):
         api.predict_files(run, _manifest(tmp_path, many), out=out)
     assert not out.exists()
     api.predict_files(run, _manifest(tmp_path, many[1:]), out=out, force=True)

@@ -19,9 +19,10 @@ from sklearn.metrics import roc_auc_score
 
 from smallset.models.probe import fit_head
 from smallset.record.doubt import fit_sets
-from smallset.record.measures import log_loss, share_interval, temperature, tempered
+from smallset.record.measures import log_loss, temperature, tempered
 from smallset.record.record import Record
 from smallset.record.strange import Space, choose_limits
+from smallset.stats import share_interval
 
 
 def main():

@@ -15,7 +15,6 @@ from smallset.errors import DataError, SmallsetError
 from smallset.files import csv_text, write_arrays, write_json
 from smallset.models.weights import read_weights
 from smallset.reading import (
-    parse_toml,
     read_array,
     read_arrays,
     read_csv,
@@ -24,6 +23,7 @@ from smallset.reading import (
     reading,
 )
 from smallset.record.predictions import Predictions, read_predictions, write_predictions
+from smallset.settings import read_toml
 
 EPOCH = {
     "stage": 0, "objective": "cross-entropy", "collapsed_loss": None, "epoch": 0, "lr": 0.1,
@@ -63,7 +63,7 @@ READERS = {
     "a.jsonl": lambda path: read_json_lines(path, contents.Epoch),
     "a.npz": lambda path: read_arrays(path, "train"),
     "a.npy": lambda path: read_array(path, mapped=True),
-    "a.toml": lambda path: parse_toml(path.read_bytes(), str(path)),
+    "a.toml": read_toml,
     "a.safetensors": weights,
     "a.pth": lambda path: read_weights(path).tensors,
     "predictions.csv": lambda path: _predictions(path),

@@ -1,15 +1,18 @@
 import re
 import string
+from typing import get_args
 
 import pytest
 from said import said
 
+from smallset.paired import Verdict
 from smallset.show.study_figures import AXIS_NAMES
 from smallset.words import catalogue, language, text, translate
 
 SPOKEN = {**said(), **dict.fromkeys(AXIS_NAMES.values(), "AXIS_NAMES")}
 # Chosen by their value at run time.
-SPOKEN |= dict.fromkeys(["train", "val", "test", "better", "worse", "cannot tell"], "values")
+SPOKEN |= dict.fromkeys(["train", "val", "test"], "values")
+SPOKEN |= dict.fromkeys(get_args(Verdict), "values")
 SPOKEN |= dict.fromkeys(["keep", "relabel", "drop", "posterior", "pruning"], "values")
 
 

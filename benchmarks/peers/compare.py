@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from smallset.paired import compare_all
 from smallset.record.record import Record
-from smallset.stats import compare_all
 
 
 def main():

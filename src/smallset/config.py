@@ -20,8 +20,15 @@ from smallset.groups import (
     OptimConfig,
     ScheduleConfig,
 )
-from smallset.reading import parse_toml
-from smallset.settings import Settings, explain, flat, nested, parse_value, unknown_setting
+from smallset.settings import (
+    Settings,
+    explain,
+    flat,
+    nested,
+    parse_value,
+    read_toml,
+    unknown_setting,
+)
 
 Recipe = Literal["auto", "quick", "strong", "head", "finetune", "course-report"]
 
@@ -208,8 +215,4 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         ConfigError: If it is missing, is not TOML, or holds an unknown or ill-fitting setting.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from None
-    return build_config(parse_toml(content, str(path)))
+    return build_config(read_toml(path))

@@ -8,6 +8,7 @@ SmallsetError
 
 import difflib
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 
 class SmallsetError(Exception):
@@ -31,3 +32,13 @@ def suggest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(names)}"
+
+
+def need(what: str, extra: str, *packages: str) -> None:
+    """Refuse to go on without the packages of an extra.
+
+    Raises:
+        ConfigError: If one is missing, with the command that installs it.
+    """
+    if any(find_spec(package) is None for package in packages):
+        raise ConfigError(f"{what} needs the extra: pip install 'smallset[{extra}]'")

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import glob
 import io
 import json
@@ -14,7 +15,39 @@ from html import escape
 from pathlib import Path
 from typing import IO, Any
 
-from smallset.errors import RunError
+from smallset.errors import ConfigError, RunError
+
+LOCK = ".lock"
+"""Lies in a folder while a command writes into it."""
+
+
+def given_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path that a user gave, with ``~`` and ``~name`` replaced.
+
+    Raises:
+        ConfigError: If it is empty, cannot be a path here, or there is no such home folder.
+    """
+    text = os.fspath(path)
+    if not text.strip():
+        raise ConfigError("a path is empty; '.' is the current folder")
+    try:
+        found = Path(text).expanduser()
+        os.stat(found)  # noqa: PTH116  Path.exists swallows what is asked here
+    except RuntimeError:
+        raise ConfigError(
+            f"{text}: this system knows no such home folder; give the whole path"
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"{text!r} cannot be a path: {error}") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ConfigError(f"{text[:80]}... cannot be a path: {error.strerror}") from None
+    found = Path(text).expanduser()
+    real = Path(os.path.realpath(found))
+    # LINK/.. is the parent of what LINK leads to; much of Python's library thinks otherwise.
+    short = Path(os.path.normpath(found.absolute()))
+    return found if Path(os.path.realpath(short)) == real else real
+
 
 WRITTEN = "written"
 """Key of the last entry of every JSON file that smallset writes: the format, and a checksum."""
@@ -29,14 +62,25 @@ def cache_dir() -> Path:
     """
     named = os.environ.get("SMALLSET_CACHE")
     if named:
-        return Path(named).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library/Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "smallset"
+        return given_path(named)
+    named, place = {
+        "win32": ("LOCALAPPDATA", "AppData/Local"), "darwin": ("", "Library/Caches"),
+    }.get(sys.platform, ("XDG_CACHE_HOME", ".cache"))  # fmt: skip
+    if base := os.environ.get(named):
+        return Path(base) / "smallset"
+    try:
+        return Path.home() / place / "smallset"
+    except RuntimeError:
+        raise ConfigError(
+            "this system does not say where your home folder is; set SMALLSET_CACHE to a folder "
+            "for decoded images and weights"
+        ) from None
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name can be that of one file or folder here, on Windows and in a shell."""
+    odd = set('/\\:*?"<>|') | {chr(code) for code in (*range(32), 127)}
+    return 0 < len(name.encode(errors="replace")) <= 100 and name[0] != "." and not set(name) & odd
 
 
 @contextlib.contextmanager
@@ -79,6 +123,19 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def write_new(path: Path, content: str) -> None:
+    """Write a text file where there is none; one that holds the same already stays.
+
+    Raises:
+        RunError: If something else is there, or it cannot be written.
+    """
+    if path.exists() or path.is_symlink():
+        if path.is_file() and path.read_bytes() == content.encode():
+            return
+        raise RunError(f"{path} is there already, and is kept; name another file")
+    write_atomic(path, content)
+
+
 def clear_unfinished(folder: Path, name: str = "") -> None:
     """Remove what `written_aside` left in a folder where its process was killed.
 
@@ -98,7 +155,7 @@ def locked(lock: Path, taken: str = "", *, wait: bool = False) -> Iterator[IO[by
     """Keep a second process out; the lock ends with the process, however it ends.
 
     Args:
-        lock: A file that is made and locked; it stays.
+        lock: A file that is made and locked; it stays, unless it is removed while it is locked.
         taken: What to say where another process has it.
         wait: Wait for the other process to end.
 
@@ -121,7 +178,23 @@ def locked(lock: Path, taken: str = "", *, wait: bool = False) -> Iterator[IO[by
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             raise RunError(taken or f"cannot lock {lock}: {error.strerror}") from None
+        # Whoever had it may have removed it between opening and locking.
+        if not wait and not is_at(file, lock):
+            raise RunError(taken)
         yield file
+
+
+def is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file is the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+def holds_files(folder: Path) -> bool:
+    """Whether there is something in a folder, beside the lock of the command that asks."""
+    return folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
 
 
 def make_folder(path: Path) -> Path:

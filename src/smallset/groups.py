@@ -3,7 +3,7 @@
 A field's docstring is its help text.
 """
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -143,8 +143,8 @@ class ScheduleConfig(Settings):
 
     name: Literal["multistep", "cosine", "constant"] = "multistep"
     """multistep: times gamma at each milestone; cosine: to 0 at the end; constant."""
-    milestones: tuple[int, ...] = (15,)
-    """Epochs (from 0) at whose start the rate is multiplied by gamma."""
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = (15,)
+    """Epochs (from 0, whose rate is lr) at whose start the rate is multiplied by gamma."""
     gamma: float = Field(default=0.1, gt=0, le=1)
     """Factor at each milestone."""
     warmup_epochs: float = Field(default=0.0, ge=0)

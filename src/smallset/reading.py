@@ -6,7 +6,6 @@ import json
 import pickle
 import struct
 import tokenize
-import tomllib
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from numpy import ndarray
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 
-from smallset.errors import ConfigError, DataError, SmallsetError
+from smallset.errors import DataError, SmallsetError
 from smallset.files import FORMAT, WRITTEN, content_sum
 
 COPY_AGAIN = "copy it again from where it is whole"
@@ -242,18 +241,3 @@ def read_array(path: Path, *, mapped: bool = False, fix: str = COPY_AGAIN) -> nd
     """
     with reading(path, fix):
         return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-
-
-def parse_toml(content: bytes, where: str) -> dict[str, Any]:
-    """Return what a TOML file holds.
-
-    Args:
-        where: What it is called in an error.
-
-    Raises:
-        ConfigError: If it is not TOML.
-    """
-    try:
-        return tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is not a TOML file: {_short(error)}") from None

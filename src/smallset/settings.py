@@ -2,11 +2,19 @@
 
 import difflib
 import math
+import reprlib
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict
+
+from smallset.errors import ConfigError
+
+MAX_TOML = 1_000_000  # bytes
+SHORT = reprlib.Repr()  # neither long nor deep, whatever was given
+SHORT.maxstring = SHORT.maxlong = SHORT.maxother = 100
 
 
 class Settings(BaseModel):
@@ -30,10 +38,37 @@ def parse_value(text: str) -> Any:
     if text == "none":
         return None
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        content = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # no TOML, a number of 5,000 digits, or [[[[...
         return text
-    return text if isinstance(value, float) and not math.isfinite(value) else value
+    value = content.pop("value")
+    is_number = not isinstance(value, float) or math.isfinite(value)
+    return value if is_number and not content else text
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: If it is missing, too large or too deep, or not TOML.
+    """
+    # To open a pipe is to wait for ever, but for those that a shell makes: --config <(...).
+    if path.exists() and not path.is_file() and path.parent.name != "fd":
+        raise ConfigError(f"cannot read the settings file {path}: it is no regular file")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_TOML + 1)
+        if len(content) > MAX_TOML:
+            raise ConfigError(f"{path} is over {MAX_TOML:,} bytes, the limit of settings")
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not a TOML file of settings: it is nested too deep") from None
+    except ConfigError:
+        raise
+    except ValueError as error:  # no UTF-8, no TOML, or a number of 5,000 digits
+        raise ConfigError(f"{path} is not a TOML file: {error}") from None
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -116,5 +151,5 @@ def explain(error: Any, model: type[Settings]) -> str:
         return unknown_setting(path, model)
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    shown = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
+    shown = "" if isinstance(error["input"], dict) else f", got {SHORT.repr(error['input'])}"
     return f"{path}: {message}{shown}" if path else f"{message}{shown}"

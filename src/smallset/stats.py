@@ -1,26 +1,30 @@
-"""Is A better than B on these test images, or was it luck? Arrays in, numbers out; no torch.
+"""How sure is an accuracy, over images and over trainings? Arrays in, numbers out; no torch.
 
 `correct[s, i]` says whether the run with seed s was right about test image i; arms of a study have
 the same seeds (shared weights, batch order, noise draws) and the same images, so everything is
 paired. The image is the unit: repeated seeds are not extra images. Differences are in [-1, 1].
+
+Images and trainings are both samples. With S seeds and N images the variance of a mean is::
+
+    between images / N + luck / S        luck = independent errors / N + luck of whole trainings
+
+The first part is known with N - 1 degrees of freedom; the second, from few seeds, with few, so it
+is pooled over the arms of a study (`luck_of_arms`). Interval, p value and verdict are those of one
+t distribution with Satterthwaite's degrees of freedom for the sum.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from numpy import ndarray
-from scipy.stats import binomtest, norm
+from scipy.special import digamma, polygamma, stdtrit
 
-DRAWS = 10_000
 LEVEL = 0.05  # of a report's comparisons together
 POWER = 0.8
-
-Verdict = Literal["better", "worse", "cannot tell"]
+LENT = 2.0  # degrees of freedom at most that an arm's luck takes from the other arms
 
 
 class Interval(NamedTuple):
@@ -31,288 +35,206 @@ class Interval(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True)
-class PairedResult:
-    """One arm against another on the same images and seeds."""
+class Luck(NamedTuple):
+    """How far the accuracy of an arm moves from training to training, on the same test images."""
 
-    difference: Interval
-    """Accuracy of the first minus that of the second, in [-1, 1]."""
-    p: float
-    """Of the null hypothesis that both are equally good."""
-    p_holm: float
-    """The same after Holm's correction over the comparisons of the report."""
-    test: Literal["mcnemar", "permutation"]
-    verdict: Verdict
-    detectable: float
-    """The smallest true difference that these images and seeds show with 80 % power."""
-    discordant: float
-    """Share of images (per seed) that exactly one of the two was right about, in [0, 1]."""
-    needed_seeds: int | None
-    """Seeds that would settle a difference as large as the one seen; None where no number would,
-    or nothing is left to settle."""
-    needed_images: int | None
-    """Test images that would settle it; None as for the seeds."""
+    variance: float
+    """Of the accuracy of one training; never below `churn`."""
+    churn: float
+    """What it would be if the trainings only erred independently of each other, image by image."""
+    own: float
+    """Degrees of freedom of the arm's own seeds: one fewer than seeds."""
+    lent: float
+    """Degrees of freedom that it takes from the other arms, in [0, 2]."""
+    most: float
+    """Degrees of freedom of the seeds of all arms together."""
+
+    @property
+    def sd(self) -> float:
+        """Return the standard deviation of the accuracy of one training, in [0, 1]."""
+        return math.sqrt(self.variance)
 
 
-def accuracy_interval(correct: Float[ndarray, "seeds images"]) -> Interval:
-    """Return the mean accuracy with the interval of a two-way bootstrap over images and seeds.
+def share_interval(
+    count: float, total: float, *, level: float = 0.95, freedom: float = math.inf
+) -> Interval:
+    """Return a share with Wilson's interval, which holds for few images and near 0 and 1.
+
+    Args:
+        total: How many there are, at least 1; fewer where they are no independent draws.
+        level: Coverage of the interval, in (0, 1).
+        freedom: Degrees of freedom that `total` is known with, then t takes the place of z.
+
+    Example:
+        >>> [round(x, 3) for x in share_interval(10, 40)]
+        [0.25, 0.142, 0.402]
+
+    Source:
+        Wilson 1927; recommended by Brown, Cai & DasGupta 2001. With an effective number of images
+        and t: Korn & Graubard 1998, "Confidence intervals for proportions with small expected
+        number of positive counts estimated from survey data".
+    """
+    z = critical(1 - level, freedom)
+    share = count / total
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / (1 + z**2 / total)
+    return Interval(share, max(middle - half, 0.0), min(middle + half, 1.0))
+
+
+def accuracy_interval(
+    correct: Float[ndarray, "seeds images"], luck: Luck | None = None
+) -> Interval:
+    """Return the mean accuracy with Wilson's interval for as many images as its variance is worth.
 
     Args:
         correct: 1 where a run was right about an image, else 0.
+        luck: Of the arm; None for one seed, which shows nothing of it: then the interval is that
+            of one network, over images alone.
 
     Example:
-        >>> accuracy_interval(np.array([[1.0, 1.0, 0.0, 1.0]] * 2)).value
-        0.75
+        >>> [round(x, 2) for x in accuracy_interval(np.array([[1.0, 1.0, 0.0, 1.0]]))]
+        [0.75, 0.3, 0.95]
     """
-    return interval(float(correct.mean()), resampled_means(correct))
+    value, total, freedom = float(correct.mean()), float(correct.shape[1]), math.inf
+    if luck is not None:
+        error, freedom = variance_of(correct.mean(axis=0), [(luck, 1.0, len(correct))]).error()
+        total = value * (1 - value) / error**2 if error else total
+    return share_interval(value * total, total, freedom=freedom)
 
 
-def interval(value: float, draws: Float[ndarray, " draws"]) -> Interval:
-    """Return an estimate with the middle 95 % of its bootstrap draws.
+def luck_of_arms(arms: Sequence[Float[ndarray, "_ images"]]) -> list[Luck | None]:
+    """Return the luck of the trainings of each arm, each moderated by that of the others.
+
+    Few seeds say little of a variance. Arms with more churn have more luck, too, so what is pooled
+    is their ratio r: each arm's is drawn to the mean of all, as if that were `lent` more degrees of
+    freedom, and is at least 1, no luck at all::
+
+        r = (lent mean(r) + own r) / (lent + own)        variance = r churn
+
+    `lent` is estimated from how far the r of the arms lie apart (limma's moments of log r), and at
+    most 2: that holds the level where arms differ in luck, as benchmarks/claims.py shows. Arms that
+    predict the same with every seed have no luck, and lend none.
 
     Args:
-        draws: What it would have been on resampled data.
-    """
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
+        arms: `correct` of every arm of a study.
 
-
-def resampled_means(values: Float[ndarray, "seeds images"]) -> Float[ndarray, " draws"]:
-    """Return the means of `values` with images and seeds drawn again, independently of each other.
-
-    Each draw moves the mean by what other images and by what other seeds would do. Images are drawn
-    with replacement, as many as there are; of S seeds S - 1, which makes the variance over so few
-    unbiased (Rao & Wu 1988). What belongs to one image in one training counts on both sides, so the
-    draws spread a little too far rather than too little. A single seed stays: then nothing is said
-    about training luck. Draw d is the same images and seeds for all arrays of one shape, so the
-    draws of two arms may be subtracted.
+    Returns:
+        None for arms with one seed.
 
     Source:
-        Owen 2007, "The pigeonhole bootstrap", https://arxiv.org/abs/0712.1111, for rows and columns
-        that are both samples; Bouthillier et al. 2021, https://arxiv.org/abs/2103.03098.
+        Smyth 2004, "Linear models and empirical Bayes methods for assessing differential expression
+        in microarray experiments", sections 3 and 6.2; the ratio as in Lund et al. 2012,
+        "Detecting differential expression in RNA-sequence data using quasi-likelihood".
     """
-    num_seeds, num_images = values.shape
-    by_image, by_seed = values.mean(axis=0), values.mean(axis=1)
-    images = _counts(num_images, num_images)
-    draws = np.empty(DRAWS)
-    for start in range(0, DRAWS, 50):  # few enough that their float64 stay in the cache
-        draws[start : start + 50] = images[start : start + 50] @ by_image / num_images
-    if num_seeds > 1:
-        draws += _counts(num_seeds, num_seeds - 1) @ (by_seed - by_seed.mean()) / (num_seeds - 1)
-    return draws
+    several = [arm for arm in arms if len(arm) > 1]
+    own = np.array([len(arm) - 1.0 for arm in several])
+    variance = np.array([arm.mean(axis=1).var(ddof=1) for arm in several])
+    churn = np.array([arm.var(axis=0, ddof=1).mean() / arm.shape[1] for arm in several])
+    moves = churn > 0
+    ratio = variance[moves] / churn[moves]
+    lent, most = _lent(ratio, own[moves]), float(own[moves].sum())
+    prior = max(own[moves] @ ratio / most, 1.0) if most else 1.0
+    drawn = np.ones_like(churn)
+    drawn[moves] = (lent * prior + own[moves] * ratio) / (lent + own[moves])
+    variance = np.maximum(drawn, 1.0) * churn
+    numbers = zip(variance.tolist(), churn.tolist(), own.tolist(), strict=True)
+    return [Luck(*next(numbers), lent, most) if len(arm) > 1 else None for arm in arms]
 
 
-@lru_cache(maxsize=4)
-def _counts(size: int, drawn: int) -> UInt8[ndarray, "draws size"]:
-    """Return how often each of `size` things is drawn, in each draw; always the same draws."""
-    rng = np.random.default_rng([size, drawn])
-    counts = np.empty((DRAWS, size), dtype=np.uint8)
-    for start in range(0, DRAWS, 500):
-        picks = rng.integers(size, size=(500, drawn)) + size * np.arange(500)[:, None]
-        block = np.bincount(picks.ravel(), minlength=500 * size).reshape(500, size)
-        counts[start : start + 500] = block.clip(max=255)
-    return counts
+def _lent(ratio: Float[ndarray, " arms"], own: Float[ndarray, " arms"]) -> float:
+    """Return the prior's degrees of freedom by the moments of log ratio, at most `LENT`."""
+    if len(ratio) < 2:
+        return LENT
+    # Equal accuracies of all seeds of an arm have no logarithm; limma's floor.
+    logs = np.log(np.maximum(ratio, 1e-5 * (float(np.median(ratio)) or 1.0)))
+    logs -= digamma(own / 2) - np.log(own / 2)
+    excess = float(logs.var(ddof=1) - polygamma(1, own / 2).mean())
+    # trigamma(LENT / 2) is the excess where LENT is reached: below it there is no need to solve.
+    if excess <= polygamma(1, LENT / 2):
+        return LENT
+    half = 0.5 + 1 / excess  # Newton's steps on 1 / trigamma, which is nearly a line
+    for _ in range(20):
+        trigamma = polygamma(1, half)
+        half += trigamma * (1 - trigamma / excess) / polygamma(2, half)
+    return float(2 * half)
 
 
-def mcnemar(first: Float[ndarray, " images"], second: Float[ndarray, " images"]) -> float:
-    """Return the p value of the exact McNemar test of two classifiers on the same images.
+class Variance(NamedTuple):
+    """Of a mean over images and trainings, by where it comes from."""
 
-    Two-sided; only images that exactly one of the two is right about count.
+    between: float
+    """Images: some are harder for one arm than for the other."""
+    churn: float
+    """Errors of the trainings that are independent from image to image."""
+    luck: float
+    """What whole trainings have in common beyond that."""
+    images_freedom: float
+    seeds_freedom: float
 
-    Args:
-        first: 1 where the first is right, else 0.
+    def error(self, *, seeds: float = 1.0, images: float = 1.0) -> tuple[float, float]:
+        """Return the standard error with Satterthwaite's degrees of freedom.
 
-    Example:
-        >>> first = np.repeat([1.0, 0.0, 1.0], [6, 1, 20])  # 6 images it alone is right about
-        >>> second = np.repeat([0.0, 1.0, 1.0], [6, 1, 20])  # 1 the other alone
-        >>> mcnemar(first, second)
-        0.125
+        Args:
+            seeds: For so many times the seeds.
+            images: For so many times the images.
+        """
+        trainings = (self.churn / images + self.luck) / seeds
+        return _sum([
+            (self.between / images, self.images_freedom * images),
+            (trainings, self.seeds_freedom * seeds),
+        ])  # fmt: skip
 
-    Source:
-        Dietterich 1998, "Approximate statistical tests for comparing supervised classification
-        learning algorithms", section 3.1 (there in its chi-squared form).
-    """
-    only_first = int(((first == 1) & (second == 0)).sum())
-    only_second = int(((first == 0) & (second == 1)).sum())
-    if not only_first + only_second:
-        return 1.0
-    return float(binomtest(only_first, only_first + only_second).pvalue)
+    def detectable(self, level: float, *, seeds: float = 1.0, images: float = 1.0) -> float:
+        """Return the smallest true difference that is found with 80 % power.
 
+        What is seen and its standard error both scatter, the latter with its own freedom::
 
-def sign_flip_test(differences: Float[ndarray, " images"]) -> float:
-    """Return the p value of the paired permutation test: signs of the differences are drawn anew.
-
-    Two-sided: how often is a mean of randomly signed differences at least as far from 0 as the one
-    seen, itself counted.
-    """
-    differing = differences[differences != 0]
-    if not len(differing):
-        return 1.0
-    rng = np.random.default_rng(len(differing))
-    seen, reached = abs(differing.sum()), 0
-    for _ in range(0, DRAWS, 500):
-        signs = rng.integers(2, size=(500, len(differing)), dtype=np.int8) * 2.0 - 1
-        # Sums of many equal terms differ in their last bits: those count as reached.
-        reached += int((np.abs(signs @ differing) >= seen * (1 - 1e-9)).sum())
-    return (reached + 1) / (DRAWS + 1)
+            t error + 0.84 error sqrt(1 + t^2 / (2 freedom))
+        """
+        error, freedom = self.error(seeds=seeds, images=images)
+        t = critical(level, freedom)
+        scatter = math.sqrt(1 + t**2 / (2 * freedom))
+        return error * (t + critical(2 * (1 - POWER), math.inf) * scatter)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected for their number: step-down Bonferroni.
-
-    Example:
-        >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03, 0.005])]
-        [0.03, 0.06, 0.06, 0.02]
-
-    Source:
-        Holm 1979, "A simple sequentially rejective multiple test procedure".
-    """
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, p_values[i] * (len(p_values) - rank)))
-        corrected[i] = largest
-    return corrected
-
-
-def detectable_difference(
-    standard_error: float,
+def variance_of(
+    by_image: Float[ndarray, " images"],
+    arms: Sequence[tuple[Luck | None, float, int]],
     *,
-    comparisons: int = 1,
-    freedom: float = math.inf,
-    half_width: float = 0.0,
-) -> float:
-    """Return the smallest true difference that is found with 80 % power.
-
-    The difference seen must pass z standard errors and the half-width of the interval; what is seen
-    and its error both scatter, the error with its own freedom::
-
-        max(z error, half-width) + 0.84 error sqrt(1 + z^2 / (2 freedom))
+    least: float = 0.0,
+) -> Variance:
+    """Return the variance of the mean of a weighted sum of arms.
 
     Args:
-        comparisons: Number of comparisons that share the level of 5 %.
-        freedom: Degrees of freedom of that error; few where it comes from few seeds.
-        half_width: Of the interval that must be clear of 0; wider than z errors where few seeds can
-            be drawn in few ways only.
-
-    Example:
-        >>> images, discordant = 700, 0.1  # 3.3 points
-        >>> round(detectable_difference((discordant / images) ** 0.5), 3)
-        0.033
+        by_image: The sum, each arm averaged over its seeds.
+        arms: Luck, weight and number of seeds of each; no luck where it is not known.
+        least: Variance between images at least.
     """
-    z = float(norm.isf(LEVEL / 2 / comparisons))
-    scatter = math.sqrt(1 + z**2 / (2 * freedom))
-    needed = max(z * standard_error, half_width)
-    return needed + float(norm.ppf(POWER)) * standard_error * scatter
+    num_images = len(by_image)
+    known = [(luck, weight**2 / seeds) for luck, weight, seeds in arms if luck is not None]
+    churn = sum(share * luck.churn for luck, share in known)
+    total = sum(share * luck.variance for luck, share in known)
+    freedom = math.inf
+    if total:
+        _, own = _sum([(share * luck.variance, luck.own) for luck, share in known])
+        lucks = [luck for luck, _ in known]
+        freedom = min(own + lucks[0].lent, lucks[0].most)  # what is lent is the same for all
+    free = max(num_images - 1, 1)
+    between = max(float(by_image.var()) * num_images / free, least) / num_images
+    # The images' means hold the independent errors, too: those are counted once.
+    return Variance(max(between - churn, 0.0), churn, total - churn, free, freedom)
 
 
-def compare_all(pairs: Sequence[tuple[ndarray, ndarray]]) -> list[PairedResult]:
-    """Compare pairs of arms; the level of 5 % is that of all comparisons together.
-
-    With one seed the test is McNemar's, exact. With several, p is the larger of two: the paired
-    permutation of the image means, which knows nothing of training luck, and the normal test with
-    the standard error over seeds and images, which does. "better" and "worse" need the corrected p
-    value under 5 % and an interval clear of 0.
-
-    Args:
-        pairs: `correct` (seeds, images) of the first and the second arm of each comparison.
-
-    Raises:
-        ValueError: If the two of a pair differ in shape.
-    """
-    for first, second in pairs:
-        if first.shape != second.shape:
-            raise ValueError(
-                f"arms are compared on the same seeds and images, got {first.shape} "
-                f"and {second.shape}"
-            )
-    p_values = [
-        mcnemar(a[0], b[0])
-        if len(a) == 1
-        else max(sign_flip_test((a - b).mean(axis=0)), _luck_test(a - b))
-        for a, b in pairs
-    ]
-    return [
-        _comparison(a - b, p, p_holm, len(pairs))
-        for (a, b), p, p_holm in zip(pairs, p_values, holm(p_values), strict=True)
-    ]
+def _sum(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the root of a sum of variances, with Satterthwaite's degrees of freedom."""
+    total = sum(variance for variance, _ in parts)
+    shares = sum(variance**2 / freedom for variance, freedom in parts)
+    return math.sqrt(total), total**2 / shares if shares else math.inf
 
 
-def _comparison(
-    differences: Float[ndarray, "seeds images"], p: float, p_holm: float, comparisons: int
-) -> PairedResult:
-    num_seeds, num_images = differences.shape
-    difference = interval(float(differences.mean()), resampled_means(differences))
-    clear = difference.low > 0 or difference.high < 0
-    verdict: Verdict = "cannot tell"
-    if p_holm < LEVEL and clear:
-        verdict = "better" if difference.value > 0 else "worse"
-    error, freedom = _standard_error(differences)
-    detectable = detectable_difference(
-        error, comparisons=comparisons, freedom=freedom,
-        half_width=(difference.high - difference.low) / 2,
-    )  # fmt: skip
-    if num_seeds == 1:
-        detectable += 1 / num_images  # the exact test is discrete: one image more
-    settled = verdict != "cannot tell" or not difference.value
-    wanted = abs(difference.value) / detectable_difference(1.0, comparisons=comparisons)
-    return PairedResult(
-        difference, p, p_holm,
-        test="mcnemar" if num_seeds == 1 else "permutation",
-        verdict=verdict, detectable=detectable,
-        discordant=float((differences != 0).mean()),
-        needed_seeds=None if settled else _needed(differences, wanted, of="seeds"),
-        needed_images=None if settled else _needed(differences, wanted, of="images"),
-    )  # fmt: skip
-
-
-def _luck_test(differences: Float[ndarray, "seeds images"]) -> float:
-    error, _ = _standard_error(differences)
-    return float(2 * norm.sf(abs(differences.mean()) / error)) if error else 1.0
-
-
-def _standard_error(differences: Float[ndarray, "seeds images"]) -> tuple[float, float]:
-    """Return the spread that `resampled_means` draws with, and its degrees of freedom.
-
-    The freedom is Satterthwaite's, of a variance over few seeds plus one over many images.
-    """
-    num_seeds, num_images = differences.shape
-    of_images = differences.mean(axis=0).var(ddof=1) / num_images
-    if num_seeds == 1:
-        return math.sqrt(of_images), math.inf
-    of_seeds = differences.mean(axis=1).var(ddof=1) / num_seeds
-    total = of_images + of_seeds
-    parts = of_seeds**2 / (num_seeds - 1) + of_images**2 / (num_images - 1)
-    return math.sqrt(total), total**2 / parts if parts else math.inf
-
-
-def _needed(
-    differences: Float[ndarray, "seeds images"],
-    standard_error: float,
-    *,
-    of: Literal["seeds", "images"],
-) -> int | None:
-    """Return how many seeds or images would bring the standard error down to the one wanted.
-
-    With S seeds and N images the squared error of the two-way bootstrap is
-    a/S + b/N + 2 c/(S N): a from seeds, b from images, c from both together (the residual).
-    """
-    num_seeds, num_images = differences.shape
-    by_seed, by_image = differences.mean(axis=1), differences.mean(axis=0)
-    if num_seeds == 1:
-        if of == "seeds":
-            return None  # one seed tells nothing about what seeds do
-        return math.ceil(by_image.var(ddof=1) / standard_error**2)
-    residual = differences - by_seed[:, None] - by_image + differences.mean()
-    c = (residual**2).sum() / ((num_seeds - 1) * (num_images - 1))
-    a = max(by_seed.var(ddof=1) - c / num_images, 0.0)
-    b = max(by_image.var(ddof=1) - c / num_seeds, 0.0)
-    if of == "seeds":
-        left, other = standard_error**2 - b / num_images, a + 2 * c / num_images
-    else:
-        left, other = standard_error**2 - a / num_seeds, b + 2 * c / num_seeds
-    return math.ceil(other / left) if left > 0 and other / left < 1e7 else None
+def critical(level: float, freedom: float) -> float:
+    """Return what |t| exceeds with the probability `level`."""
+    return -float(stdtrit(freedom, level / 2))
 
 
 class PowerLaw(NamedTuple):
@@ -325,18 +247,24 @@ class PowerLaw(NamedTuple):
 
 
 def fit_power_law(
-    images: Sequence[int], arms: Sequence[Float[ndarray, "seeds images"]], *, at: Sequence[int]
+    images: Sequence[int],
+    arms: Sequence[Float[ndarray, "_ images"]],
+    *,
+    at: Sequence[int],
+    lucks: Sequence[Luck | None] | None = None,
 ) -> PowerLaw:
     """Fit a power law to the test error against the number of training images.
 
-    A straight line through log(error) against log(images) by least squares, on the arms' means and
-    on each draw of the two-way bootstrap, which gives the intervals. There is no floor in the
-    formula: labels that are wrong or pictures that cannot be told apart bend the true curve up, so
-    far extrapolations are too hopeful.
+    A straight line through log(error) against log(images) by least squares, on the arms' means; the
+    intervals are those of a t distribution for the logarithms. There is no floor in the formula:
+    labels that are wrong or pictures that cannot be told apart bend the true curve up, so far
+    extrapolations are too hopeful.
 
     Args:
         images: Number of training images of each arm; at least two different ones.
-        arms: `correct` of each arm.
+        arms: `correct` of each arm, on the same test images.
+        at: Numbers of training images to say the accuracy for.
+        lucks: As `luck_of_arms` returns them; None takes them from these arms.
 
     Raises:
         ValueError: If there are fewer than two different numbers of images.
@@ -346,26 +274,30 @@ def fit_power_law(
     """
     if len(set(images)) < 2:
         raise ValueError(f"a power law needs two numbers of images or more, got {list(images)}")
+    lucks = luck_of_arms(arms) if lucks is None else lucks
     logs = np.log(np.asarray(images, dtype=float))
     centred = logs - logs.mean()
-    means = np.array([[arm.mean()] for arm in arms])
-    draws = np.stack([resampled_means(arm) for arm in arms])
+    by_image = np.stack([arm.mean(axis=0) for arm in arms])
+    # Half an image wrong at least: the logarithm of no error at all does not exist.
+    errors = np.maximum(1 - by_image.mean(axis=1), 0.5 / by_image.shape[1])
 
-    def line(accuracies: ndarray) -> tuple[ndarray, ndarray]:
-        # Half an image wrong at least: the logarithm of no error at all does not exist.
-        errors = np.log(np.maximum(1 - accuracies, 0.5 / arms[0].shape[1]))
-        slope = centred @ errors / (centred @ centred)
-        return errors.mean(axis=0) - slope * logs.mean(), slope
+    def of_line(start: float, slope: float) -> tuple[float, float, float]:
+        """Return start * height at the middle + slope * slope of the line, with its interval."""
+        weights = start / len(arms) + slope * centred / (centred @ centred)
+        by_log = -weights / errors  # d log(error) = -d accuracy / error
+        seeds = [len(arm) for arm in arms]
+        parts = list(zip(lucks, by_log.tolist(), seeds, strict=True))
+        error, freedom = variance_of(by_log @ by_image, parts).error()
+        value, half = float(weights @ np.log(errors)), critical(LEVEL, freedom) * error
+        return value, value - half, value + half
 
-    (start, slope), (starts, slopes) = line(means), line(draws)
+    slope, least, most = of_line(0, 1)
+    expected = {n: np.exp(of_line(1, math.log(n) - logs.mean())) for n in at}
     return PowerLaw(
-        scale=interval(float(np.exp(start[0])), np.exp(starts)),
-        exponent=interval(float(-slope[0]), -slopes),
+        scale=Interval(*np.exp(of_line(1, -logs.mean())).tolist()),
+        exponent=Interval(-slope, -most, -least),
         expected={
-            n: interval(
-                float(1 - np.exp(start[0] + slope[0] * np.log(n))),
-                1 - np.exp(starts + slopes * np.log(n)),
-            )
-            for n in at
+            n: Interval(float(1 - value), float(1 - high), float(1 - low))
+            for n, (value, low, high) in expected.items()
         },
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from smallset.errors import DataError, RunError
-from smallset.files import file_sum, locked, make_folder, write_json
+from smallset.files import file_sum, is_at, locked, make_folder, write_json
 from smallset.reading import read_json
 
 SEAL = ".sums.json"
@@ -121,7 +121,10 @@ def _remove(folder: Path) -> None:
 @contextlib.contextmanager
 def _aside(folder: Path) -> Iterator[Path]:
     """Give an empty folder beside one, which nobody takes for left over while it is in use."""
-    parent = make_folder(folder.parent)
+    try:
+        parent = make_folder(folder.parent)
+    except RunError as error:
+        raise RunError(f"{error}; set SMALLSET_CACHE to a folder that can be written") from None
     with contextlib.ExitStack() as stack:
         with _guarded(parent):
             _remove_dead(parent)
@@ -140,7 +143,7 @@ def _guarded(parent: Path) -> Iterator[None]:
     while True:
         with locked(lock, wait=True) as file:
             # The one that had it before may have removed the file that this one waited for.
-            if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+            if is_at(file, lock):
                 try:
                     yield
                 finally:

@@ -1,5 +1,6 @@
 """Decisions by hand: the file, the locks of the server, and the page in a browser."""
 
+import asyncio
 import csv
 import json
 import os
@@ -20,7 +21,7 @@ from smallset.clean.review import HISTORY, Conflict, Review, alone
 from smallset.data.cleaned import COLUMNS
 from smallset.data.read import read_data
 from smallset.errors import DataError, RunError
-from smallset.use.review_server import Album, build_app
+from smallset.use.review_server import Album, PageGuard, build_app
 
 NAMES = ["ant", "bee", "cat", "dog"]
 
@@ -290,8 +291,55 @@ def test_a_form_cannot_decide(client, folder):
     assert rows_of(folder)[0]["by"] == "smallset"
 
 
-def test_a_large_request_is_refused(client):
-    assert client.post("/decide", content=b"x" * 20_000).status_code == 403
+@pytest.mark.parametrize("path", ["/decide", "/undo", "/state", "/nowhere"])
+@pytest.mark.parametrize("size", [10_001, 1_000_000])
+@pytest.mark.parametrize("says_length", [True, False])
+def test_a_large_request_is_refused(client, folder, path, size, says_length):
+    before, content = (folder / "labels.csv").read_bytes(), b" " * size
+    answer = client.post(path, content=content if says_length else iter([content]))
+    assert (answer.status_code, answer.text) == (413, "This request is too large.")
+    assert (folder / "labels.csv").read_bytes() == before
+
+
+def test_no_more_of_a_body_is_taken_than_is_allowed():
+    """300 MB in chunks: what comes after the limit is not asked for."""
+    taken, answers = [], []
+
+    async def receive():
+        taken.append(1000)
+        return {"type": "http.request", "body": b" " * 1000, "more_body": len(taken) < 300_000}
+
+    async def send(message):
+        answers.append(message)
+
+    async def never(scope, receive, send):
+        raise AssertionError("the application was reached")
+
+    headers = [(b"host", b"localhost"), (b"origin", b"http://localhost"), (b"cookie", b"c=k3y"),
+               (b"transfer-encoding", b"chunked")]  # fmt: skip
+    scope = {"type": "http", "method": "POST", "path": "/decide", "headers": headers,
+             "query_string": b""}  # fmt: skip
+    asyncio.run(PageGuard(never, "k3y", "c")(scope, receive, send))
+    assert sum(taken) == 11_000
+    assert answers[0]["status"] == 413
+
+
+ODD = ["1e400", "-1e400", "NaN", "Infinity", "9" * 5000, "1e99999", '"0"', "null", "[]", "1.5",
+       "[" * 9000, '{"a":' * 1500, '"\\ud800"', "tru", ""]  # fmt: skip
+
+
+@pytest.mark.parametrize("field", ["image", "decision", "label", "seen", "all"])
+def test_no_json_is_an_error_of_the_server(client, folder, field):
+    before = (folder / "labels.csv").read_bytes()
+    for value in ODD:
+        wish = {"image": "0", "decision": '"relabel"', "label": '"dgo"', "seen": "{}"}
+        inner = ", ".join(f'"{name}": {each}' for name, each in (wish | {field: value}).items())
+        content = value if field == "all" else f"{{{inner}}}"
+        kind = {"content-type": "application/json"}
+        answer = client.post("/decide", content=content, headers=kind)
+        assert 400 <= answer.status_code < 500, value
+        assert "detail" in answer.json()
+    assert (folder / "labels.csv").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
+import contextlib
 import io
 import struct
+import subprocess
+import warnings
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import BmpImagePlugin, Image
 
-from smallset.data.pictures import Unreadable, decode, resize
+from smallset.data import pictures
+from smallset.data.pictures import FORMATS, Unreadable, decode, formats, resize
 
 
 def encoded(image, kind="PNG", **options):
@@ -146,3 +150,92 @@ def test_zoom_is_the_middle_seven_eighths_of_the_crop():
     middle = photo.crop((25, 5, 95, 75))  # of the 80 x 80 in the middle, 70 x 70
     np.testing.assert_array_equal(resize(photo, 70, "zoom"), np.asarray(middle))
     assert resize(photo, 35, "zoom").shape == (35, 35, 3)
+
+
+Image.init()
+OTHERS = sorted(set(Image.SAVE) - {*FORMATS, "MPO", "HEIF"})
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+DOS_EPS = struct.pack("<4sIIIIIIH", b"\xc5\xd0\xd3\xc6", 32, len(EPS), 0, 0, 0, 0, 0xFFFF) + b"\0\0"
+WMF = struct.pack("<IHhhhhHIH", 0x9AC6CDD7, 0, 0, 0, 99, 99, 96, 0, 0) + b"\1\0\t\0" + bytes(40)
+EMF = struct.pack("<II8i4s", 1, 108, 0, 0, 9, 9, 0, 0, 99, 99, b" EMF") + bytes(80)
+NAMED = {
+    "PostScript": [EPS, DOS_EPS + EPS], "PDF": [b"%PDF-1.7\n"], "Windows metafile": [WMF, EMF],
+    "ICO": [b"\0\0\1\0\1\0"], "Photoshop": [b"8BPS\0\1"], "JPEG XL": [b"\xff\x0a\0"],
+    "JPEG 2000": [b"\0\0\0\x0cjP  \r\n"], "SVG": [b"<svg/>", b"\n<?xml version='1.0'?><svg/>"],
+    "web page": [b"<!DOCTYPE html>", b"\xef\xbb\xbf <HTML>"], "script": [b"#!/bin/sh\n"],
+    "git lfs pull": [b"version https://git-lfs.github.com/spec/v1\n"],
+    "ZIP": [b"PK\3\4"], "gzip": [b"\x1f\x8b"], "film": [b"\0\0\0 ftypisom", b"\x1aE\xdf\xa3"],
+    "AVIF picture whose header is damaged": [b"\0\0\0 ftypavif" + bytes(40)],
+    r"HEIC picture; the extra heif.*smallset\[heif\]": [b"\0\0\0 ftypheic", b"\0\0\0 ftypmif1"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def _no_decoder_of_others(monkeypatch):
+    """Whatever decodes a format that is not promised fails the test, as a started program does."""
+
+    def never(*args, **kwargs):
+        raise AssertionError("started")
+
+    for name, (factory, accept) in list(Image.OPEN.items()):
+        kept = name in FORMATS
+        monkeypatch.setitem(
+            Image.OPEN, name, (factory, accept) if kept else (never, lambda _: True)
+        )
+    monkeypatch.setattr(subprocess, "Popen", never)
+
+
+@pytest.mark.parametrize("kind", ["MPO", *formats()])
+def test_promised_formats_are_read(photo, kind):
+    assert decoded(encoded(photo, kind)).shape == (20, 30, 3)
+
+
+@pytest.mark.usefixtures("_no_decoder_of_others")
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "1"])
+def test_no_other_format_of_pillow_reaches_its_decoder(photo, kind, mode):
+    try:
+        with warnings.catch_warnings(action="ignore"):  # some formats leave Pillow soon
+            content = encoded(photo.convert(mode), kind)
+    except (OSError, ValueError, KeyError, AttributeError):
+        return  # Pillow cannot write it in this mode
+    with pytest.raises(Unreadable, match=r"not an image|does not read"):
+        decoded(content)
+
+
+@pytest.mark.usefixtures("_no_decoder_of_others")
+@pytest.mark.parametrize(
+    ("said", "content"), [(said, each) for said, many in NAMED.items() for each in many]
+)
+def test_what_a_file_is_is_said(said, content, monkeypatch):
+    monkeypatch.setattr(pictures, "formats", lambda: FORMATS)
+    with pytest.raises(Unreadable, match=said):
+        decoded(content)
+
+
+@pytest.mark.parametrize("kind", ["MPO", *formats()])
+def test_a_damaged_picture_is_read_or_unreadable_never_a_crash(photo, kind):
+    whole, rng = encoded(photo, kind), np.random.default_rng(0)
+    for _ in range(60):
+        content = bytearray(whole)
+        for _ in range(rng.integers(1, 4)):
+            content[rng.integers(len(content))] = rng.integers(256)
+        with contextlib.suppress(Unreadable), warnings.catch_warnings(action="ignore"):
+            decoded(bytes(content[: rng.integers(len(content) // 2, len(content) + 1)]))
+
+
+def test_a_decoder_that_raises_something_else_makes_the_file_unreadable(photo, monkeypatch):
+    def broken(self):
+        raise RuntimeError("Failed to decode frame 0: Truncated data")
+
+    content = encoded(photo, "BMP")
+    monkeypatch.setattr(BmpImagePlugin.BmpImageFile, "load", broken)
+    with pytest.raises(Unreadable, match="Truncated data"):
+        decoded(content)
+
+
+def test_a_heic_picture_is_read_where_the_extra_is():
+    pytest.importorskip("pillow_heif")
+    pixels = decoded(encoded(Image.new("RGB", (64, 48), (200, 40, 90)), "HEIF"))
+    assert pixels.shape == (48, 64, 3)
+    np.testing.assert_allclose(pixels[0, 0], [200, 40, 90], atol=6)  # it loses a few levels

@@ -1,10 +1,15 @@
 import gzip
 import json
+import os
 import struct
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import picture
 
 from smallset.config import RunConfig, override
@@ -13,7 +18,7 @@ from smallset.data.manifest import manifest_text
 from smallset.data.prepare import DataSource
 from smallset.data.read import folds_for, read_data
 from smallset.errors import ConfigError, DataError
-from smallset.groups import DataConfig
+from smallset.groups import SPLITS, DataConfig
 
 
 def make(root, *files):
@@ -248,6 +253,90 @@ def test_class_lists_that_look_like_splits_are_refused_with_their_renames(tmp_pa
 def test_a_split_of_another_name_beside_classes_is_refused_by_what_is_in_it(tmp_path, name):
     make(tmp_path, f"{name}/cat/0.png", f"{name}/dog/0.png", "notes/0.png")
     with pytest.raises(DataError, match=rf"look like splits.*rename \({name} -> "):
+        read_data(tmp_path)
+
+
+SPELLINGS = {
+    "train": ["train", "training", "trn", "训练", "训练集"],
+    "val": ["val", "valid", "validation", "dev", "development", "holdout", "hold-out", "验证集"],
+    "test": ["test", "testing", "tst", "eval", "evaluation", "测试", "测试集"],
+}
+CASES = [str.lower, str.upper, str.title, str.swapcase]
+DECORATED = ["{}", "{}set", "{}_images", "{} data", "images-{}", "{}2017", "data_{}_1", "{}-split"]
+
+
+@given(
+    spelling=st.fixed_dictionaries(
+        {split: st.sampled_from(SPELLINGS[split]) for split in SPELLINGS}
+    ),
+    case=st.sampled_from(CASES),
+    decorated=st.sampled_from(DECORATED),
+    is_flat=st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_splits_in_any_spelling_are_never_classes(spelling, case, decorated, is_flat):
+    names = {case(decorated.format(word)): split for split, word in spelling.items()}
+    if set(names) & set(SPLITS):
+        return  # a split as it is called here, beside others
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for name in names:
+            make(root, f"{name}/0.png" if is_flat else f"{name}/cat/0.png")
+        with pytest.raises(DataError, match="look like splits, not classes") as error:
+            read_data(root)
+        for name, split in names.items():
+            assert f"{name} -> {split}" in str(error.value)
+        rows = [f"{next(root.glob(f'{name}/**/*.png')).relative_to(root)},{name}" for name in names]
+        (root / "m.csv").write_text("path,label\n" + "\n".join(rows))
+        with pytest.raises(DataError, match=r"the labels of .* look like splits"):
+            read_data(root / "m.csv")
+
+
+def test_splits_with_a_word_before_them_are_told_by_what_is_in_them(tmp_path):
+    make(tmp_path, "seg_train/sea/0.png", "seg_test/sea/0.png", "seg_pred/0.png")
+    with pytest.raises(DataError, match=r"rename \(seg_test -> test, seg_train -> train\)"):
+        read_data(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["", "train/"])
+def test_pictures_beside_class_folders_are_counted(tmp_path, place):
+    make(
+        tmp_path, *(f"{place}{name}" for name in ("a/0.png", "b/0.png", "c.jpg", "d.PNG", ".e.png"))
+    )
+    (tmp_path / place / "notes.txt").write_text("x")
+    [note] = [note for note in read_data(tmp_path).notes if "beside" in note]
+    assert note.startswith("2 picture(s) beside the class folders")
+    assert note.endswith("left out: c.jpg, d.PNG")
+
+
+def test_folders_inside_class_folders_are_counted(tmp_path):
+    make(tmp_path, "a/0.png", "a/day 1/1.png", "a/day 2/morning/2.png", "b/0.png")
+    images = read_data(tmp_path)
+    assert len(images) == 4
+    [note] = [note for note in images.notes if "inside" in note]
+    assert note.startswith("2 pictures of a lie in 2 folder(s) inside")
+    assert "(day 1, day 2)" in note
+
+
+def test_hidden_files_and_folders_are_counted(tmp_path):
+    make(tmp_path, "a/0.png", "a/._0.png", "a/.thumbs/0.png", "b/0.png")
+    [note] = [note for note in read_data(tmp_path).notes if "left out" in note]
+    assert "1 x hidden file, 1 x hidden folder" in note
+
+
+@pytest.mark.parametrize("place", [".", "a", "a/deep", "a/deep/er"])
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch, place):
+    make(tmp_path, "a/deep/er/0.png", "b/0.png")
+    scan, refused = os.scandir, (tmp_path / place).resolve()
+
+    def scandir(folder="."):
+        if Path(folder).resolve() == refused:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "listdir", lambda folder=".": [each.name for each in scandir(folder)])
+    with pytest.raises(DataError, match=r"cannot read the folder .*Permission denied"):
         read_data(tmp_path)
 
 

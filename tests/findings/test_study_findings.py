@@ -9,9 +9,10 @@ from smallset.compare.spec import StudySpec
 from smallset.compare.summary import Arm, Comparison, Summary
 from smallset.findings.facts import Finding
 from smallset.findings.finders import KINDS
-from smallset.findings.in_study import find_in_study
+from smallset.findings.in_study import find_in_study, in_words
+from smallset.paired import PairedResult
 from smallset.record.record import Record
-from smallset.stats import Interval, PairedResult
+from smallset.stats import Interval
 from smallset.words import text
 
 
@@ -20,7 +21,7 @@ def arm(name, *seen):
     records = tuple(Record(Path(each)) for each in seen)
     correct = np.ones((len(seen), 1400))
     ids = tuple(map(str, range(1400)))
-    return Arm(name, tuple(range(len(seen))), records, ids, correct, Interval(1.0, 1.0, 1.0))
+    return Arm(name, tuple(range(len(seen))), records, ids, correct, None, Interval(1.0, 1.0, 1.0))
 
 
 def found(arms, comparisons=(), failed=()):
@@ -35,10 +36,10 @@ def finding(kind, level: Literal["problem", "hint"] = "problem"):
     )
 
 
-def compared(points, verdict, *, needed_seeds=None, needed_images=None, detectable=3.0):
+def compared(points, verdict, *, needed_seeds=None, needed_images=None, detectable=3.0, within=5.0):
     return PairedResult(
-        Interval(points / 100, -0.05, 0.05), 0.2, 0.2, "mcnemar", verdict, detectable / 100, 0.2,
-        needed_seeds, needed_images,
+        Interval(points / 100, -within / 100, within / 100), 0.2, 0.2, verdict, 0.02, 9.0,
+        detectable / 100, 0.2, needed_seeds, needed_images,
     )  # fmt: skip
 
 
@@ -91,7 +92,7 @@ def test_rates_that_cannot_be_told_apart_are_named_with_what_would_tell():
     [(names, line)] = one.lines
     assert names == "lr-0.01 / lr-0.005"
     said = line.say("en")
-    assert "+2.7 points; 1,400 test images and 1 seeds can show 3.9 or more" in said
+    assert "+2.7 points; 1,400 test images with one seed can show 3.9 or more" in said
     assert "2,600 test images would settle it" in said
     assert one.command is None
 
@@ -113,3 +114,30 @@ def test_problems_come_before_hints_and_failures_first():
     )
     assert [f.kind for f in all_found] == ["failed", "overfitting", "confused"]
     assert all_found[0].lines[0][1].say("en") == "RunError: exploded"
+
+
+def test_what_is_practically_equal_needs_no_more_images():
+    pairs = (
+        Comparison(
+            "a", "b", 3,
+            compared(0.1, "cannot tell", needed_seeds=9, needed_images=818_525, within=0.6),
+        ),
+    )  # fmt: skip
+    [one] = find_in_study(found((arm("a", "x"),), pairs), look=lambda record: [])
+    said = one.lines[0][1].say("en")
+    assert said.endswith("Practically equal: within ±0.6.")
+    assert "818,525" not in said
+    assert one.command is None
+    assert in_words(found((arm("a", "x"),), pairs))[0].say("en") == (
+        "a is practically equal to b: +0.1 points of test accuracy (95 % interval -0.6 to +0.6; "
+        "p = 0.2; 1,400 test images with 3 seeds)."
+    )
+
+
+def test_one_seed_is_put_into_words_about_networks_and_not_about_settings():
+    pairs = (Comparison("a", "b", 1, compared(9, "these two networks differ")),)
+    of_networks, method = (said.say("en") for said in in_words(found((arm("a", "x"),), pairs)))
+    assert of_networks.startswith("One trained network of a differs from one of b: +9.0 points")
+    assert of_networks.endswith("This says nothing of the two settings.")
+    assert "better" not in of_networks
+    assert method.startswith("Method: McNemar's test")

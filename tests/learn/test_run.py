@@ -596,8 +596,8 @@ def test_findings_are_looked_for_once_and_no_file_is_read_twice(
     for path in (tmp_path / "set").rglob("*.png"):
         os.utime(path, (1, 1))
     monkeypatch.setattr(cache, "SETTLED_SECONDS", -1.0)
-    original = cache._read
-    monkeypatch.setattr(cache, "_read", lambda path: read.append(path) or original(path))
+    original = cache.read_file
+    monkeypatch.setattr(cache, "read_file", lambda path: read.append(path) or original(path))
     monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path / "cache"))
     config = tiny(**{"figures.report": True})
     with monkeypatch.context() as patch:

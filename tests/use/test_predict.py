@@ -20,11 +20,9 @@ from typer.testing import CliRunner
 
 from smallset import api
 from smallset.cli import app
-from smallset.config import RunConfig, override
 from smallset.data.cache import load_pixels
 from smallset.data.listing import ImageSet
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.learn.run import train_run
 from smallset.models.forward import BATCH_SIZE
 from smallset.record.doubt import fit_sets
 from smallset.record.measures import tempered
@@ -36,22 +34,6 @@ from smallset.use import predictor as predictors
 from smallset.use import shards
 from smallset.use.named import find_named
 from smallset.use.predictor import Predictor
-
-
-@pytest.fixture(scope="module")
-def run(split_folders, shared_cache, tmp_path_factory):
-    """A record that has moved since it was written, and whose data is gone."""
-    os.environ["SMALLSET_CACHE"] = str(shared_cache)
-    folder = tmp_path_factory.mktemp("runs")
-    data = shutil.copytree(split_folders, folder / "data")
-    settings = {
-        "recipe": "course-report", "image_size": 32, "epochs": 2, "batches.size": 8,
-        "mirror": True, "compute.precision": "float32",
-    }  # fmt: skip
-    train_run(data, override(RunConfig(), settings), folder / "before")
-    shutil.rmtree(data)
-    shutil.move(folder / "before", folder / "moved")
-    return folder / "moved"
 
 
 @pytest.fixture
@@ -511,8 +493,9 @@ def test_the_least_sure_of_every_class_are_chosen_in_turns():
 @pytest.mark.parametrize("width", [1440, 390])
 def test_the_page_shows_pictures_by_doubt_and_by_class(run, many, tmp_path, visit, width):
     listed, page = _manifest(tmp_path, many), tmp_path / "look.html"
-    assert command(run, listed, "--page", page, "--lang", "zh", "--quiet").exit_code == 1
-    answers = api.predict(run, listed)
+    doubt = ("--sets", 0.7, "--reject", 0.7)
+    assert command(run, listed, "--page", page, *doubt, "--lang", "zh", "--quiet").exit_code == 1
+    answers = api.predict(run, listed, sets=0.7, reject=0.7)
     sure = {r.path: round(float(r.probs.max()), 4) for r in answers.rows if not r.error}
     shown = visit(page, width=width)
     tiles = "#gallery .tile img"
@@ -526,6 +509,12 @@ def test_the_page_shows_pictures_by_doubt_and_by_class(run, many, tmp_path, visi
     assert [classes[path] for path in order] == sorted(classes[path] for path in order)
     shown.select_option("#of", str(classes[order[0]]))
     assert shown.locator(tiles).count() == sum(classes[path] == classes[order[0]] for path in paths)
+    strange = sum(map(bool, answers.unknown))
+    assert 0 < strange < len(paths)
+    shown.select_option("#of", "?")
+    assert shown.locator(tiles).count() == strange
+    assert shown.locator("#gallery .tile .wrong", has_text="未知").count() == strange
+    assert "test images" in shown.inner_text("#headline")  # what the sets and the limits did there
     shown.click("#gallery .tile button >> nth=0")
     assert shown.locator("#closer .bar").count() == 4
     assert "odd.jpg" in shown.inner_text("#unreadable")

@@ -5,7 +5,7 @@ from smallset.api.comparing import draw_record, report, study
 from smallset.api.exporting import export
 from smallset.api.labels import clean, review
 from smallset.api.runs import check, join, train
-from smallset.api.using import predict, predict_files
+from smallset.api.using import predict, predict_files, serve
 
 __all__ = [
     "best",
@@ -18,6 +18,7 @@ __all__ = [
     "predict_files",
     "report",
     "review",
+    "serve",
     "study",
     "train",
     "tune",

@@ -6,6 +6,7 @@ from typing import Any
 
 from smallset.choose.tune import Trial, Tuned
 from smallset.config import RunConfig
+from smallset.data.out import taken
 from smallset.progress import Reporter
 from smallset.record.record import Record
 from smallset.words import language
@@ -51,17 +52,18 @@ def tune(
             f"epochs  {values}"
         )
 
-    tuned = run_search(
-        data,
-        config or RunConfig(),
-        Path(out).expanduser(),
-        search=search,
-        trials=trials,
-        seeds=seeds,
-        on_trial=on_trial,
-        reporter=Reporter(note=reporter.note),
-    )
-    draw_search(tuned, search)
+    with taken(out, data) as folder:
+        tuned = run_search(
+            data,
+            config or RunConfig(),
+            folder,
+            search=search,
+            trials=trials,
+            seeds=seeds,
+            on_trial=on_trial,
+            reporter=Reporter(note=reporter.note),
+        )
+        draw_search(tuned, search)
     return tuned
 
 
@@ -113,19 +115,19 @@ def best(
     from smallset.show.run_figures import draw_run
 
     config, reporter = config or RunConfig(), reporter or Reporter()
-    folder = Path(out).expanduser()
     threads, gpus = config.compute.threads or 1, num_gpus(resolve(config.compute))
     resources = Resources(workers or default_workers(threads, gpus), threads, gpus, address)
-    search = Search(
-        data, folder, minutes=minutes, networks=networks, config=config, reporter=reporter,
-        spread=None if execute == "serial" else spread_by(execute, resources),
-    )  # fmt: skip
-    record, story = search.run()
-    draw_run(record, config.figures)
-    draw_best(story, folder, language(config.figures.lang))
-    if config.figures.report:
-        from smallset.use.pages import Page, write_run
+    with taken(out, data) as folder:
+        search = Search(
+            data, folder, minutes=minutes, networks=networks, config=config, reporter=reporter,
+            spread=None if execute == "serial" else spread_by(execute, resources),
+        )  # fmt: skip
+        record, story = search.run()
+        draw_run(record, config.figures)
+        draw_best(story, folder, language(config.figures.lang))
+        if config.figures.report:
+            from smallset.use.pages import Page, write_run
 
-        page = Page(language(config.figures.lang), str(data), reporter=reporter)
-        write_run(record, page, findings=find(read_facts(record)))
+            page = Page(language(config.figures.lang), str(data), reporter=reporter)
+            write_run(record, page, findings=find(read_facts(record)))
     return record, story

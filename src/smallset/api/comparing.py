@@ -10,6 +10,8 @@ from smallset.compare.study import Accountant, Study, plan_study, run_study
 from smallset.compare.summary import Summary, summarise
 from smallset.compare.watch import watched
 from smallset.data.cleaned import is_cleaned
+from smallset.data.out import taken
+from smallset.files import given_path
 from smallset.groups import FigureConfig
 from smallset.progress import Reporter
 from smallset.record.record import Record
@@ -63,34 +65,35 @@ def study(
     from smallset.show.study_figures import draw_study
 
     reporter, execution = reporter or Reporter(), find_execution(execute)
-    planned = plan_study(
-        name, data, Path(out), seeds=seeds, arms=arms, network=network, overrides=settings,
-        without_missing=without_missing,
-    )  # fmt: skip
-    first = planned.jobs[0].config
-    threads, gpus = first.compute.threads or 1, num_gpus(first.compute)
-    workers = workers or default_workers(threads, gpus)
-    accountant = Accountant(planned, reporter)
-    accountant.look(planned.all_jobs)
-    reporter.close()
-    resources = Resources(workers, threads, gpus, address)
-    at_once = 1 if execute == "serial" else workers
-    stages = _num_stages(planned, accountant)
-    with watched(planned, reporter.console, workers=at_once, stages=stages) as on_outcome:
-        run_study(
-            planned,
-            accountant,
-            lambda tasks: execution(tasks, resources),
-            draw=draw_record if planned.spec.draw_runs else None,
-            on_outcome=on_outcome,
-        )
-    summary = summarise(planned.folder, all_pairs=all_pairs)
-    lang = language(first.figures.lang)
-    draw_study(summary, lang=lang)
-    if first.figures.report:
-        from smallset.use.pages import Page, write_study
+    with taken(out, data) as folder:
+        planned = plan_study(
+            name, data, folder, seeds=seeds, arms=arms, network=network, overrides=settings,
+            without_missing=without_missing,
+        )  # fmt: skip
+        first = planned.jobs[0].config
+        threads, gpus = first.compute.threads or 1, num_gpus(first.compute)
+        workers = workers or default_workers(threads, gpus)
+        accountant = Accountant(planned, reporter)
+        accountant.look(planned.all_jobs)
+        reporter.close()
+        resources = Resources(workers, threads, gpus, address)
+        at_once = 1 if execute == "serial" else workers
+        stages = _num_stages(planned, accountant)
+        with watched(planned, reporter.console, workers=at_once, stages=stages) as on_outcome:
+            run_study(
+                planned,
+                accountant,
+                lambda tasks: execution(tasks, resources),
+                draw=draw_record if planned.spec.draw_runs else None,
+                on_outcome=on_outcome,
+            )
+        summary = summarise(planned.folder, all_pairs=all_pairs)
+        lang = language(first.figures.lang)
+        draw_study(summary, lang=lang)
+        if first.figures.report:
+            from smallset.use.pages import Page, write_study
 
-        write_study(summary, Page(lang, str(data), reporter=reporter))
+            write_study(summary, Page(lang, str(data), reporter=reporter))
     return summary
 
 
@@ -113,6 +116,7 @@ def report(
     without_images: bool = False,
     grad_cam: Sequence[str] = (),
     runs: bool = False,
+    own_code: bool = False,
     reporter: Reporter | None = None,
 ) -> list[Path]:
     """Write the page of a run, a study or a cleaning: one HTML file with everything inside.
@@ -125,6 +129,8 @@ def report(
         without_images: Write the page without the images, such as where they are gone.
         grad_cam: Paths in predictions.csv of images to explain, beside the worst mistakes.
         runs: Of a study: write the page of each finished run as well.
+        own_code: Let records import the functions that build their networks, for Grad-CAM; trust
+            them first.
         reporter: Told of progress; None says nothing.
 
     Returns:
@@ -137,8 +143,8 @@ def report(
     """
     from smallset.use.pages import Page, write_cleaning, write_run, write_study
 
-    folder = Path(folder).expanduser()
-    page = Page(language(lang), data, budget_mb, without_images, reporter or Reporter())
+    folder = given_path(folder)
+    page = Page(language(lang), data, budget_mb, without_images, own_code, reporter or Reporter())
     if is_cleaned(folder):
         return [write_cleaning(folder, page)]
     if not (folder / "study.json").exists():

@@ -28,6 +28,7 @@ from smallset.data.listing import ImageSet
 from smallset.data.pictures import resize
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
+from smallset.files import given_path
 from smallset.learn.plan import Planner
 from smallset.learn.run import train_runs
 from smallset.models.forward import BATCH_SIZE
@@ -134,7 +135,7 @@ class ImageClassifier(
             images, classes = _labelled(X, y, Path(aside))
             source = DataSource(images, judged_splits=("train",))
             plan = Planner(source).plan(config)
-            [record] = train_runs(source, [(plan, folder.expanduser())])
+            [record] = train_runs(source, [(plan, given_path(folder))])
         if isinstance(record, RunError):
             raise record
         if (clear_before := vars(self).get("_clear")) is not None:

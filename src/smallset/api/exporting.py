@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smallset.errors import ConfigError, suggest
+from smallset.files import given_path
 from smallset.progress import Reporter
 from smallset.words import language
 
@@ -61,13 +62,13 @@ def export(
 
     reporter = reporter or Reporter()
     with closing(reporter):
-        record = open_record(Path(run).expanduser())
+        record = open_record(given_path(run))
         return export_record(
             record,
-            record.folder / file_format if out is None else Path(out).expanduser(),
+            record.folder / file_format if out is None else given_path(out),
             file_format,
             data=None if data is None else str(data),
-            runtime=None if runtime is None else Path(runtime).expanduser(),
+            runtime=None if runtime is None else given_path(runtime),
             lang=language(lang),
             own_code=own_code,
             force=force,

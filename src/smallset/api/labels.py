@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from smallset.config import RunConfig
+from smallset.data.out import taken
+from smallset.errors import need
+from smallset.files import given_path
 from smallset.progress import Reporter
 from smallset.words import language
 
@@ -41,12 +44,14 @@ def clean(
     from smallset.clean.folder import clean_folder
 
     reporter = reporter or Reporter()
-    folder, config = Path(out).expanduser(), config or RunConfig()
-    found = clean_folder(data, nets, folder, splits=splits, config=config, reporter=reporter)
-    if config.figures.report:
-        from smallset.use.pages import Page, write_cleaning
+    config = config or RunConfig()
+    with taken(out, data) as folder:
+        found = clean_folder(data, nets, folder, splits=splits, config=config, reporter=reporter)
+        if config.figures.report:
+            from smallset.use.pages import Page, write_cleaning
 
-        write_cleaning(folder, Page(language(config.figures.lang), str(data), reporter=reporter))
+            lang = language(config.figures.lang)
+            write_cleaning(folder, Page(lang, str(data), reporter=reporter))
     reporter.close()
     return found
 
@@ -79,10 +84,11 @@ def review(
         DataError: If the folder is no cleaned set, or its images are gone.
         RunError: If the port is taken, or another review of the folder runs.
     """
+    need("smallset review", "web", "fastapi", "uvicorn")
     from smallset.use.review_server import serve_review
 
     serve_review(
-        Path(folder).expanduser(),
+        given_path(folder),
         data=data,
         port=port,
         by=by,

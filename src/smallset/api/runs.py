@@ -1,5 +1,6 @@
 """Train a run, join several, and check the data before it."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -8,8 +9,10 @@ from smallset.config import RunConfig
 from smallset.data.cache import load_pixels
 from smallset.data.check import Problem, find_problems
 from smallset.data.listing import ImageSet
+from smallset.data.out import taken
 from smallset.data.preprocessing import square_of
 from smallset.data.read import read_data
+from smallset.files import given_path
 from smallset.groups import FigureConfig
 from smallset.progress import Reporter
 from smallset.record.record import Record
@@ -49,10 +52,12 @@ def train(
     from smallset.learn.run import train_run
 
     config = config or RunConfig()
-    folder = Path(out or f"runs/{config.model.replace(':', '-')}-{config.digest()}").expanduser()
+    if out is None:
+        out = f"runs/{re.sub(r'[:/]', '-', config.model)}-{config.digest()}"
     reporter = reporter or Reporter()
-    record = train_run(data, config, folder, resume=resume, reporter=reporter)
-    _show(record, str(data), config.figures, reporter)
+    with taken(out, data) as folder:
+        record = train_run(data, config, folder, resume=resume, reporter=reporter)
+        _show(record, str(data), config.figures, reporter, own_code=True)  # the caller named it
     return record
 
 
@@ -91,17 +96,19 @@ def join(
     from smallset.learn.join import join_runs
 
     figures, reporter = figures or FigureConfig(), reporter or Reporter()
-    folders = [Path(run).expanduser() for run in runs]
+    folders = [given_path(run) for run in runs]
     record = join_runs(
-        folders, Path(out).expanduser(), data=None if data is None else str(data),
+        folders, given_path(out), data=None if data is None else str(data),
         temperatures=temperatures, device=device, own_code=own_code, figures=figures,
         reporter=reporter,
     )  # fmt: skip
-    _show(record, record.config["data"]["source"], figures, reporter)
+    _show(record, record.config["data"]["source"], figures, reporter, own_code=own_code)
     return record
 
 
-def _show(record: Record, data: str, figures: FigureConfig, reporter: Reporter) -> None:
+def _show(
+    record: Record, data: str, figures: FigureConfig, reporter: Reporter, *, own_code: bool
+) -> None:
     """Draw the figures of a run, write its page, and tell what was found."""
     from smallset.findings.facts import read_facts
     from smallset.findings.finders import find
@@ -113,7 +120,7 @@ def _show(record: Record, data: str, figures: FigureConfig, reporter: Reporter) 
     if figures.report:
         from smallset.use.pages import Page, write_run
 
-        page = Page(language(figures.lang), data, reporter=reporter)
+        page = Page(language(figures.lang), data, own_code=own_code, reporter=reporter)
         write_run(record, page, findings=findings)
     for finding in findings:
         reporter.found(finding)

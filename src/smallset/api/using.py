@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from smallset.errors import ConfigError
-from smallset.files import html_table
+from smallset.errors import ConfigError, need
+from smallset.files import given_path, html_table
 from smallset.progress import Reporter
 from smallset.record.new_pictures import Row
+from smallset.use.limits import Limits
 from smallset.use.predict import Outputs, Tally
 from smallset.words import language
 
@@ -99,7 +100,7 @@ def predict(
 
     reporter = reporter or Reporter()
     with closing(reporter):
-        record = open_record(Path(run).expanduser())
+        record = open_record(given_path(run))
         named = find_named(_names(images), read_list=lambda: sys.stdin.buffer.read())
         for note in named.notes:
             reporter.note(note)
@@ -171,7 +172,7 @@ def predict_files(
 
     reporter = reporter or Reporter()
     table, vectors, html = (
-        None if path is None else Path(path).expanduser() for path in (out, embeddings, page)
+        None if path is None else given_path(path) for path in (out, embeddings, page)
     )
     outputs = Outputs(
         out=table, format=file_format, top=top, embeddings=vectors, page=html,
@@ -180,7 +181,7 @@ def predict_files(
     if not outputs.files and on_line is None:
         raise ConfigError("nothing is to be written: give out, embeddings, page or on_line")
     with closing(reporter):
-        record = open_record(Path(run).expanduser())
+        record = open_record(given_path(run))
         named = find_named(_names(images), read_list=lambda: sys.stdin.buffer.read())
         for note in named.notes:
             reporter.note(note)
@@ -199,6 +200,61 @@ def predict_files(
         for line in predict_lines(predictor, named, outputs, tally, reporter):
             on_line(line)
         return tally
+
+
+def serve(
+    run: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    names: Sequence[str] = (),
+    limits: Limits | None = None,
+    top: int | None = None,
+    sets: float | None = None,
+    reject: float | None = None,
+    lang: str = "auto",
+    device: str = "auto",
+    own_code: bool = False,
+    on_line: Callable[[str], object] = print,
+) -> None:
+    """Answer over HTTP with the network of a run, until interrupted.
+
+    `POST /predict` answers what `predict` says of the same file, `GET /model` describes the model,
+    `GET /health` says that the server answers, `/openapi.json` has it all, and `/` is a page.
+
+    Args:
+        run: A record; its data is not needed.
+        host: Address to listen on. Any that other machines reach needs a token.
+        port: 0 takes a free one.
+        token: What requests must carry as "Authorization: Bearer TOKEN", 16 characters or more;
+            None takes that of SMALLSET_TOKEN, if it is set.
+        names: Other host names that the server is reached by, such as that of a proxy.
+        limits: On bytes, pixels, pictures and how many may wait; None takes the usual ones.
+        top: How many classes an answer shows, the most probable ones; None for all.
+        sets: As in `predict`.
+        reject: As in `predict`.
+        lang: "en" or "zh", the language the page opens in; "auto" takes that of the locale.
+        device: Where it computes: "auto", "cpu", "cuda" or "mps".
+        own_code: Let the record import the function that builds its network; trust it first.
+        on_line: Told the address, and what there is to know of the probabilities.
+
+    Raises:
+        ConfigError: If the extra `web` is not installed, a token is missing or too short, or a
+            setting does not fit.
+        DataError: If `run` is no record of a finished run.
+        RunError: If the port is taken.
+    """
+    need("smallset serve", "web", "fastapi", "uvicorn")
+    from smallset.use.predictor import open_record
+    from smallset.use.serve import serve_run
+
+    serve_run(
+        open_record(given_path(run)),
+        host=host, port=port, token=token or os.environ.get("SMALLSET_TOKEN") or None, names=names,
+        limits=limits or Limits(), sets=sets, reject=reject, top=top, device=device,
+        own_code=own_code, lang=language(lang), on_line=on_line,
+    )  # fmt: skip
 
 
 def _names(images: str | Path | Sequence[str | Path]) -> list[str]:

@@ -28,14 +28,15 @@ from smallset.choose.spread import Spread
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig, override
 from smallset.errors import RunError
-from smallset.files import make_folder, write_json
+from smallset.files import holds_files, make_folder, write_json
 from smallset.learn.join import join_runs
 from smallset.learn.run import build_run, train_run
 from smallset.models.probe import FOLDS
+from smallset.paired import compare_all
 from smallset.progress import Reporter, noting_once
 from smallset.reading import read_json
 from smallset.record.record import Record
-from smallset.stats import Interval, compare_all
+from smallset.stats import Interval
 
 SEARCH = ".search"  # in the record, while the search goes on
 PLAIN_ORDER = ("efficientnet_lite0", "mobilenet_v2", "resnet18", "squeezenet1_1")
@@ -80,7 +81,7 @@ class Search:
             if read_json(self.story, contents.Best)["asked"] != asked:
                 raise RunError(f"{folder} holds another search; give another --out")
             return
-        if folder.is_dir() and any(folder.iterdir()) and not (self.work / "search.json").exists():
+        if holds_files(folder) and not (self.work / "search.json").exists():
             raise RunError(f"{folder} is not empty, and holds no search; give another --out")
         chosen = choose_networks(networks)
         self.notebook = Notebook(self.work, asked, minutes)

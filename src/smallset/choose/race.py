@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from smallset.record.measures import fold_variance, share_interval
-from smallset.stats import Interval
+from smallset.record.measures import fold_variance
+from smallset.stats import Interval, share_interval
 
 DRAWS = 2000
 HOPELESS = 0.01  # chance to be the best, under which a candidate is dropped

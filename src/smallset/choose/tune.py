@@ -17,7 +17,7 @@ import numpy as np
 from smallset.config import RunConfig, override
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.files import csv_text, make_folder, write_atomic, write_json
+from smallset.files import csv_text, holds_files, make_folder, write_atomic, write_json
 from smallset.progress import Reporter
 from smallset.reading import read_json
 from smallset.settings import flat, nested, parse_value, unknown_setting
@@ -265,6 +265,8 @@ def _same_search(folder: Path, config: RunConfig, spaces: Mapping[str, Space], s
     }  # fmt: skip
     file = folder / "tune.json"
     asked = json.loads(json.dumps(content))
+    if not file.exists() and holds_files(folder):
+        raise RunError(f"{folder} is not empty, and holds no search; give another --out")
     if file.exists() and read_json(file, fix="choose another --out") != asked:
         raise RunError(f"{folder} holds a search with other settings; choose another --out")
     write_json(file, content)

@@ -18,7 +18,15 @@ from smallset.data.cleaned import COLUMNS
 from smallset.data.prepare import DataSource, Prepared
 from smallset.data.read import read_data
 from smallset.errors import ConfigError, DataError, RunError, suggest
-from smallset.files import csv_text, file_sum, make_folder, write_atomic, write_json
+from smallset.files import (
+    csv_text,
+    file_sum,
+    given_path,
+    holds_files,
+    make_folder,
+    write_atomic,
+    write_json,
+)
 from smallset.groups import SPLITS, Split
 from smallset.progress import Reporter
 
@@ -47,7 +55,7 @@ def clean_folder(
         DataError: If the data is not fit, or weights are missing.
         RunError: If the folder cannot be written, or holds files.
     """
-    if out.is_dir() and any(out.iterdir()):
+    if holds_files(out):
         raise RunError(f"{out} is not empty; give another --out")
     chosen = _splits_to_judge(data, splits, config)
     source = DataSource(data, reporter, judged_splits=chosen)
@@ -174,7 +182,7 @@ def _about(
     cleaning = _chosen(found)
     decisions = [] if cleaning is None else list(cleaning.decisions)
     return {
-        "data": str(Path(data).expanduser().resolve()) if Path(data).exists() else str(data),
+        "data": str(given_path(data).resolve()) if Path(data).exists() else str(data),
         "fingerprint": prepared.fingerprint(),
         "noise": {"rate": config.data.noise_rate, "seed": config.data.noise_seed},
         "splits": list(splits),

@@ -4,23 +4,49 @@ Heavy modules are imported inside the commands, so that help is quick.
 """
 
 import sys
+from io import TextIOWrapper
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from smallset.cli.data_commands import check, clean, review
 from smallset.cli.model_commands import models, weights_import, weights_list, weights_verify
 from smallset.cli.study_commands import report, study
 from smallset.cli.train_commands import best, demo, join, train, tune
-from smallset.cli.use_commands import export, predict
-from smallset.errors import SmallsetError
+from smallset.cli.use_commands import export, predict, serve
+from smallset.errors import ConfigError, SmallsetError
+
+
+class Commands(TyperGroup):
+    """All commands; an empty word among their arguments is a mistake."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse empty words before anything is read from them.
+
+        Raises:
+            ConfigError: If there is one; a path that is empty would be the current folder.
+        """
+        for before, word in zip(["", *args], args, strict=False):
+            name, equals, value = word.partition("=")
+            if not word.strip() or (name.startswith("--") and equals and not value.strip()):
+                where = name if equals else f"after {before}" if before else "the first"
+                raise ConfigError(
+                    f"an argument is empty ({where}): is a variable of the shell not set? '.' is "
+                    "the current folder"
+                )
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
+    cls=Commands,
     help="Train, compare, show, clean and use image classifiers with tens of images per class.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 for command in (
-    best, train, join, demo, check, study, report, clean, review, predict, export, tune, models,
+    best, train, join, demo, check, study, report, clean, review, predict, export, serve, tune,
+    models,
 ):  # fmt: skip
     app.command()(command)
 weights = typer.Typer(help="Pretrained weights: list, import, verify.", no_args_is_help=True)
@@ -31,8 +57,11 @@ app.add_typer(weights, name="weights")
 
 def main() -> None:
     """Run the command line; errors a user can fix end it with one message and status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what a terminal cannot show is escaped, not an end
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except SmallsetError as error:
+    except (SmallsetError, OSError) as error:
         print(f"smallset: {error}", file=sys.stderr)
         sys.exit(2)

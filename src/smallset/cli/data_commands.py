@@ -35,7 +35,7 @@ def check(
     """Print splits, classes and every problem found; exit status 1 if there is a problem."""
     from smallset import api
     from smallset.data.manifest import manifest_text
-    from smallset.files import write_atomic
+    from smallset.files import write_new
     from smallset.show.terminal import data_table
 
     shown = console()
@@ -49,7 +49,7 @@ def check(
         text = f"{problem.kind}: {problem.message}"
         shown.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
     if write_split is not None:
-        write_atomic(write_split, manifest_text(images, write_split))
+        write_new(write_split, manifest_text(images, write_split))
         shown.print(f"split written to {write_split}", markup=False, highlight=False)
     found = f"{len(problems)} problem(s) found" if problems else "no problems found"
     shown.print(found, highlight=False)

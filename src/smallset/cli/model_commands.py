@@ -69,10 +69,11 @@ def weights_verify(
     model: Annotated[str | None, typer.Option(help="The model it should fit.")] = None,
 ) -> None:
     """Check a weight file: its sha256 against its name, its tensors against a model."""
+    from smallset.models.pretrained import weight_file
     from smallset.models.registry import check_weights
     from smallset.models.weights import read_weights
 
-    read = read_weights(file)
+    read = read_weights(weight_file(str(file)))
     print(f"sha256 {read.sha256}, {len(read.tensors)} tensors")
     if model is not None:
         check_weights(model, str(file))

@@ -32,6 +32,9 @@ Folds = Annotated[
     int | None,
     typer.Option(metavar="N", help="Cross-validation: N parts score each other; 0 for none."),
 ]
+OwnCode = Annotated[
+    bool, typer.Option("--own-code", help="Import the code that the record names; trust it first.")
+]
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave unreadable files out, and count them.")
 ]

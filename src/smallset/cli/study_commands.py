@@ -9,6 +9,7 @@ from smallset.cli.options import (
     Address,
     Folds,
     Language,
+    OwnCode,
     Quiet,
     Sets,
     Workers,
@@ -117,6 +118,7 @@ def report(
     runs: Annotated[
         bool, typer.Option("--runs", help="Of a study: the pages of its runs too.")
     ] = False,
+    own_code: OwnCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Write report.html: one page with everything inside, of a run, a study or a cleaning."""
@@ -132,6 +134,7 @@ def report(
         without_images=without_images,
         grad_cam=grad_cam or (),
         runs=runs,
+        own_code=own_code,
         reporter=reporter_of(quiet),
     )
     for path in written:

@@ -12,6 +12,7 @@ from smallset.cli.options import (
     Data,
     Folds,
     Language,
+    OwnCode,
     Quiet,
     Sets,
     SkipUnreadable,
@@ -171,9 +172,7 @@ def join(
         str | None, typer.Option(metavar="DATA", help="Where the images are, if they have moved.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    own_code: Annotated[
-        bool, typer.Option("--own-code", help="Import the code that the records name.")
-    ] = False,
+    own_code: OwnCode = False,
     lang: Language = None,
     quiet: Quiet = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Use a trained network: predict, export."""
+"""Use a trained network: predict, export, serve."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smallset.cli.options import Language, Quiet, keep_memory_here, reporter_of
+from smallset.cli.options import Language, OwnCode, Quiet, keep_memory_here, reporter_of
 from smallset.errors import RunError
 
 Sets = Annotated[
@@ -22,7 +22,6 @@ Reject = Annotated[
         metavar="SHARE", help="Call pictures unknown; at most this share of known ones: 0.05."
     ),
 ]
-OwnCode = Annotated[bool, typer.Option("--own-code", help="Import the code that the record names.")]
 
 
 def predict(
@@ -163,3 +162,63 @@ def _said(tally: Any, seconds: float) -> list[str]:
             "network knows them says nothing of new ones"
         )
     return lines
+
+
+def serve(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A record.")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="What requests must carry; better in SMALLSET_TOKEN, where other users of the "
+            "machine do not see it."
+        ),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="Another name that it is reached by, as of a proxy."),
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(help="Answer the most probable classes only; default: all.")
+    ] = None,
+    sets: Sets = None,
+    reject: Reject = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    own_code: OwnCode = False,
+    max_mb: Annotated[float, typer.Option(help="Of a request, in 10^6 bytes.")] = 32.0,
+    max_image_mb: Annotated[float, typer.Option(help="Of a picture, in 10^6 bytes.")] = 16.0,
+    max_megapixels: Annotated[
+        float | None, typer.Option(help="Of a picture; default: as in the run.")
+    ] = None,
+    max_images: Annotated[int, typer.Option(help="Pictures of a request.")] = 64,
+    max_waiting: Annotated[
+        int, typer.Option(help="Pictures that may wait; more are told to come back (503).")
+    ] = 256,
+    lang: Language = None,
+) -> None:
+    """Answer over HTTP with the network of a run: an API, and a page to drop pictures on."""
+    from smallset import api
+    from smallset.use.limits import Limits
+
+    keep_memory_here()
+    api.serve(
+        run,
+        host=host,
+        port=port,
+        token=token,
+        names=name or [],
+        limits=Limits(
+            max_mb=max_mb, max_image_mb=max_image_mb, max_megapixels=max_megapixels,
+            max_images=max_images, max_waiting=max_waiting,
+        ),
+        top=top,
+        sets=sets,
+        reject=reject,
+        lang=lang or "auto",
+        device=device,
+        own_code=own_code,
+        on_line=lambda text: print(text, flush=True),
+    )  # fmt: skip

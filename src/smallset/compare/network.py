@@ -1,19 +1,19 @@
 """The pretrained networks that the arms of a study name: are they here, or another instead."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from smallset.compare.spec import Chart, StudySpec, merge
 from smallset.config import RunConfig
 from smallset.errors import ConfigError, DataError
+from smallset.files import given_path
 from smallset.models.registry import is_own, resolve_weights, weight_sources
 
 
 def full_path(network: str) -> str:
     """Return "NAME" or "NAME=WEIGHT FILE" with the file as any folder finds it."""
     name, _, file = (part.strip() for part in network.partition("="))
-    return f"{name}={Path(file).expanduser().absolute()}" if file else name
+    return f"{name}={given_path(file).absolute()}" if file else name
 
 
 def put_network(spec: StudySpec, network: str, overrides: Mapping[str, Any]) -> StudySpec:

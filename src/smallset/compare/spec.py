@@ -1,5 +1,6 @@
 """What a study is: arms, seeds, what is compared with what. No torch here."""
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -10,8 +11,12 @@ from pydantic import Field, ValidationError, model_validator
 from smallset import contents
 from smallset.config import RunConfig, build_config, override
 from smallset.errors import ConfigError, DataError, suggest
-from smallset.reading import parse_toml, read_json
-from smallset.settings import Settings, explain
+from smallset.files import given_path, is_file_name
+from smallset.reading import read_json
+from smallset.settings import Settings, explain, read_toml
+
+WRITTEN = frozenset(["study.json", "summary.csv", "comparisons.csv", "report.html", "figures"])
+"""What lies in the folder of a study beside its arms."""
 
 
 class Chart(Settings):
@@ -67,8 +72,11 @@ class StudySpec(Settings):
             if name not in self.arms:
                 raise ValueError(f"no arm named {name!r}; {suggest(name, self.arms)}")
         for name in self.arms:
-            if not name or name[0] == "." or set(name) & set('/\\:*?"<>|'):
+            if not is_file_name(name) or name in WRITTEN:
                 raise ValueError(f"an arm's name is a folder's too, got {name!r}")
+        for chart in self.charts:
+            if not is_file_name(chart.name):
+                raise ValueError(f"a chart's name is a file's too, got {chart.name!r}")
         return self
 
     @property
@@ -126,7 +134,7 @@ def built_in_studies() -> dict[str, StudySpec]:
     """Return the studies that come with smallset, by name."""
     files = resources.files("smallset") / "studies"
     specs = {
-        Path(file.name).stem: _parse(file.read_bytes(), file.name)
+        Path(file.name).stem: _parse(tomllib.loads(file.read_text(encoding="utf-8")), file.name)
         for file in files.iterdir()
         if file.name.endswith(".toml")
     }
@@ -146,20 +154,17 @@ def read_study(name: str) -> tuple[str, StudySpec]:
         ConfigError: If there is no such study or file, or it does not say what a study must.
     """
     if name.endswith(".toml"):
-        path = Path(name).expanduser()
-        try:
-            return path.stem, _parse(path.read_bytes(), str(path))
-        except OSError as error:
-            raise ConfigError(f"cannot read the study {path}: {error.strerror}") from None
+        path = given_path(name)
+        return path.stem, _parse(read_toml(path), str(path))
     known = built_in_studies()
     if name not in known:
         raise ConfigError(f"no study named {name!r}; {suggest(name, known)}; or give a .toml file")
     return name, known[name]
 
 
-def _parse(content: bytes, where: str) -> StudySpec:
+def _parse(content: Mapping[str, Any], where: str) -> StudySpec:
     try:
-        spec = StudySpec.model_validate(parse_toml(content, where))
+        spec = StudySpec.model_validate(dict(content))
     except ValidationError as error:
         messages = [explain(item, StudySpec) for item in error.errors()]
         raise ConfigError(f"{where}: {'; '.join(messages)}") from None

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smallset.compare.execute import Draw, Outcome, Task, Todo, Trainings
-from smallset.compare.spec import StudySpec, read_study, read_study_json
+from smallset.compare.spec import WRITTEN, StudySpec, read_study, read_study_json
 from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.files import clear_unfinished, make_folder, write_json
+from smallset.files import clear_unfinished, given_path, make_folder, write_json
 from smallset.progress import Reporter
 from smallset.record.command import set_option
 from smallset.record.record import Record
@@ -112,11 +112,12 @@ def plan_study(
     network = full_path(network)
     spec = put_network(spec, network, overrides or {}) if network else spec
     spec = spec.only(arms) if arms else spec
-    folder = folder.expanduser().absolute()
+    folder = given_path(folder).absolute()
+    _refuse_foreign(folder)
     _refuse_other_network(folder, network)
-    absolute = Path(data).expanduser()
+    absolute = given_path(data)
     source = str(absolute.absolute()) if absolute.exists() else str(data)
-    file = str(Path(name).expanduser().absolute()) if name.endswith(".toml") else name
+    file = str(given_path(name).absolute()) if name.endswith(".toml") else name
     called = ["smallset", "study", file, "--data", source]
     called += ["--arms", ",".join(arms)] if arms else []
     called += ["--network", network] if network else []
@@ -154,6 +155,15 @@ def plan_study(
             study.jobs.append(job)
     study.before = [job for job in starts.values() if job not in study.jobs]
     return study
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder with files that are not of this study, which might be written over."""
+    if (folder / "study.json").exists() or not folder.is_dir():
+        return
+    foreign = sorted({path.name for path in folder.iterdir()} & WRITTEN)
+    if foreign:
+        raise RunError(f"{folder} holds {foreign[0]}, and is not a study; give another --out")
 
 
 def _refuse_other_network(folder: Path, network: str) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,15 +14,16 @@ from numpy import ndarray
 from smallset.compare.spec import FIX, Chart, StudySpec, read_study_json
 from smallset.errors import DataError
 from smallset.files import csv_text, html_table, write_atomic, write_json
+from smallset.paired import PairedResult, compare_all
 from smallset.reading import reading
 from smallset.record.record import Record
 from smallset.stats import (
     Interval,
-    PairedResult,
+    Luck,
     PowerLaw,
     accuracy_interval,
-    compare_all,
     fit_power_law,
+    luck_of_arms,
 )
 
 
@@ -37,6 +38,8 @@ class Arm:
     """Content hashes of the test images."""
     correct: Float[ndarray, "seeds images"]
     """1 where a run was right about a test image, else 0."""
+    luck: Luck | None
+    """Of its trainings, pooled over the study; None for one seed."""
     accuracy: Interval
     """On the test images."""
 
@@ -118,10 +121,12 @@ class Summary:
         for arm in self.arms:
             found = first.get(arm.name)
             low, high = f"{arm.accuracy.low:.1%}", f"{arm.accuracy.high:.1%}"
+            luck = f"{100 * arm.luck.sd:.1f}" if arm.luck else ""
             verdict = f"{found.result.verdict} ({found.against})" if found else ""
             share = f"{arm.accuracy.value:.1%}"
-            rows.append([arm.name, len(arm.seeds), share, f"{low} to {high}", verdict])
-        head = ["arm", "seeds", "test accuracy", "95 % interval", "verdict (against)"]
+            rows.append([arm.name, len(arm.seeds), share, f"{low} to {high}", luck, verdict])
+        head = ["arm", "seeds", "test accuracy", "95 % interval", "luck, points"]
+        head += ["verdict (against)"]
         return html_table(head, rows)
 
     def notes(self) -> list[str]:
@@ -160,15 +165,7 @@ def summarise(folder: Path, *, all_pairs: bool = False) -> Summary:
     with reading(folder / "study.json", FIX):
         spec = StudySpec.model_validate(content["spec"])
     runs: list[dict[str, Any]] = content["runs"]
-    arms: list[Arm] = []
-    for name in spec.arms:
-        done = [
-            (run["seed"], Record(folder / run["folder"]))
-            for run in runs
-            if run["arm"] == name and Record(folder / run["folder"]).is_complete
-        ]
-        if done:
-            arms.append(_read_arm(name, done))
+    arms = _read_arms(folder, spec.arms, runs)
     for arm in arms[1:]:
         if arm.test_ids != arms[0].test_ids:
             raise DataError(
@@ -209,7 +206,30 @@ def power_law_sentence(law: PowerLaw) -> str:
     )
 
 
-def _read_arm(name: str, done: Sequence[tuple[int, Record]]) -> Arm:
+def _read_arms(folder: Path, names: Iterable[str], runs: Sequence[Mapping[str, Any]]) -> list[Arm]:
+    """Read the finished runs; how lucky those of an arm are, the others help to say."""
+    read: list[tuple[str, list[tuple[int, Record]], tuple[str, ...], ndarray]] = []
+    for name in names:
+        done = [
+            (run["seed"], Record(folder / run["folder"]))
+            for run in runs
+            if run["arm"] == name and (folder / run["folder"] / "result.json").exists()
+        ]
+        if done:
+            read.append((name, done, *_test_answers(name, done)))
+    lucks = luck_of_arms([correct for *_, correct in read])
+    arms: list[Arm] = []
+    for (name, done, ids, correct), luck in zip(read, lucks, strict=True):
+        seeds, records = zip(*done, strict=True)
+        accuracy = accuracy_interval(correct, luck)
+        arms.append(Arm(name, seeds, records, ids, correct, luck, accuracy))
+    return arms
+
+
+def _test_answers(
+    name: str, done: Sequence[tuple[int, Record]]
+) -> tuple[tuple[str, ...], Float[ndarray, "seeds images"]]:
+    """Return the ids of the test images, and where each run was right."""
     rows: list[ndarray] = []
     ids: tuple[str, ...] = ()
     for _, record in done:
@@ -220,22 +240,22 @@ def _read_arm(name: str, done: Sequence[tuple[int, Record]]) -> Arm:
             raise DataError(f"the runs of arm {name} were scored on different test images")
         ids = own
         rows.append((predictions.predicted == predictions.labels)[at].astype(np.float64))
-    correct = np.stack(rows)
-    seeds, records = zip(*done, strict=True)
-    return Arm(name, seeds, records, ids, correct, accuracy_interval(correct))
+    return ids, np.stack(rows)
 
 
 def _compare(arms: dict[str, Arm], pairs: Sequence[tuple[str, str]]) -> list[Comparison]:
     """Compare pairs on the seeds that both have."""
     shared: list[tuple[str, str, int]] = []
     values: list[tuple[ndarray, ndarray]] = []
+    lucks: list[tuple[Luck | None, Luck | None]] = []
     for a, b in pairs:
         common = sorted(set(arms[a].seeds) & set(arms[b].seeds))
         if common:
             rows = [[arms[n].seeds.index(seed) for seed in common] for n in (a, b)]
             values.append((arms[a].correct[rows[0]], arms[b].correct[rows[1]]))
+            lucks.append((arms[a].luck, arms[b].luck))
             shared.append((a, b, len(common)))
-    results = compare_all(values)
+    results = compare_all(values, lucks)
     return [Comparison(*place, result) for place, result in zip(shared, results, strict=True)]
 
 
@@ -244,7 +264,8 @@ def _power_law(arms: Sequence[Arm]) -> PowerLaw | None:
     if len(set(images)) < 2:
         return None
     most = max(images)
-    return fit_power_law(images, [arm.correct for arm in arms], at=[2 * most, 4 * most])
+    correct, lucks = [arm.correct for arm in arms], [arm.luck for arm in arms]
+    return fit_power_law(images, correct, at=[2 * most, 4 * most], lucks=lucks)
 
 
 def _number(value: float | None) -> str:
@@ -255,11 +276,12 @@ def _summary_rows(summary: Summary) -> list[list[str]]:
     rows = [
         [
             "arm", "seeds", "train_images", "train_accuracy", "val_accuracy", "test_accuracy",
-            "test_low", "test_high", "test_sd_over_seeds",
+            "test_low", "test_high", "luck", "test_sd_over_seeds",
         ]
     ]  # fmt: skip
     for arm in summary.arms:
-        numbers = [arm.mean("train"), arm.mean("val"), *arm.accuracy, arm.spread]
+        numbers = [arm.mean("train"), arm.mean("val"), *arm.accuracy]
+        numbers += [arm.luck.sd if arm.luck else None, arm.spread]
         counts = [str(len(arm.seeds)), str(arm.train_images)]
         rows.append([arm.name, *counts, *map(_number, numbers)])
     return rows
@@ -268,14 +290,15 @@ def _summary_rows(summary: Summary) -> list[list[str]]:
 def _comparison_rows(summary: Summary) -> list[list[str]]:
     rows = [
         [
-            "arm", "compared_with", "seeds", "difference", "low", "high", "p", "p_holm", "test",
-            "verdict", "detectable", "discordant", "needed_seeds", "needed_images",
+            "arm", "compared_with", "seeds", "difference", "low", "high", "luck",
+            "degrees_of_freedom", "p", "p_corrected", "verdict", "detectable", "discordant",
+            "needed_seeds", "needed_images", "equal_within",
         ]
     ]  # fmt: skip
     for arm, against, seeds, found in summary.comparisons:
-        numbers = [_number(value) for value in (*found.difference, found.p, found.p_holm)]
+        measured = (*found.difference, found.luck, found.freedom, found.p, found.p_corrected)
         needed = ["" if n is None else str(n) for n in (found.needed_seeds, found.needed_images)]
-        shares = [_number(found.detectable), _number(found.discordant)]
-        said = [found.test, found.verdict, *shares, *needed]
-        rows.append([arm, against, str(seeds), *numbers, *said])
+        said = [found.verdict, _number(found.detectable), _number(found.discordant), *needed]
+        said.append(_number(found.equal_within))
+        rows.append([arm, against, str(seeds), *map(_number, measured), *said])
     return rows

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from smallset.data.listing import ImageSet
+from smallset.data.pictures import BROKEN, open_image
 
 SECONDS = 10.0  # between two photographs of a burst, at most
 
@@ -47,13 +48,15 @@ def _runs(shots: Sequence[tuple[float, int]], seconds: float) -> list[list[int]]
 
 def _told(path: Path) -> tuple[str, float] | None:
     """Return camera and moment of a photograph, in seconds; None where its file has none."""
+    if not path.is_file():  # to open a pipe is to wait for ever
+        return None
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             exif = image.getexif()
             details = exif.get_ifd(ExifTags.IFD.Exif)
         text = str(details.get(ExifTags.Base.DateTimeOriginal, "")).strip("\0 ")
         moment = datetime.strptime(text, "%Y:%m:%d %H:%M:%S").timestamp()
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError, OverflowError):
+    except BROKEN:
         return None  # no photograph, or one whose clock was not set; decoding says what is broken
     part = str(details.get(ExifTags.Base.SubsecTimeOriginal, "")).strip("\0 ")
     fraction = float(f"0.{part}") if part.isdecimal() else 0.0

@@ -1,8 +1,9 @@
 """Decode once: all images of a set as one uint8 array on disk, memory-mapped, never stale.
 
-The key is the content of every file (its sha256), the size, the resize policy and the pixel limit.
-A changed, added or removed file makes another key. An array is written aside and renamed, so any
-number of processes may ask for it at a time; its checksum is verified when it is opened.
+The key is the content of every file (its sha256), the size, the resize policy, the pixel limit and
+the formats that can be read here. A changed, added or removed file makes another key. An array is
+written aside and renamed, so any number of processes may ask for it at a time; its checksum is
+verified when it is opened.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from jaxtyping import Bool, UInt8
 from numpy import ndarray
 
 from smallset.data.listing import ImageSet
-from smallset.data.pictures import Unreadable
+from smallset.data.pictures import Unreadable, formats, read_file
 from smallset.data.preprocessing import Square
 from smallset.errors import DataError
 from smallset.files import cache_dir, write_json
@@ -29,6 +30,7 @@ from smallset.store import build_folder, new_array
 
 FORMAT = "1"  # part of every key: a change in how pixels are made must change it
 SETTLED_SECONDS = 2.0
+CANNOT = "cannot: "
 _hashes: dict[tuple[Any, ...], str] = {}
 
 
@@ -69,11 +71,12 @@ def load_pixels(
         note: Told where what was kept is damaged, and is decoded again.
 
     Raises:
-        DataError: If a file of the listing cannot be opened at all.
+        DataError: If a file changes while it is read.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         contents = list(pool.map(lambda path: _file_hash(images.root / path), images.paths))
-    spec = f"{FORMAT}/{square.size}/{square.resize}/{square.max_megapixels}/" + "/".join(contents)
+    shape = f"{square.size}/{square.resize}/{square.max_megapixels}"
+    spec = f"{FORMAT}/{'+'.join(formats())}/{shape}/" + "/".join(contents)
     key = hashlib.sha256(spec.encode()).hexdigest()[:24]
 
     def fill(folder: Path) -> None:
@@ -92,22 +95,25 @@ def _open(folder: Path) -> Pixels:
     )
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot open {path}: {error.strerror}") from None
-
-
 def _file_hash(path: Path) -> str:
-    """Return the sha256 of a file, which this process reads once as long as it does not change."""
+    """Return the sha256 of a file, which this process reads once as long as it does not change.
+
+    What cannot be read as a picture file (a pipe, a device, 20 GB) has `CANNOT` and why instead.
+    """
+    try:
+        return _hash_of(path)
+    except Unreadable as error:
+        return f"{CANNOT}{error}"
+
+
+def _hash_of(path: Path) -> str:
     try:
         seen = path.stat()
     except OSError as error:
-        raise DataError(f"cannot open {path}: {error.strerror}") from None
+        raise Unreadable(f"cannot be opened: {error.strerror}") from None
     key = (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
     if key not in _hashes:
-        digest = hashlib.sha256(_read(path)).hexdigest()
+        digest = hashlib.sha256(read_file(path)).hexdigest()
         # A file written this very moment may change again within one tick of the clock.
         if time.time() - max(seen.st_mtime, seen.st_ctime) < SETTLED_SECONDS:
             return digest
@@ -126,7 +132,12 @@ def _decode_all(
     array = new_array(folder / "pixels.npy", shape, np.uint8)
 
     def one(row: int) -> tuple[str, str | None]:
-        content = _read(images.root / images.paths[row])
+        if contents[row].startswith(CANNOT):
+            return "", contents[row].removeprefix(CANNOT)
+        try:
+            content = read_file(images.root / images.paths[row])
+        except Unreadable:
+            content = b""
         if hashlib.sha256(content).hexdigest() != contents[row]:
             raise DataError(f"{images.root / images.paths[row]} changed while it was read")
         try:

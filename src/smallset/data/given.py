@@ -13,6 +13,7 @@ from PIL import Image
 from smallset.data.listing import ImageSet
 from smallset.data.read import image_files, read_data
 from smallset.errors import DataError
+from smallset.files import given_path
 from smallset.groups import DataConfig
 
 Folder = str | os.PathLike
@@ -37,7 +38,7 @@ def look_at(pictures: Any) -> Given:
             raise DataError(f"X must be {KINDS}, got {type(pictures).__name__}")
         items = list(pictures)
         if items and all(isinstance(item, Folder) for item in items):
-            return [str(Path(item).expanduser()) for item in items]
+            return [str(given_path(item)) for item in items]
         pictures = _stacked(items)
     shape = pictures.shape
     if pictures.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or not pictures.size:
@@ -107,7 +108,7 @@ def pictures_below(folder: Folder) -> list[str]:
 
 
 def _there(folder: Folder) -> Path:
-    path = Path(folder).expanduser()
+    path = given_path(folder)
     if not path.is_dir():
         raise DataError(f"no folder {path}; X must be {KINDS}")
     return path

@@ -1,10 +1,15 @@
 """From the bytes of a file to a small RGB picture: the one way pixels come in, at every stage."""
 
+import contextlib
 import hashlib
 import io
 import stat
 import struct
+import zlib
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,13 +18,17 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from smallset.data.signatures import AVIF, HEIC, kind_of
 from smallset.groups import Resize
 
-# What Pillow's decoders raise on broken files, besides UnidentifiedImageError.
-_BROKEN = (
-    OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, struct.error,
+BROKEN = (
+    OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, struct.error, zlib.error,
+    RuntimeError, ArithmeticError, AttributeError, AssertionError, MemoryError,
 )  # fmt: skip
-
+"""What Pillow's decoders raise on broken files; that of AVIF raises RuntimeError."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+"""The decoders that a file may reach, whatever its name. Pillow has more, and one of them starts
+Ghostscript. JPEG is also MPO, which some cameras write as .jpg; PPM is also PGM and PBM."""
 
 MAX_BYTES = 512_000_000
 """Larger files are not opened as pictures."""
@@ -48,6 +57,29 @@ def read_file(path: Path) -> bytes:
         raise Unreadable(f"cannot be opened: {error.strerror}") from None
 
 
+@cache
+def formats() -> tuple[str, ...]:
+    """Return `FORMATS` as far as Pillow can read them here, and HEIF with the extra ``heif``."""
+    Image.preinit()  # Image.init would load all 40 decoders, in a tenth of a second
+    for plugin in ("WebP", "Tiff", "Avif"):
+        with contextlib.suppress(ImportError):  # Pillow reads AVIF since 11.3
+            import_module(f"PIL.{plugin}ImagePlugin")
+    found = tuple(name for name in FORMATS if name in Image.OPEN)
+    if find_spec("pillow_heif") is None:
+        return found
+    import_module("pillow_heif").register_heif_opener()
+    return (*found, "HEIF")
+
+
+def open_image(file: Path | io.BytesIO) -> Image.Image:
+    """Read the header of a picture in one of `formats`; nothing is decoded.
+
+    Raises:
+        UnidentifiedImageError: If it is none of them; others of `BROKEN` if it is damaged.
+    """
+    return Image.open(file, formats=formats())
+
+
 class Picture(NamedTuple):
     """One decoded picture."""
 
@@ -72,13 +104,13 @@ def decode(content: bytes, *, max_megapixels: float) -> Picture:
     if not content:
         raise Unreadable("the file is empty")
     try:
-        image = Image.open(io.BytesIO(content))
+        image = open_image(io.BytesIO(content))
     except UnidentifiedImageError:
-        raise Unreadable("not an image, whatever its name says") from None
+        raise Unreadable(_not_read(content)) from None
     except Image.DecompressionBombError:
         raise Unreadable(f"more than 178 megapixels; the limit is {max_megapixels:g}") from None
-    except _BROKEN as error:
-        raise Unreadable(f"its header cannot be read ({error})") from None
+    except BROKEN as error:
+        raise Unreadable(f"its header cannot be read ({_said(error)})") from None
     megapixels = image.width * image.height / 1e6
     if megapixels > max_megapixels:
         raise Unreadable(
@@ -90,11 +122,26 @@ def decode(content: bytes, *, max_megapixels: float) -> Picture:
         rgb = _to_rgb(ImageOps.exif_transpose(image))
     except Unreadable:
         raise
-    except _BROKEN as error:
-        raise Unreadable(f"damaged or cut short ({error})") from None
+    except BROKEN as error:
+        raise Unreadable(f"damaged or cut short ({_said(error)})") from None
     digest = hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode())
     digest.update(np.asarray(rgb).data)
     return Picture(rgb, digest.hexdigest())
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _not_read(content: bytes) -> str:
+    kind = kind_of(content)
+    if kind is None:
+        return "not an image, whatever its name says"
+    if (kind == HEIC and "HEIF" in formats()) or (kind == AVIF and "AVIF" in formats()):
+        return f"{kind} whose header is damaged"
+    if kind == HEIC:
+        return f'{kind}; the extra heif reads it: pip install "smallset[heif]"'
+    return f"{kind}, which smallset does not read; save it as PNG or JPEG"
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -3,39 +3,30 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from smallset.data.cleaned import is_cleaned, origin, read_cleaned
 from smallset.data.listing import ImageSet, refuse_alike
 from smallset.data.manifest import read_manifest
+from smallset.data.names import with_sound_names
 from smallset.data.samples import sample_folder
 from smallset.data.split import one_pool, split_images, usual_folds
 from smallset.data.torchvision_sets import torchvision_folder
 from smallset.errors import ConfigError, DataError
+from smallset.files import given_path
 from smallset.groups import SPLITS, DataConfig
 
 Data = str | Path | ImageSet
 """A data set by its name, or one that was listed before."""
-IMAGE_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".jfif",
-        ".avif",
-    ]
-)
+IMAGE_SUFFIXES = frozenset([
+    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+    ".pbm", ".avif", ".heic", ".heif",
+])  # fmt: skip
+"""Names that end so are pictures to be read; what they hold decides how, or why not."""
 
 
 def read_data(data: Data, config: DataConfig | None = None) -> ImageSet:
@@ -51,7 +42,7 @@ def read_data(data: Data, config: DataConfig | None = None) -> ImageSet:
         DataError: If there is no such data, or it is not laid out as one of these.
     """
     config = config or DataConfig()
-    if not isinstance(data, ImageSet) and is_cleaned(path := Path(data).expanduser()):
+    if not isinstance(data, ImageSet) and is_cleaned(path := given_path(data)):
         return read_cleaned(path, lambda origin: read_data(origin, config))
     images = _listed(data)
     if (images.splits == "").all():
@@ -64,7 +55,7 @@ def read_data(data: Data, config: DataConfig | None = None) -> ImageSet:
 
 def folds_for(data: Data, config: DataConfig) -> int:
     """Return into how many folds data is dealt where nothing is said; see `usual_folds`."""
-    if not isinstance(data, ImageSet) and is_cleaned(path := Path(data).expanduser()):
+    if not isinstance(data, ImageSet) and is_cleaned(path := given_path(data)):
         data = origin(path)
     return usual_folds(_listed(data), config)
 
@@ -78,24 +69,25 @@ def _listed(data: Data) -> ImageSet:
         return _read_folder(sample_folder(name))
     if kind == "torchvision":
         return _read_folder(torchvision_folder(name))
-    path = Path(data).expanduser()
+    path = given_path(data)
     if not path.exists():
         raise DataError(
             f"no data at {path}; give a folder, a .csv or .jsonl manifest, torchvision:NAME "
             "or sample:shapes"
         )
     if path.is_dir():
-        return _read_folder(path)
+        return with_sound_names(_read_folder(path))
     images = read_manifest(path)
     _refuse_splits_as_classes(path, images.classes, kind="labels")
-    return images
+    return with_sound_names(images)
 
 
 _SPLIT_NAME = re.compile(
     r"(?:images?|data)?[\W_]*"
-    r"(?:(?P<train>tr(?:ai)?n(?:ing)?)|(?P<val>val(?:id(?:ation)?)?|dev(?:elopment)?|hold[\W_]*out)"
-    r"|(?P<test>te?st(?:ing)?|eval(?:uation)?)|(?P<extra>extra))"
-    r"[\W_]*(?:sets?|images?|imgs?|data|splits?)?[\W_\d]*",
+    r"(?:(?P<train>tr(?:ai)?n(?:ing)?|训练)"
+    r"|(?P<val>val(?:id(?:ation)?)?|dev(?:elopment)?|hold[\W_]*out|验证)"
+    r"|(?P<test>te?st(?:ing)?|eval(?:uation)?|测试)|(?P<extra>extra))"
+    r"(?:sets?|images?|imgs?|data|splits?|集|[\W_\d])*",
     re.IGNORECASE,
 )
 
@@ -106,8 +98,20 @@ def _split_meant(name: str) -> str | None:
     return found and found.lastgroup
 
 
-def _refuse_splits_as_classes(root: Path, names: Iterable[str], *, kind: str) -> None:
-    renames = {name: _split_meant(name) for name in names}
+def _split_within(name: str) -> str | None:
+    """Return the split that a word of a name says, such as "train" for "seg_train"."""
+    said = (_split_meant(word) for word in re.split(r"[\W_\d]+", name))
+    return next((split for split in said if split), None)
+
+
+def _refuse_splits_as_classes(
+    root: Path,
+    names: Iterable[str],
+    *,
+    kind: str,
+    meant: Callable[[str], str | None] = _split_meant,
+) -> None:
+    renames = {name: meant(name) for name in names}
     if renames and all(renames.values()):
         listed = ", ".join(f"{name} -> {split}" for name, split in renames.items())
         raise DataError(
@@ -133,8 +137,11 @@ def _read_folder(root: Path) -> ImageSet:
     if not splits:
         # A class named Train holds pictures; a split named Train holds folders of them.
         nested = [name for name in folders if _subfolders(root / name)]
-        of_splits = [name for name in folders if _split_meant(name) and name in nested]
+        of_splits = [name for name in nested if _split_meant(name)]
         _refuse_splits_as_classes(root, of_splits or folders, kind="folders")
+        within = {name: split for name in nested if (split := _split_within(name))}
+        if len(set(within.values())) > 1:  # seg_train and seg_test
+            _refuse_splits_as_classes(root, within, kind="folders", meant=within.get)
     places = [(split, split) for split in splits] or [("", "")]
     class_folders = {place: _subfolders(root / place) for place, _ in places}
     classes = tuple(sorted({name for names in class_folders.values() for name in names}))
@@ -143,11 +150,12 @@ def _read_folder(root: Path) -> ImageSet:
     labels: list[int] = []
     in_split: list[str] = []
     others: Counter[str] = Counter()
-    notes: list[str] = []
+    notes = _beside([root, *(root / split for split in splits)])
     for place, split in places:
         for name in class_folders[place]:
             found, skipped = image_files(root / place / name)
             others += skipped
+            notes += _deeper(root / place / name, found)
             if not found:
                 beside = f" (found: {', '.join(sorted(skipped))})" if skipped else ""
                 notes.append(f"class folder {root / place / name} has no image{beside}")
@@ -158,7 +166,7 @@ def _read_folder(root: Path) -> ImageSet:
         raise DataError(f"{root} has no images; supported: {' '.join(sorted(IMAGE_SUFFIXES))}")
     if others:
         listed = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(others.items()))
-        notes.append(f"files whose names do not end like images were left out: {listed}")
+        notes.append(f"files that are not named like pictures were left out: {listed}")
     return ImageSet(
         root, classes, tuple(paths), np.array(labels), np.array(in_split), notes=tuple(notes)
     )
@@ -168,27 +176,64 @@ def _subfolders(folder: Path) -> list[str]:
     try:
         return sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
     except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from None
+        _refuse_folder(error)
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from None
+
+
+def _beside(folders: Sequence[Path]) -> list[str]:
+    """Say which pictures lie beside class folders, where they have no class."""
+    notes: list[str] = []
+    for folder in folders:
+        found = sorted(
+            p.name for p in folder.iterdir() if _is_image(p.name) and not p.is_dir()
+        )  # fmt: skip
+        if found:
+            more = ", ..." if len(found) > 3 else ""
+            notes.append(
+                f"{len(found)} picture(s) beside the class folders of {folder} have no class and "
+                f"were left out: {', '.join(found[:3])}{more}"
+            )
+    return notes
+
+
+def _deeper(folder: Path, found: Sequence[Path]) -> list[str]:
+    """Say which folders inside a class folder hold pictures of the class."""
+    inner = Counter(f.relative_to(folder).parts[0] for f in found if f.parent != folder)
+    if not inner:
+        return []
+    more = ", ..." if len(inner) > 3 else ""
+    return [
+        f"{inner.total()} pictures of {folder.name} lie in {len(inner)} folder(s) inside "
+        f"{folder} ({', '.join(sorted(inner)[:3])}{more}); all of them count as {folder.name}"
+    ]
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES and name[0] != "."
 
 
 def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
     """Return the image files below a folder, and a count of the others by ending.
 
     Raises:
-        DataError: If a link leads back to a folder above it.
+        DataError: If a folder cannot be read, or a link leads back to a folder above it.
     """
     images: list[Path] = []
     others: Counter[str] = Counter()
-    for here, inner, files in os.walk(folder, followlinks=True):
+    for here, inner, files in os.walk(folder, followlinks=True, onerror=_refuse_folder):
+        hidden = [name for name in inner if name[0] == "."]
+        others.update({"hidden folder": len(hidden)} if hidden else {})
         inner[:] = sorted(name for name in inner if name[0] != ".")
         for name in inner:
             link = Path(here, name)
             if link.is_symlink() and Path(here).resolve().is_relative_to(link.resolve()):
                 raise DataError(f"symlink loop: {link} leads back to {link.resolve()}; remove it")
         for name in sorted(files):
-            suffix = Path(name).suffix.lower()
-            if suffix in IMAGE_SUFFIXES and name[0] != ".":
+            if _is_image(name):
                 images.append(Path(here, name))
             else:
-                others[suffix or name] += 1
+                others["hidden file" if name[0] == "." else Path(name).suffix.lower() or name] += 1
     return images, others

@@ -9,10 +9,11 @@ from numpy import ndarray
 from scipy.stats import binom
 
 from smallset.findings.facts import Facts, Seen
+from smallset.paired import mcnemar
 from smallset.record.doubt import fit_temperature
-from smallset.record.measures import UNEVEN, calibration, share_interval
+from smallset.record.measures import UNEVEN, calibration
 from smallset.record.predictions import Predictions
-from smallset.stats import LEVEL, mcnemar
+from smallset.stats import LEVEL, share_interval
 from smallset.words import Text, text
 
 AGAINST_MEMORISING = {

@@ -5,8 +5,9 @@ import shlex
 import numpy as np
 
 from smallset.findings.facts import Facts, Seen
-from smallset.record.measures import cross_validated, share_interval
+from smallset.record.measures import cross_validated
 from smallset.record.predictions import Predictions
+from smallset.stats import share_interval
 from smallset.words import text
 
 

@@ -27,15 +27,18 @@ def explain(
     record: Record,
     images_of: Callable[[Sequence[int]], UInt8[ndarray, "n size size 3"]],
     wanted: Sequence[int],
+    *,
+    own_code: bool = False,
 ) -> tuple[Explained | None, list[Text]]:
     """Ask the network of a run where it looked, and say why it could not be asked.
 
     Args:
         images_of: Gives the images of rows of predictions.csv.
         wanted: Rows to explain, beside the worst mistakes and the least sure images.
+        own_code: Whether the record may name the function that builds its network.
     """
     try:
-        model, preprocessing, _ = restore(record)
+        model, preprocessing, _ = restore(record, own_code=own_code)
     except SmallsetError as error:
         return None, [text("Grad-CAM is left out: {why}", why=str(error))]
     model.mirror = False  # a map belongs to the picture as it is

@@ -20,6 +20,7 @@ from torch import nn
 
 from smallset.compute import resolve, torch_as_it_was
 from smallset.config import RunConfig, build_config
+from smallset.data.out import taken
 from smallset.data.prepare import DataSource, Prepared
 from smallset.errors import ConfigError, DataError
 from smallset.files import make_folder, write_json
@@ -83,11 +84,11 @@ def join_runs(
     begun = out.has_begun and not out.is_complete and out.joined is not None
     refuse_overwriting(out, resume=begun)
     config = _settings(records, device, figures or FigureConfig(), reporter)
-    with closing(reporter), torch_as_it_was(config.compute.threads):
-        source = data or records[0].config["data"]["source"]
+    source = data or records[0].config["data"]["source"]
+    with taken(folder, source), closing(reporter), torch_as_it_was(config.compute.threads):
         prepared = DataSource(source, reporter).prepared(config)
         _refuse_changed(prepared, source, records)
-        model, heads = _side_by_side(records)
+        model, heads = _side_by_side(records, own_code=own_code)
         model.mirror = config.mirror
         seen = preprocessing_for(model, config)
         model = placed(model, config.compute.device)
@@ -204,12 +205,14 @@ def _refuse_changed(prepared: Prepared, source: str, records: Sequence[Record]) 
         )
 
 
-def _side_by_side(records: Sequence[Record]) -> tuple[Classifier, list[nn.Linear]]:
+def _side_by_side(
+    records: Sequence[Record], *, own_code: bool
+) -> tuple[Classifier, list[nn.Linear]]:
     """Return the network of all features, with a head to be set, and the heads of the runs."""
     members: list[tuple[Classifier, int]] = []
     heads: list[nn.Linear] = []
     for record in records:
-        model, preprocessing, _ = restore(record)
+        model, preprocessing, _ = restore(record, own_code=own_code)
         found = last_linear(model.classifier)
         if found is None:
             raise ConfigError(

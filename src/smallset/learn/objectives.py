@@ -23,6 +23,7 @@ from smallset.learn.losses import (
     triplet_euclidean_loss,
 )
 from smallset.models.parts import Output
+from smallset.own_code import load_object, running
 
 Forward = Callable[[Tensor], Output]
 """The network as it is now: one pass, in the precision of the run."""
@@ -51,6 +52,30 @@ class OnePass:
         """Pass the batch through the network once."""
         output = forward(batch.images)
         return Outcome(self.loss(output, batch.labels), output)
+
+
+def own_loss(name: str) -> Callable[[Output, Tensor], Tensor]:
+    """Return a loss of the user's own, whose every value is looked at.
+
+    Args:
+        name: "module:function".
+
+    Raises:
+        ConfigError: If it cannot be imported; and later, if it raises or returns no loss.
+    """
+    loss = load_object(name)
+
+    def checked(output: Output, labels: Tensor) -> Tensor:
+        with running(name):
+            value = loss(output, labels)
+        if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)[:80]
+            raise ConfigError(f"{name} must return the loss, a Tensor of one float, got {got}")
+        if torch.is_grad_enabled() and not value.requires_grad:
+            raise ConfigError(f"{name} must compute the loss from the network's output by torch")
+        return value
+
+    return checked
 
 
 class Stage(NamedTuple):

@@ -15,6 +15,7 @@ from smallset.data.batches import balanced_batches, share_without_positive
 from smallset.data.prepare import DataSource, Prepared
 from smallset.data.read import folds_for
 from smallset.errors import ConfigError, DataError
+from smallset.files import given_path
 from smallset.groups import NOT_WITH_FOLDS, DataConfig
 from smallset.learn.describe import describe, describe_images
 from smallset.learn.objectives import (
@@ -23,13 +24,13 @@ from smallset.learn.objectives import (
     Stage,
     balancing,
     build_stages,
+    own_loss,
     refuse_unread,
 )
 from smallset.learn.settle import settle
 from smallset.learn.stack import is_stackable
 from smallset.models.registry import Weights, outline, resolve_weights
 from smallset.models.weights import file_sha256
-from smallset.own_code import load_object
 from smallset.progress import Reporter
 from smallset.record.record import Record
 
@@ -155,7 +156,7 @@ def stages_of(config: RunConfig, data: Prepared | None = None) -> list[Stage]:
     """
     if ":" in config.loss:
         refuse_unread(config.loss, config.loss_args, set())
-        stages = [Stage(config.loss, OnePass(load_object(config.loss)), "all")]
+        stages = [Stage(config.loss, OnePass(own_loss(config.loss)), "all")]
     else:
         balanced = None
         if data is not None:
@@ -250,7 +251,7 @@ def check_batches(plan: Plan, stages: Sequence[Stage], reporter: Reporter) -> No
 
 
 def _start_file(config: RunConfig, classes: tuple[str, ...]) -> Path:
-    folder = Path(config.start_from).expanduser()
+    folder = given_path(config.start_from)
     file = folder / "model.safetensors"
     if not file.exists():
         raise DataError(

@@ -16,7 +16,7 @@ from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, RunError
-from smallset.files import clear_unfinished, make_folder, write_json
+from smallset.files import clear_unfinished, holds_files, make_folder, write_json
 from smallset.learn.folds import FOLDS, OutOfFold, score_folds
 from smallset.learn.inputs import Inputs
 from smallset.learn.plan import Plan, Planner, check_batches, clean_labels, stages_of
@@ -26,8 +26,9 @@ from smallset.learn.training import CHECKPOINT, Training
 from smallset.models.forward import placed
 from smallset.models.parts import Classifier
 from smallset.models.pretrained import draw_last_layer
-from smallset.models.registry import build_model, preprocessing_for
+from smallset.models.registry import build_model, is_own, preprocessing_for
 from smallset.models.restore import load_weights, write_network
+from smallset.own_code import running
 from smallset.progress import Reporter
 from smallset.record.doubt import Temperature, fit_temperature
 from smallset.record.predictions import Predictions, write_predictions
@@ -163,7 +164,7 @@ def _build(plan: Plan) -> Classifier:
     )
     if plan.start is not None:
         load_weights(model, Record(plan.start.parent))
-    _try_model(model, config.image_size)
+    _try_model(model, config, len(plan.data.images.classes))
     model.mirror = config.mirror
     return model
 
@@ -203,10 +204,21 @@ def _write_record(run: Run, notes: list[str], began: float, held: OutOfFold | No
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _try_model(model: Classifier, size: int) -> None:
+def _try_model(model: Classifier, config: RunConfig, num_classes: int) -> None:
+    size = config.image_size
+    assert size is not None
+    own = is_own(config.model) and ":" in config.model
+    guard = running(config.model) if own else contextlib.nullcontext()
     try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, 3, size, size))
+        with torch.no_grad(), guard:
+            logits = model.eval()(torch.zeros(1, 3, size, size)).logits
+        if logits.shape != (1, num_classes):
+            raise ConfigError(
+                f"{config.model} gives {tuple(logits.shape)} logits for one image of {num_classes} "
+                f"classes; it must give (1, {num_classes})"
+            )
+    except ConfigError:
+        raise
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ConfigError(f"this model cannot take images of {size} px: {error}") from None
 
@@ -227,7 +239,7 @@ def refuse_overwriting(record: Record, resume: bool | None) -> None:
         raise RunError(
             f"{record.folder} already holds a run; give another --out, or --resume to continue it"
         )
-    if record.folder.is_dir() and not there and any(record.folder.iterdir()):
+    if not there and holds_files(record.folder):
         raise RunError(f"{record.folder} is not empty, and is not a run; give another --out")
     if resume and not there:
         raise RunError(f"{record.folder} has no run to resume; train without --resume")

@@ -1,11 +1,11 @@
 """The settings of a run with none left open: what is trained, its recipe, its size, its device."""
 
-from pathlib import Path
 from typing import Any
 
 from smallset.compute import resolve
 from smallset.config import RunConfig
 from smallset.errors import ConfigError
+from smallset.files import given_path
 from smallset.learn.objectives import balances, numbers_read, refuse_unread
 from smallset.models.blocks import has_attention
 from smallset.models.registry import default_image_size, is_own, outline
@@ -96,7 +96,7 @@ def _begun(config: RunConfig) -> dict[str, Any] | None:
     """Return the settings of the run that this one starts from."""
     if not config.start_from:
         return None
-    record = Record(Path(config.start_from).expanduser())
+    record = Record(given_path(config.start_from))
     return record.config["config"] if record.is_complete else None
 
 

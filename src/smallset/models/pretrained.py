@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from smallset.errors import ConfigError, DataError, suggest
+from smallset.files import given_path
 from smallset.models.packages import timm_names
 from smallset.models.parts import Classifier
 from smallset.models.weights import WeightFile, check_tensors, imported, read_weights
@@ -165,7 +166,7 @@ def timm_model(
         ) from None
     config: Any = network.pretrained_cfg
     if setting not in ("auto", "none"):
-        file = read_weights(Path(setting).expanduser())
+        file = read_weights(given_path(setting))
         file = replace(file, tensors=timm_names(file.tensors, network.state_dict()))
         head = str(config.get("classifier") or "head")
         network.load_state_dict(check_tensors(file, network.state_dict(), ignored=(f"{head}.",)))
@@ -207,9 +208,10 @@ def weight_file(setting: str) -> Path:
     Raises:
         DataError: If it is not there.
     """
-    path = Path(setting).expanduser()
+    path = given_path(setting)
     if not path.is_file():
-        raise DataError(f"cannot read the weight file {path}: there is no such file")
+        what = "it is no regular file" if path.exists() else "there is no such file"
+        raise DataError(f"cannot read the weight file {path}: {what}")
     return path
 
 

@@ -30,7 +30,7 @@ from smallset.models.pretrained import (
 from smallset.models.residual import bottleneck, residual
 from smallset.models.together import together
 from smallset.models.weights import file_sha256, imported, read_weights
-from smallset.own_code import load_object
+from smallset.own_code import load_object, running
 
 MODELS: dict[str, Callable[[int, int], Classifier]] = {
     "plain": lambda num_classes, image_size: plain(num_classes, image_size=image_size),
@@ -279,7 +279,9 @@ def _is_function(name: str) -> bool:
 
 
 def _call(name: str, num_classes: int, image_size: int) -> Classifier:
-    model = load_object(name)(num_classes, image_size=image_size)
+    build = load_object(name)
+    with running(name):
+        model = build(num_classes, image_size=image_size)
     if not isinstance(model, Classifier):
         raise ConfigError(
             f"{name} must return a smallset.models.parts.Classifier, got {type(model).__name__}"

@@ -25,14 +25,19 @@ class Restored(NamedTuple):
     classes: tuple[str, ...]
 
 
-def restore(record: Record) -> Restored:
+def restore(record: Record, *, own_code: bool = False) -> Restored:
     """Build the network of a finished run with its trained weights.
 
+    Args:
+        own_code: Whether the record may name a Python function that builds it. A record is data,
+            and may come from anybody: what it names is imported where its user said so, only.
+
     Raises:
-        ConfigError: If there is no such model here, such as a function that cannot be imported.
+        ConfigError: If there is no such model here, or it is own code and that is not allowed.
         DataError: If the weights are missing or do not fit.
     """
     described = record.model
+    refuse_own_code(record, allowed=own_code)
     preprocessing = Preprocessing.from_json(described["preprocessing"])
     classes = tuple(described["classes"])
     model = _build(described, len(classes))

@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from smallset.errors import ConfigError
-from smallset.record.measures import share_interval, temperature, tempered
+from smallset.record.measures import temperature, tempered
 from smallset.record.predictions import Predictions
+from smallset.stats import share_interval
 
 
 class HeldOut(NamedTuple):

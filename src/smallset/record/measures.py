@@ -6,10 +6,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy.optimize import minimize_scalar
-from scipy.stats import norm
 
 from smallset.record.predictions import Predictions
-from smallset.stats import Interval
+from smallset.stats import Interval, share_interval
 
 
 class ClassScore(NamedTuple):
@@ -142,27 +141,6 @@ def _normalised(logs: Float[ndarray, "n classes"]) -> Float[ndarray, "n classes"
     """Return logarithms of probabilities, from logits."""
     logs = logs - logs.max(axis=1, keepdims=True)
     return logs - np.log(np.exp(logs).sum(axis=1, keepdims=True))
-
-
-def share_interval(count: float, total: float, *, level: float = 0.95) -> Interval:
-    """Return a share with Wilson's interval, which holds for few images and near 0 and 1.
-
-    Args:
-        total: How many there are; at least 1.
-        level: Coverage of the interval, in (0, 1).
-
-    Example:
-        >>> [round(x, 3) for x in share_interval(10, 40)]
-        [0.25, 0.142, 0.402]
-
-    Source:
-        Wilson 1927; recommended by Brown, Cai & DasGupta 2001.
-    """
-    z = norm.ppf(0.5 + level / 2)
-    share = count / total
-    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z * np.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / (1 + z**2 / total)
-    return Interval(share, max(float(middle - half), 0.0), min(float(middle + half), 1.0))
 
 
 def cross_validated(right: Bool[ndarray, "repeats n"], *, folds: int) -> Interval:

@@ -134,17 +134,24 @@ def json_lines(
 ) -> Iterator[str]:
     """Yield one object per picture; with `top`, its classes are sorted by probability."""
     for row in rows:
-        said: dict[str, Any] = {"path": row.path, "id": row.id or None}
-        said |= {"predicted": None, "probability": None, "seen_in": row.seen_in or None}
-        said |= {"error": row.error or None, **dict.fromkeys(more)}
-        said["probabilities"] = None
-        if row.predicted is not None:
-            order = range(len(classes)) if top is None else ranked(row.probs, top).tolist()
-            probs = [float(_number(p)) for p in row.probs.tolist()]
-            said |= {"predicted": classes[row.predicted], "probability": probs[row.predicted]}
-            said |= {name: MORE[name](row, classes) for name in more}
-            said["probabilities"] = {classes[k]: probs[k] for k in order}
-        yield json.dumps(said) + "\n"
+        yield json.dumps(json_object(row, classes, top, more)) + "\n"
+
+
+def json_object(
+    row: Row, classes: Sequence[str], top: int | None, more: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return what JSON says of a picture; every entry is there, and null where it has no value."""
+    said: dict[str, Any] = {"path": row.path, "id": row.id or None}
+    said |= {"predicted": None, "probability": None, "seen_in": row.seen_in or None}
+    said |= {"error": row.error or None, **dict.fromkeys(more)}
+    said["probabilities"] = None
+    if row.predicted is not None:
+        order = range(len(classes)) if top is None else ranked(row.probs, top).tolist()
+        probs = [float(_number(p)) for p in row.probs.tolist()]
+        said |= {"predicted": classes[row.predicted], "probability": probs[row.predicted]}
+        said |= {name: MORE[name](row, classes) for name in more}
+        said["probabilities"] = {classes[k]: probs[k] for k in order}
+    return said
 
 
 FORMATS: dict[str, Lines] = {"csv": csv_lines, "jsonl": json_lines}

@@ -9,8 +9,9 @@ from numpy import ndarray
 
 from smallset.errors import ConfigError
 from smallset.record.doubt import HeldOut, held_out
-from smallset.record.measures import share_interval, tempered
+from smallset.record.measures import tempered
 from smallset.record.record import Record
+from smallset.stats import share_interval
 
 NEAREST = 5
 """Training pictures that a distance is the mean of. Of 1, 3, 5 and 10 and of raw, centred and

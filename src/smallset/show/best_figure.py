@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from smallset.files import make_folder
-from smallset.record.measures import share_interval
-from smallset.show.fonts import choose_fonts
+from smallset.show.fonts import STYLE, choose_fonts
 from smallset.show.run_figures import save_figure
+from smallset.stats import share_interval
 from smallset.words import Lang, text, translate
 
 LEADS, RACED, DROPPED = "#0072B2", "#56B4E9", "0.65"
@@ -32,7 +32,7 @@ def draw_best(story: Mapping[str, Any], folder: Path, lang: Lang = "en") -> None
     if not story["candidates"]:
         return
     names = [each["name"] for each in story["candidates"]]
-    with mpl.rc_context({"font.family": choose_fonts(names).families, "font.size": 9}):
+    with mpl.rc_context({"font.family": choose_fonts(names).families, **STYLE}):
         save_figure(
             candidates_chart(story, lang=lang), make_folder(folder / "figures") / "best.png"
         )

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
@@ -12,6 +12,9 @@ PREFERRED = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei",
     "Microsoft YaHei", "PingFang SC", "Hiragino Sans", "SimHei", "Arial Unicode MS", "Noto Sans",
 )  # fmt: skip
+
+STYLE: dict[Any, Any] = {"font.size": 9, "text.parse_math": False}
+"""Of all figures; a dollar in a name is one, and begins no formula of TeX."""
 
 
 class FontChoice(NamedTuple):

@@ -14,7 +14,7 @@ from smallset.files import make_folder, write_atomic
 from smallset.groups import FigureConfig
 from smallset.record.record import Record
 from smallset.show.embed import Plane, principal_axes, tsne
-from smallset.show.fonts import choose_fonts
+from smallset.show.fonts import STYLE, choose_fonts
 from smallset.show.run_plots import confusion_matrix, feature_scatter, training_curves
 from smallset.words import Lang, Text, catalogue, language, text, translate
 
@@ -43,7 +43,10 @@ def draw_run(record: Record, config: FigureConfig) -> list[str]:
             f"no installed font has {fonts.missing[:20]!r} of the class names, so figures show "
             "boxes; install one, such as Noto Sans CJK (Debian: apt install fonts-noto-cjk)"
         )
-    with mpl.rc_context({"font.family": fonts.families, "font.size": 9}), warnings.catch_warnings():
+    with (
+        mpl.rc_context({"font.family": fonts.families, **STYLE}),
+        warnings.catch_warnings(),
+    ):
         # The note above says it once; matplotlib would say it for each character and figure.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         if record.history:  # joined runs have none

@@ -8,7 +8,7 @@ import numpy as np
 from smallset.choose.tune import Tuned, parse_space
 from smallset.compare.summary import Summary
 from smallset.files import make_folder
-from smallset.show.fonts import choose_fonts
+from smallset.show.fonts import STYLE, choose_fonts
 from smallset.show.run_figures import save_figure
 from smallset.show.study_plots import (
     Point,
@@ -40,7 +40,7 @@ def draw_study(summary: Summary, *, lang: Lang = "en") -> None:
     texts = [*arms, title, *(label for chart in summary.spec.charts for label in chart.curves)]
     texts += catalogue().values() if lang == "zh" else ()
     figures = {}
-    with mpl.rc_context({"font.family": choose_fonts(texts).families, "font.size": 9}):
+    with mpl.rc_context({"font.family": choose_fonts(texts).families, **STYLE}):
         seeds = {a.name: (a.accuracy, a.correct.mean(axis=1).tolist()) for a in summary.arms}
         figures["arms"] = arms_chart(seeds, title=title, num_images=summary.num_images, lang=lang)
         if summary.comparisons:

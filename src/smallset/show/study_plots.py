@@ -6,14 +6,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import LogFormatter, NullFormatter, PercentFormatter
 
 from smallset.compare.summary import Comparison
 from smallset.show.run_plots import CLASS_COLOURS
 from smallset.stats import Interval
 from smallset.words import Lang, text, translate
 
-VERDICT_COLOURS = {"better": "#0072B2", "worse": "#D55E00", "cannot tell": "#7F7F7F"}
+VERDICT_COLOURS = {
+    "better": "#0072B2", "worse": "#D55E00", "these two networks differ": "#7A4E9E",
+    "cannot tell": "#7F7F7F",
+}  # fmt: skip
 LINES = ("-", "--", ":", "-.")
 
 
@@ -198,10 +201,13 @@ def search_chart(
         xs[best], ys[best], s=260, facecolors="none", edgecolors="#D55E00", linewidths=2,
         label=f"best: {accuracies[best]:.1%}",
     )  # fmt: skip
-    if log[0]:
-        axis.set_xscale("log")
-    if log[1]:
-        axis.set_yscale("log")
+    for logs, scale, ticks in (
+        (log[0], axis.set_xscale, axis.xaxis), (log[1], axis.set_yscale, axis.yaxis),
+    ):  # fmt: skip
+        if logs:
+            scale("log")
+            ticks.set_major_formatter(LogFormatter())  # its usual one writes in TeX
+            ticks.set_minor_formatter(NullFormatter())
     axis.set(xlabel=names[0], ylabel=names[1])
     axis.set_title(title, fontsize=11)
     bar = figure.colorbar(points, ax=axis, format=PercentFormatter(1))

@@ -39,29 +39,33 @@ def studies_table(studies: Mapping[str, StudySpec]) -> Table:
 def arms_table(summary: Summary) -> Table:
     """Return the accuracies of the arms of a study."""
     title = f"{summary.num_images:,} test images"
-    table = Table("arm", "seeds", "train", "val", "test", "95 % interval", title=title)
+    columns = ("arm", "seeds", "train", "val", "test", "95 % interval", "luck, points")
+    table = Table(*columns, title=title)
     for arm in summary.arms:
         shares = [arm.mean("train"), arm.mean("val"), arm.accuracy.value]
         cells = ["" if share is None else f"{share:.1%}" for share in shares]
         interval = f"{arm.accuracy.low:.1%} to {arm.accuracy.high:.1%}"
-        table.add_row(Text(arm.name), str(len(arm.seeds)), *cells, interval)
+        luck = f"{100 * arm.luck.sd:.1f}" if arm.luck else ""
+        table.add_row(Text(arm.name), str(len(arm.seeds)), *cells, interval, luck)
     return table
 
 
 def comparisons_table(summary: Summary) -> Table:
     """Return the paired differences of a study."""
-    columns = ("arm", "points, 95 % interval", "p (Holm)", "verdict")
-    title = "paired on the same images and seeds"
+    columns = ("arm", "points, 95 % interval", "p, corrected", "verdict")
+    title = "paired on the same images and seeds; intervals and p values hold together"
     table = Table(*columns, "can be found; would settle it", title=title, show_lines=True)
     for arm, against, _, found in summary.comparisons:
         value, low, high = (100 * each for each in found.difference)
         counts = ((found.needed_seeds, "seeds"), (found.needed_images, "images"))
         needed = " or ".join(f"{count:,} {what}" for count, what in counts if count is not None)
+        if found.equal_within is not None:
+            needed = f"practically equal: within {100 * found.equal_within:.1f}"
         settles = f"{100 * found.detectable:.1f} points or more\n{needed}".rstrip()
         table.add_row(
             Text(f"{arm}\nagainst {against}"),
             f"{value:+.1f}\n({low:+.1f} to {high:+.1f})",
-            f"{found.p_holm:.2g}",
+            f"{found.p_corrected:.2g}",
             found.verdict,
             settles if found.discordant else "right about the same images",
         )

@@ -9,10 +9,9 @@ import numpy as np
 from smallset import contents
 from smallset.models.registry import stated_licences
 from smallset.reading import read_json
-from smallset.record.measures import share_interval
 from smallset.record.predictions import Predictions
 from smallset.record.record import Record
-from smallset.stats import Interval
+from smallset.stats import Interval, share_interval
 
 MOST_CONFUSIONS = 10
 

@@ -78,7 +78,7 @@ def export_record(
     there = [out / file for file in chosen.files if (out / file).exists()]
     if there and not force:
         raise RunError(f"{there[0]} is there already; name another folder with --out, or --force")
-    network, preprocessing, _ = restore(record)
+    network, preprocessing, _ = restore(record, own_code=own_code)
     shipped = Shipped(network, preprocessing, read_temperature(record.model).value).eval()
     sample = sample_of(record, data)
     shipment = Shipment(record, shipped, preprocessing, sample, data, lang, runtime, reporter)

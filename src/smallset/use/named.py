@@ -10,6 +10,7 @@ from typing import NamedTuple
 from smallset.data.manifest import SUFFIXES, read_rows
 from smallset.data.read import IMAGE_SUFFIXES, image_files
 from smallset.errors import DataError
+from smallset.files import given_path
 
 
 class Named(NamedTuple):
@@ -55,14 +56,14 @@ def find_named(names: Sequence[str], *, read_list: Callable[[], bytes]) -> Named
     notes: list[str] = []
     if others:
         listed = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(others.items()))
-        notes.append(f"files whose names do not end like images were left out: {listed}")
+        notes.append(f"files that are not named like pictures were left out: {listed}")
     return Named(tuple(paths), tuple(manifests), tuple(notes))
 
 
 def _matches(name: str) -> list[Path]:
     if not name:
         raise DataError("a picture's name is empty; '.' is the current folder")
-    path = Path(name).expanduser()
+    path = given_path(name)
     if os.path.lexists(path):
         return [path]
     if glob.has_magic(name):

@@ -96,7 +96,8 @@ def write_page(shipment: Shipment, folder: Path) -> Written:
     }
     context = {
         "name": f"{record.model['model']} · {Path(record.config['data']['source']).name}",
-        "measured": accuracy_of(record),
+        "measured": _measured(record),
+        "classes": record.model["classes"],
         "checked": said,
         "doubt": doubt,
         "licences": licences(record),
@@ -109,6 +110,15 @@ def write_page(shipment: Shipment, folder: Path) -> Written:
     page = render("classify.html", lang=shipment.lang, data=content, notes=notes, **context)
     write_atomic(folder / FILES[0], page)
     return Written(FILES, parity, said)
+
+
+def _measured(record: Record) -> dict[str, str] | None:
+    """Return how good the run is, as the page says it."""
+    found = accuracy_of(record)
+    if found is None:
+        return None
+    where, (value, low, high) = found
+    return {"count": where, "value": f"{value:.1%}", "low": f"{low:.1%}", "high": f"{high:.1%}"}
 
 
 def _packed(content: bytes) -> str:
@@ -155,7 +165,7 @@ def _near(record: Record) -> tuple[dict[str, Any], list[str]]:
     }
     limits = None
     if refusal is not None:
-        limits = {"least": refusal.least, "farthest": refusal.farthest}
+        limits = {"share": REFUSED, "least": refusal.least, "farthest": refusal.farthest}
     return {"near": near, "reject": limits}, [said]
 
 

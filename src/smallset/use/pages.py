@@ -26,6 +26,8 @@ class Page:
     """Where the images are now; None takes the place where they were."""
     budget_mb: float = 15.0
     without_images: bool = False
+    own_code: bool = False
+    """Whether a record may name the function that builds its network, for Grad-CAM."""
     reporter: Reporter = Reporter()  # noqa: RUF009  it is frozen
 
     def pictures(self, record: Record) -> Pictures | None:
@@ -69,7 +71,9 @@ def write_run(
     pictures = page.pictures(record)
     explained, notes = None, [text("The images were left out of this page.")]
     if pictures is not None:
-        explained, notes = explain(record, pictures.of, [place[path] for path in grad_cam])
+        explained, notes = explain(
+            record, pictures.of, [place[path] for path in grad_cam], own_code=page.own_code
+        )
     page.reporter.close()
     return write_run_page(
         record,

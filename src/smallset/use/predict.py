@@ -27,6 +27,16 @@ from smallset.words import Lang
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
+def check_top(top: int | None, num_classes: int) -> None:
+    """Refuse to show fewer classes than one, or more than there are.
+
+    Raises:
+        ConfigError: If that is asked for.
+    """
+    if top is not None and not 1 <= top <= num_classes:
+        raise ConfigError(f"--top goes from 1 to {num_classes} (all classes), got {top}")
+
+
 @dataclass
 class Tally:
     """What there is to say about a prediction in one line."""
@@ -118,8 +128,7 @@ class Outputs:
                 f"a set in a CSV is its classes with {BETWEEN} between them, and the class "
                 f"{joined[0]!r} has that in its name; write --format jsonl"
             )
-        if self.top is not None and not 1 <= self.top <= num_classes:
-            raise ConfigError(f"--top goes from 1 to {num_classes} (all classes), got {self.top}")
+        check_top(self.top, num_classes)
         for path, ending in ((self.embeddings, ".npz"), (self.page, ".html")):
             if path is not None and path.suffix.lower() != ending:
                 raise ConfigError(f"{path} must end in {ending}")
@@ -258,6 +267,7 @@ def _write(
             outputs.page,
             record,
             rows,
+            doubt=predictor.doubt,
             max_megapixels=predictor.preprocessing.max_megapixels,
             lang=outputs.lang,
         )

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -18,7 +19,7 @@ from smallset.config import RunConfig, override
 from smallset.data.feed import Normalise
 from smallset.data.pictures import Unreadable, read_file
 from smallset.errors import DataError
-from smallset.models.forward import BATCH_SIZE, forward, placed
+from smallset.models.forward import BATCH_SIZE, forward, one_by_one, placed
 from smallset.models.restore import refuse_own_code, restore
 from smallset.record.doubt import fit_sets, read_temperature
 from smallset.record.new_pictures import Block, Row, ranked, rows_of, seen_in
@@ -69,6 +70,8 @@ class Predictor:
         reject: Share of known pictures that it may call unknown; None calls none so.
         own_code: Whether a record may name a Python function that builds its network. It is
             imported and called, so only for records whose origin is trusted.
+        apart: Whether a picture's answer must not depend on those beside it in a batch, not even in
+            its last bits, as far as the device allows it.
 
     Raises:
         ConfigError: If the device is not here, the network is own code and that is not allowed, or
@@ -85,13 +88,15 @@ class Predictor:
         sets: float | None = None,
         reject: float | None = None,
         own_code: bool = False,
+        apart: bool = False,
     ) -> None:
         described = record.model
         refuse_own_code(record, allowed=own_code)
         self.device = resolve(override(RunConfig(), {"compute.device": device}).compute).device
         self.bfloat16 = described["precision"] == "bfloat16"
-        model, self.preprocessing, self.classes = restore(record)
+        model, self.preprocessing, self.classes = restore(record, own_code=own_code)
         self.model = placed(model, self.device)
+        self.network = partial(one_by_one, self.model) if apart else self.model
         self.temperature = read_temperature(described)
         self.normalise = Normalise(self.preprocessing, self.device)
         self.sets = None
@@ -121,7 +126,14 @@ class Predictor:
     def open(self, path: str) -> Decoded:
         """Decode a picture file."""
         try:
-            return Decoded(*self.preprocessing.read(read_file(Path(path))))
+            return self.decode(read_file(Path(path)))
+        except Unreadable as error:
+            return Decoded(None, error=str(error))
+
+    def decode(self, content: bytes) -> Decoded:
+        """Decode the content of a picture file."""
+        try:
+            return Decoded(*self.preprocessing.read(content))
         except Unreadable as error:
             return Decoded(None, error=str(error))
 
@@ -131,7 +143,7 @@ class Predictor:
         """Return probabilities and embeddings of decoded pictures."""
         images = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float()
         with torch.inference_mode():
-            output = forward(self.model, self.normalise(images), bfloat16=self.bfloat16)
+            output = forward(self.network, self.normalise(images), bfloat16=self.bfloat16)
             probs = (output.logits / self.temperature.value).softmax(dim=1)
         return probs.cpu().numpy(), output.embeddings.cpu().numpy()
 
@@ -166,13 +178,23 @@ class Predictor:
             wanted = (paths[row] for rows in ranges for row in rows)
             decoded = in_order(pool, self.open, wanted, ahead=AHEAD)
             for rows in ranges:
-                yield self._block(decoded, len(rows), progress)
+                yield self.block(islice(decoded, len(rows)), len(rows), progress)
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _block(
-        self, decoded: Iterator[Decoded], size: int, progress: Callable[[int], object]
+    def block(
+        self,
+        decoded: Iterable[Decoded],
+        size: int,
+        progress: Callable[[int], object] = lambda _: None,
     ) -> Block:
+        """Return the answers for some decoded pictures.
+
+        Args:
+            size: How many they are.
+            progress: Told how many more pictures are done.
+        """
+        decoded = iter(decoded)
         ids: list[str] = []
         errors: list[str] = []
         probs = np.full((size, len(self.classes)), np.nan, dtype=np.float32)

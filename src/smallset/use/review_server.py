@@ -1,16 +1,13 @@
 """The server of the review page: this machine alone, its own page alone, this set's images alone.
 
-Other web pages in the same browser can reach 127.0.0.1 too. Three locks keep them out: the Host
-header must name this machine (against DNS rebinding), the Origin of whatever changes something
-must be the page itself (against forged requests), and everything needs the key that stands in the
-address the terminal shows, kept in a cookie that no other site's requests carry.
+Beside the locks of every server (`guard.py`) it has a third: everything needs the key that stands
+in the address the terminal shows, kept in a cookie that no other site's requests carry.
 """
 
 import functools
 import getpass
 import io
 import secrets
-import socket
 import threading
 import webbrowser
 from collections import Counter
@@ -21,93 +18,61 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from PIL import Image
+from pydantic import BaseModel
+from starlette.types import ASGIApp
 
 from smallset.clean.review import TOOL, Conflict, Review, Row, alone, find_images, read_rows
 from smallset.data.cleaned import FIX, read_about
-from smallset.data.pictures import Unreadable, decode
+from smallset.data.pictures import Unreadable, decode, read_file
 from smallset.errors import ConfigError, DataError, RunError, suggest
 from smallset.files import file_sum
 from smallset.reading import read_array, reading
+from smallset.use.connections import listen
+from smallset.use.guard import HOSTS, Guard, is_foreign_origin, is_foreign_site, wrong_host
 from smallset.words import Lang, catalogue
 
-try:
-    import uvicorn
-    from fastapi import FastAPI, HTTPException, Request
-    from fastapi.responses import HTMLResponse, JSONResponse, Response
-    from pydantic import BaseModel
-    from starlette.datastructures import MutableHeaders
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-except ImportError:
-    raise ConfigError("smallset review needs the extra: pip install 'smallset[web]'") from None
-
-HOSTS = ("127.0.0.1", "localhost")
 SIDES = {"big": 1200, "small": 200}  # of served images, px
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
 NEIGHBOURS = 4
 MAX_BODY = 10_000  # bytes
 
 
-class Guard:
+class PageGuard(Guard):
     """Lets requests of the page itself through, and nothing else.
 
     Args:
         key: What the address or the cookie must hold.
     """
 
+    most = MAX_BODY
+
     def __init__(self, app: ASGIApp, key: str, cookie: str) -> None:
-        self.app = app
+        super().__init__(app)
         self.key = key
         self.cookie = cookie
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer or refuse one request."""
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-            return
-        if scope["type"] != "http":  # this server has no WebSocket
-            await send({"type": "websocket.close", "code": 1008})
-            return
+    def refuse(self, request: Request) -> Response | None:
+        """Return the answer to a request that is refused; None lets it through."""
+        why = self._why(request)
+        return None if why is None else Response(why, 403, media_type="text/plain")
 
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        why = self._refusal(Request(scope))
-        if why is not None:
-            await Response(why, status_code=403, media_type="text/plain")(scope, receive, guarded)
-            return
-        await self.app(scope, receive, guarded)
-
-    def _refusal(self, request: Request) -> str | None:
+    def _why(self, request: Request) -> str | None:
         headers = request.headers
-        host = headers.get("host", "")
-        name, _, port = host.partition(":")
-        if name not in HOSTS or not (port == "" or port.isdecimal()):
-            return f"This server answers to {' and '.join(HOSTS)} alone."
-        if headers.get("origin", f"http://{host}") != f"http://{host}":
-            return "This request comes from another page."
+        if wrong := wrong_host(request, HOSTS):
+            return wrong
         changes = request.method not in ("GET", "HEAD")
         if changes and "origin" not in headers:
             return "This request does not say which page it comes from."
         opens = request.url.path == "/" and self._is_key(request.query_params.get("key", ""))
         # Only the address with the key may be opened from elsewhere, such as a terminal's link.
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not opens:
+        if is_foreign_origin(request) or (is_foreign_site(request) and not opens):
             return "This request comes from another page."
         if not opens and not self._is_key(request.cookies.get(self.cookie, "")):
             return "Open the address that `smallset review` shows: it holds the key."
-        if int(headers.get("content-length", "0") or 0) > MAX_BODY:
-            return "This request is too large."
         return None
 
     def _is_key(self, text: str) -> bool:
@@ -160,9 +125,8 @@ class Album:
             DataError: If the file is gone or damaged.
         """
         try:
-            content = (self.root / path).read_bytes()
-            picture = decode(content, max_megapixels=178).image
-        except (OSError, Unreadable) as error:
+            picture = decode(read_file(self.root / path), max_megapixels=178).image
+        except Unreadable as error:
             raise DataError(f"cannot show {path}: {error}") from None
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         written = io.BytesIO()
@@ -192,12 +156,18 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: Lang
         cookie: Name of the cookie that holds the key.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, key=key, cookie=cookie)
+    app.add_middleware(PageGuard, key=key, cookie=cookie)
 
     @app.exception_handler(RunError)
     @app.exception_handler(DataError)
     def _failed(_: Request, error: Exception) -> Response:
         return JSONResponse({"detail": str(error)}, status_code=500)
+
+    @app.exception_handler(RequestValidationError)
+    def _misread(_: Request, error: RequestValidationError) -> Response:
+        # Without what was sent: JSON cannot say it where it is an infinite number.
+        said = [{"loc": each["loc"], "msg": each["msg"]} for each in error.errors()]
+        return JSONResponse({"detail": said}, status_code=422)
 
     _serve_page(app, key, cookie, lang)
     _serve_images(app, review, album)
@@ -321,15 +291,7 @@ def serve_review(
         RunError: If the port is taken, or another review of the folder runs.
     """
     review, album = Review(folder, by or _user()), Album(folder, data)
-    with alone(folder), socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-            listener.listen()  # who opens the address at once waits for the server
-        except OSError as error:
-            raise RunError(
-                f"cannot listen on port {port}: {error.strerror}; give another --port"
-            ) from None
+    with alone(folder), listen("127.0.0.1", port) as listener:
         port = listener.getsockname()[1]
         key = secrets.token_urlsafe(24)
         app = build_app(review, album, key=key, cookie=f"smallset-{port}", lang=lang)

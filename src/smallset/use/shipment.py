@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from smallset.data.preprocessing import Preprocessing
 from smallset.progress import Reporter
-from smallset.record.measures import share_interval
 from smallset.record.record import Record
+from smallset.stats import share_interval
 from smallset.use.onnx_check import Parity, Sample, compare
 from smallset.use.onnx_model import Shipped
 from smallset.words import Lang

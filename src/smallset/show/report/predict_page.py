@@ -33,6 +33,8 @@ class Overview(NamedTuple):
     probability: Float[ndarray, " n"]
     """Of the predicted class."""
     trained_on: int
+    unknown: int
+    """Pictures that were refused."""
     unreadable: list[dict[str, str]]
     """The first of them."""
 
@@ -42,6 +44,7 @@ def write_predict_page(
     record: Record,
     rows: Callable[[], Iterator[Row]],
     *,
+    doubt: Sequence[str],
     max_megapixels: float,
     lang: Lang,
 ) -> None:
@@ -50,6 +53,7 @@ def write_predict_page(
     Args:
         record: Of the network that answered.
         rows: Yields the pictures; they are gone through twice, and never all in memory.
+        doubt: What there is to know of the answers, as sentences.
         max_megapixels: Larger pictures were refused.
 
     Raises:
@@ -72,9 +76,11 @@ def write_predict_page(
             "unreadable": int((seen.predicted < 0).sum()),
             "unsure": int((seen.probability[seen.predicted >= 0] < 0.5).sum()),
             "trained on": seen.trained_on,
+            "unknown": seen.unknown,
         },
         "classes": _classes(classes, seen),
         "unreadable": seen.unreadable,
+        "doubt": doubt,
         "version": version("smallset"),
     }
     notes = []
@@ -144,16 +150,17 @@ def _overview(rows: Iterator[Row]) -> Overview:
     predicted: list[int] = []
     probability: list[float] = []
     unreadable: list[dict[str, str]] = []
-    trained_on = 0
+    trained_on = unknown = 0
     for row in rows:
         k = row.predicted
         predicted.append(-1 if k is None else k)
         probability.append(0.0 if k is None else float(row.probs[k]))
         trained_on += row.seen_in == "train"
+        unknown += bool(row.unknown)
         if row.error and len(unreadable) < MOST_UNREADABLE:
             unreadable.append({"path": _shown(row.path), "error": row.error})
     numbers = np.array(predicted, dtype=np.int32), np.array(probability, dtype=np.float32)
-    return Overview(*numbers, trained_on, unreadable)
+    return Overview(*numbers, trained_on, unknown, unreadable)
 
 
 def _described(rows: Iterator[Row], chosen: set[int]) -> list[dict[str, Any]]:
@@ -163,6 +170,8 @@ def _described(rows: Iterator[Row], chosen: set[int]) -> list[dict[str, Any]]:
             "file": row.path,
             "id": row.id,
             "seen": row.seen_in,
+            "unknown": row.unknown,
+            "set": row.set,
             "top": [[k, round(float(row.probs[k]), 4)] for k in ranked(row.probs, TOP).tolist()],
         }
         for place, row in enumerate(rows)

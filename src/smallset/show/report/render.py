@@ -13,6 +13,9 @@ from markupsafe import Markup, escape
 from smallset.errors import ConfigError
 from smallset.words import LANGS, Lang, Text, catalogue, text
 
+PLACES = ("smallset.show.report", "smallset.use")
+"""Packages with a folder of templates."""
+
 
 def render(template: str, *, lang: Lang, data: Mapping[str, Any], **context: Any) -> str:
     """Return a page as text.
@@ -54,7 +57,7 @@ def room_for_images(page: str, budget_mb: float, num_images: int) -> float:
 @cache
 def environment() -> Environment:
     """Return what finds and fills templates; text in them is escaped."""
-    places = [PackageLoader("smallset.show.report"), PackageLoader("smallset.use")]
+    places = [PackageLoader(place) for place in PLACES]
     made = Environment(
         loader=ChoiceLoader(places), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -97,4 +100,6 @@ def _plain(value: Any) -> Any:
 
 
 def _file(name: str, folder: str = "templates") -> str:
-    return files("smallset.show.report").joinpath(folder, name).read_text(encoding="utf-8")
+    """Return a file of the pages, or one of those that are used beside a network at work."""
+    places = (files(each).joinpath(folder, name) for each in PLACES)
+    return next(each for each in places if each.is_file()).read_text(encoding="utf-8")

@@ -18,13 +18,13 @@ from smallset.findings.facts import Facts, Finding, read_facts
 from smallset.findings.finders import KINDS, find
 from smallset.findings.mistakes import memorised_classes
 from smallset.groups import AugmentConfig, FigureConfig
+from smallset.record.doubt import read_temperature
 from smallset.record.explained import Explained
 from smallset.record.measures import (
     balanced,
     calibration,
     class_scores,
     least_sure,
-    share_interval,
     worst_mistakes,
 )
 from smallset.record.predictions import Predictions
@@ -32,10 +32,11 @@ from smallset.record.record import Record
 from smallset.settings import flat
 from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
 from smallset.show.report.render import render
-from smallset.show.report.search_section import STATES, search_section
+from smallset.show.report.search_section import STATES, headline, search_section
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails, webp
+from smallset.show.report.trust import trust
 from smallset.show.run_figures import chosen_classes
-from smallset.stats import Interval, accuracy_interval
+from smallset.stats import share_interval
 from smallset.words import Lang, Text, text
 
 SPLITS = ("train", "val", "test")
@@ -85,6 +86,7 @@ def write_run_page(
         ),
         "planes": _planes(facts),
         "calibration": _calibration(facts),
+        "trust": trust(predictions, read_temperature(record.model).value),
     }
     left_out = list(notes)
     cams = _cams(predictions, pictures, explained)
@@ -92,6 +94,7 @@ def write_run_page(
         "findings": findings,
         "cams": cams,
         "has_planes": data["planes"] is not None,
+        "has_trust": data["trust"] is not None,
         "cam_side": explained.side if explained else 0,
         "views": _views(predictions, pictures, explained),
     }
@@ -260,16 +263,11 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
     """Return what the template asks for beside images and findings."""
     config, result, predictions = record.config, record.result, facts.predictions
     settings = config["config"]
-    right = facts.right[facts.test][None].astype(np.float64)
+    right = facts.right[facts.test].astype(np.float64)
     confidence = predictions.probs[facts.test].max(axis=1)
     default = flat(RunConfig().model_dump(mode="json"))
     folds, images = result.get("folds"), config["data"]["images"]
     search = search_section(record)
-    accuracy = accuracy_interval(right)
-    if folds:  # of a search, with the price of choosing taken off
-        accuracy = (search and search["estimate"]) or Interval(
-            *(folds[key] for key in ("accuracy", "low", "high"))
-        )
     return {
         "name": " · ".join([
             settings["model"], *([] if record.joined else [settings["loss"]]),
@@ -277,7 +275,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         ]),
         "about": _about(record),
         "joined": record.joined,
-        "accuracy": accuracy,
+        "accuracy": headline(record, right, search),
         "measured": float(right.mean()),
         "folds": folds,
         "test_images": len(facts.test),

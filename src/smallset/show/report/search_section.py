@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jaxtyping import Float
+from numpy import ndarray
+
 from smallset import contents
 from smallset.reading import read_json
 from smallset.record.record import FIX, Record
-from smallset.stats import Interval
+from smallset.stats import Interval, accuracy_interval
 from smallset.words import Text, text
 
 STATES = {
@@ -61,6 +64,24 @@ def search_section(record: Record) -> dict[str, Any] | None:
     estimate = Interval(**story["estimate"]) if story["estimate"] else None
     candidates = sorted(story["candidates"], key=key)
     return {"sentences": sentences, "candidates": candidates, "estimate": estimate}
+
+
+def headline(
+    record: Record, right: Float[ndarray, " images"], search: Mapping[str, Any] | None
+) -> Interval:
+    """Return the accuracy to be expected of a run, as its page shows it first.
+
+    Args:
+        right: 1 where a test image was predicted right, else 0.
+        search: As `search_section` returns it.
+    """
+    folds = record.result.get("folds")
+    if not folds:
+        return accuracy_interval(right[None])
+    # Of a search, with the price of choosing taken off.
+    if search and search["estimate"]:
+        return search["estimate"]
+    return Interval(*(folds[key] for key in ("accuracy", "low", "high")))
 
 
 CHOICES = {

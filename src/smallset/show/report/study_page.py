@@ -3,13 +3,14 @@
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from smallset.compare.summary import Arm, Summary
 from smallset.files import write_atomic
-from smallset.findings.in_study import find_in_study
+from smallset.findings.in_study import find_in_study, in_words
+from smallset.paired import Verdict
 from smallset.show.report.render import render
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails
 from smallset.show.study_figures import AXIS_NAMES
@@ -136,7 +137,8 @@ def _context(summary: Summary) -> dict[str, Any]:
         "spec": summary.spec,
         "summary": summary,
         "headline": _headline(summary),
-        "verdicts": {v: verdicts.count(v) for v in ("better", "worse", "cannot tell")},
+        "verdicts": {v: verdicts.count(v) for v in _possible(summary)},
+        "words": in_words(summary),
         "findings": find_in_study(summary),
         "arm_rows": [
             {"arm": arm, "against": against.get(arm.name), "train": arm.mean("train"),
@@ -162,6 +164,11 @@ def _headline(summary: Summary) -> Text:
         if (arm == best.name and found.verdict == "better")
         or (against == best.name and found.verdict == "worse")
     ]
+    differing = [
+        against if arm == best.name else arm
+        for arm, against, _, found in summary.comparisons
+        if best.name in (arm, against) and found.verdict == "these two networks differ"
+    ]
     seen = {"best": best.name, "accuracy": best.accuracy.value}
     if beaten:
         return text(
@@ -170,11 +177,29 @@ def _headline(summary: Summary) -> Text:
             **seen,
             others=", ".join(beaten),
         )
+    if differing:
+        return text(
+            "The network of {best} has the highest test accuracy, {accuracy:.1%}, and differs from "
+            "that of {others} by more than the luck of the images. One seed each says nothing of "
+            "the settings: another training may turn it round.",
+            **seen,
+            others=", ".join(differing),
+        )
     return text(
         "{best} has the highest test accuracy, {accuracy:.1%}, but no comparison shows that this "
         "is more than luck.",
         **seen,
     )
+
+
+def _possible(summary: Summary) -> list[Verdict]:
+    """Return the verdicts that this study can come to."""
+    seeds = {each.seeds for each in summary.comparisons}
+    networks = not seeds or min(seeds) == 1
+    settings = not seeds or max(seeds) > 1
+    never = set() if networks else {"these two networks differ"}
+    never |= set() if settings else {"better", "worse"}
+    return [verdict for verdict in get_args(Verdict) if verdict not in never]
 
 
 def _pages(summary: Summary, arm: Arm) -> list[tuple[int, str | None]]:

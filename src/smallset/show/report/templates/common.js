@@ -119,7 +119,9 @@ function chart(id, build, after) {
     const [traces, laid] = build();
     // Beside each other there is no room for the legend's lines above a narrow chart.
     if (place.clientWidth < 480 && laid.legend.yanchor === "bottom") {
-      laid.legend = { ...laid.legend, y: -0.34, yanchor: "top" };
+      // Below the title of the axis: that is a third of a tall plot, and more of a flat one.
+      const y = -Math.max(0.34, 70 / Math.max(place.clientHeight - 60, 1));
+      laid.legend = { ...laid.legend, y, yanchor: "top" };
       laid.margin = { ...laid.margin, t: laid.title ? 40 : 14 };
     }
     Plotly.react(place, traces, laid, SETTINGS);

@@ -1,6 +1,11 @@
 "use strict";
 const P = D.pictures,
   first = (row) => P[row].top[0];
+/* Why a picture was refused; "" where it was not. */
+function refused({ unknown }) {
+  const reasons = { probability: T("probability too low"), distance: T("unlike the training") };
+  return unknown.length ? `${T("unknown")}: ${unknown.map((why) => reasons[why]).join(", ")}` : "";
+}
 /* One picture: the thumbnail, its class, and what else it could be. */
 function tile(row) {
   const one = P[row],
@@ -22,13 +27,19 @@ function tile(row) {
     make("span", { cls: p < 0.5 ? "wrong" : "" }, ...named(D.classes[k])),
     " " + percent(p, 0),
   );
-  if (p < 0.9 && one.top.length > 1) {
+  if (one.set.length > 1) {
+    const others = one.set.slice(1).map((other) => D.classes[other]).join(", ");
+    const text = T("or {others}", { others });
+    caption.append(make("br"), make("span", { cls: "soft" }, ...named(text)));
+  } else if (p < 0.9 && one.top.length > 1) {
     const [other, q] = one.top[1];
     caption.append(
       make("br"),
       make("span", { cls: "soft" }, ...named(D.classes[other]), " " + percent(q, 0)),
     );
   }
+  if (one.unknown.length)
+    caption.append(make("br"), make("span", { cls: "wrong", text: refused(one) }));
   if (one.seen)
     caption.append(
       make("br"),
@@ -44,6 +55,7 @@ function closer(row) {
   content.replaceChildren();
   if (source) content.append(make("img", { src: source, alt: "" }));
   content.append(make("p", { text: one.path }));
+  if (one.unknown.length) content.append(make("p", { cls: "wrong", text: refused(one) }));
   if (one.seen) {
     const said = T("also a picture of the run: {split}", { split: T(one.seen) });
     content.append(make("p", { text: said }));
@@ -76,14 +88,22 @@ function fill() {
     kept = select.value,
     counts = {};
   for (const row of given) counts[first(row)[0]] = (counts[first(row)[0]] || 0) + 1;
+  const strange = given.filter((row) => P[row].unknown.length);
   select.replaceChildren(
     make("option", { value: "", text: T("all classes") }),
+    ...(strange.length
+      ? [make("option", { value: "?", text: `${T("unknown")} (${strange.length})` })]
+      : []),
     ...Object.keys(counts).map((k) =>
       make("option", { value: k, text: `${D.classes[k]} (${counts[k]})` }),
     ),
   );
   select.value = kept;
-  const list = ORDERS[order]().filter((row) => kept === "" || first(row)[0] === Number(kept));
+  const wanted = {
+    "": () => true,
+    "?": (row) => P[row].unknown.length > 0,
+  };
+  const list = ORDERS[order]().filter(wanted[kept] || ((row) => first(row)[0] === Number(kept)));
   byId("shown").textContent = T("{count} images", { count: list.length });
   gallery(byId("gallery"), list);
 }

@@ -493,6 +493,63 @@ if (D.planes) {
   );
 }
 
+/* How many answers pass a limit, and how many of these are right: drawn here, as it is needed at
+   once and changes with every step of the slider. */
+function drawTrust() {
+  const { limit, share, right, low, high } = D.trust,
+    slider = byId("limit"),
+    curve = byId("trust-curve"),
+    at = Number(slider.value),
+    wide = curve.clientWidth,
+    bottom = Math.floor(20 * Math.min(...low)) / 20;
+  curve.setAttribute("viewBox", `0 0 ${wide} 240`);
+  const x = (v) => 46 + (wide - 66) * v,
+    y = (v) => 196 - (180 * (v - bottom)) / (1 - bottom);
+  const path = (values) => values.map((v, n) => `${x(share[n]).toFixed(1)},${y(v).toFixed(1)}`);
+  const parts = [];
+  const draw = (tag, attributes, text) => {
+    const part = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) part.setAttribute(name, value);
+    if (text) part.textContent = text;
+    parts.push(part);
+  };
+  const step = [0.01, 0.02, 0.05, 0.1, 0.2].find((each) => (1 - bottom) / each <= 5.01);
+  for (let v = 1; v >= bottom - 1e-9; v -= step) {
+    draw("line", { x1: x(0), x2: x(1), y1: y(v), y2: y(v), class: "grid" });
+    draw("text", { x: x(0) - 6, y: y(v) + 4, "text-anchor": "end" }, percent(v, 0));
+  }
+  for (const v of [0, 0.25, 0.5, 0.75, 1])
+    draw("text", { x: x(v), y: 214, "text-anchor": "middle" }, percent(v, 0));
+  draw("text", { x: x(0.5), y: 234, "text-anchor": "middle" }, T("share of images that pass"));
+  draw("polygon", { points: [...path(high), ...path(low).reverse()].join(" "), class: "band" });
+  draw("polyline", { points: path(right).join(" "), class: "curve" });
+  draw("line", { x1: x(share[at]), x2: x(share[at]), y1: y(1), y2: y(bottom), class: "mark" });
+  draw("circle", { cx: x(share[at]), cy: y(right[at]), r: 5.5 });
+  curve.replaceChildren(...parts);
+  const said = T(
+    "Answers with {limit} or more: {share} of the test images, and {right} of these are right " +
+      "({low} to {high}).",
+    {
+      limit: percent(limit[at], limit[at] < 0.995 ? 0 : 1),
+      share: percent(share[at], 0),
+      right: percent(right[at]),
+      low: percent(low[at]),
+      high: percent(high[at]),
+    },
+  );
+  byId("trusted").textContent = said;
+  curve.setAttribute("aria-label", said);
+  slider.setAttribute("aria-valuetext", said);
+}
+if (D.trust) {
+  const slider = byId("limit");
+  slider.max = D.trust.limit.length - 1;
+  slider.value = D.trust.open;
+  slider.addEventListener("input", drawTrust);
+  onRedraw(drawTrust);
+  new ResizeObserver(drawTrust).observe(byId("trust-curve"));
+}
+
 chart("calibration-chart", () => {
   const c = D.calibration,
     x = c.confidence.map((v, n) => v ?? (n + 0.5) / c.confidence.length);

@@ -1,5 +1,10 @@
 "use strict";
-const VERDICT = { better: SERIES[0], worse: SERIES[5], "cannot tell": SERIES[6] };
+const VERDICT = {
+  better: SERIES[0],
+  worse: SERIES[5],
+  "these two networks differ": SERIES[3],
+  "cannot tell": SERIES[6],
+};
 
 if (D.comparisons.length) {
   const place = byId("forest-chart");
@@ -22,7 +27,7 @@ if (D.comparisons.length) {
           hoverinfo: "skip",
           showlegend: false,
         },
-        ...["better", "worse", "cannot tell"]
+        ...Object.keys(VERDICT)
           .map((verdict) => {
             const of = y.filter((n) => c[n].verdict === verdict);
             return {

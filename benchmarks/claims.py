@@ -1,0 +1,138 @@
+"""How often a study of equal arms claims a difference, and how often it misses one of three points.
+
+    python benchmarks/claims.py [--studies 2000]
+
+Each cell is simulated studies of five arms. Images differ in difficulty, the same for all arms; a
+trained network errs on an image by its difficulty, its own noise, and its luck, which is the same
+on all images. Luck is given as the standard deviation, in points, that it adds to the accuracy of a
+training; unequal luck differs from arm to arm by a factor exp(0.5 normal). Every network is right
+about 85 % of all images. The first arm is compared with the second: `before` by the method that
+smallset had until then (normal law, own seeds only), `2 arms` as if there were no others, `5 arms`
+with the luck of all five. Printed is the share of studies that claim a difference where there is
+none, the share of intervals that hold the true one, and the share that finds three points.
+"""
+
+import argparse
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+from scipy.optimize import brentq
+from scipy.special import ndtr
+from scipy.stats import norm
+
+from smallset.paired import compare_all
+from smallset.stats import luck_of_arms
+
+ACCURACY, DIFFERENCE, EASE, ARMS = 0.85, 0.03, 1.5, 5
+METHODS = ("before", "2 arms", "5 arms")
+
+
+def main() -> None:
+    """Print the table, and the worst cell of each method."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--studies", type=int, default=2000, help="per cell, and a quarter more")
+    studies = parser.parse_args().studies
+    print("| luck | images | seeds | " + " | ".join(METHODS) + " |\n" + "|---" * 6 + "|")
+    cells = []
+    for luck, unequal in ((0.0, False), (1.0, False), (2.0, False), (2.0, True)):
+        for images, seeds in itertools.product((750, 1400, 5000), (2, 3, 5)):
+            cell = measure(studies, images=images, seeds=seeds, luck=luck, unequal=unequal)
+            cells.append(cell)
+            said = [f"{false:.1f} / {held:.1f} / {found:.0f}" for false, held, found in cell]
+            name = f"{luck:g}{', unequal' if unequal else ''}"
+            print(f"| {name} | {images:,} | {seeds} | {' | '.join(said)} |", flush=True)
+    table = np.array(cells)
+    error = 100 * math.sqrt(0.05 * 0.95 / studies)
+    print(f"a share of 5 % is known to {1.96 * error:.1f} points")
+    for number, method in enumerate(METHODS):
+        false, held, found = table[:, number].T
+        print(
+            f"{method}: false {false.mean():.1f} %, at most {false.max():.1f}; intervals hold "
+            f"{held.mean():.1f} %, at least {held.min():.1f}; found {found.mean():.0f} %"
+        )
+
+
+def measure(studies: int, *, images: int, seeds: int, luck: float, unequal: bool) -> ndarray:
+    """Return per method the share of false claims, of intervals that hold, of differences found.
+
+    Args:
+        luck: In points.
+
+    Returns:
+        (methods, 3), in percent.
+    """
+    false, held, found = np.zeros((3, len(METHODS)))
+    powered = studies // 4
+    for number in range(studies + powered):
+        true = DIFFERENCE if number >= studies else 0.0
+        rng = np.random.default_rng([number, images, seeds, int(10 * luck), unequal])
+        arms = simulate(rng, images, seeds, luck / 100, unequal=unequal, difference=true)
+        low, high, claims = np.array(judged(arms)).T
+        held += (low <= true) & (true <= high)
+        if true:
+            found += (claims > 0) & (low > 0)
+        else:
+            false += claims
+    return 100 * np.array([false / studies, held / (studies + powered), found / powered]).T
+
+
+def judged(arms: list[ndarray]) -> list[tuple[float, float, bool]]:
+    """Return interval and claim of each method for the first arm against the second."""
+    found = [before(arms[0] - arms[1])]
+    for together in (arms[:2], arms):
+        luck = luck_of_arms(together)
+        [result] = compare_all([(arms[0], arms[1])], [(luck[0], luck[1])])
+        claims = result.verdict != "cannot tell"
+        found.append((result.difference.low, result.difference.high, claims))
+    return found
+
+
+def simulate(
+    rng: np.random.Generator,
+    images: int,
+    seeds: int,
+    luck: float,
+    *,
+    unequal: bool,
+    difference: float,
+) -> list[ndarray]:
+    """Return `correct` (seeds, images) of five arms, the first better by `difference`."""
+    lucks = np.full(ARMS, luck / norm.pdf(norm.ppf(ACCURACY)) * math.hypot(1, EASE))
+    if unequal:
+        lucks *= np.exp(0.5 * rng.standard_normal(ARMS) - 0.25)  # of the same mean square
+    accuracies = ACCURACY + difference * (np.arange(ARMS) == 0)
+    level = norm.ppf(accuracies) * np.sqrt(1 + EASE**2 + lucks**2)  # makes the mean exact
+    ease = EASE * rng.standard_normal(images, dtype=np.float32)
+    shift = level[:, None] + lucks[:, None] * rng.standard_normal((ARMS, seeds))
+    noise = rng.standard_normal((ARMS, seeds, images), dtype=np.float32)
+    return list((noise + ease > -shift[..., None].astype(np.float32)).astype(np.float64))
+
+
+def before(differences: ndarray) -> tuple[float, float, bool]:
+    """Return the interval and claim of the method until now.
+
+    A bootstrap of images and of all seeds but one; p by the normal law with the same variance. The
+    draws over images are many enough to be normal, and those of the seeds are all gone through.
+    """
+    num_seeds, num_images = differences.shape
+    value, by_seed = differences.mean(), differences.mean(axis=1)
+    of_images = math.sqrt(differences.mean(axis=0).var(ddof=1) / num_images)
+    drawn = np.array(list(itertools.product(by_seed, repeat=num_seeds - 1))).mean(axis=1)
+    reach = 6 * of_images + np.ptp(by_seed)
+
+    def quantile(share: float) -> float:
+        rest: Any = lambda x: ndtr((x - drawn) / of_images).mean() - share  # noqa: E731
+        found: Any = brentq(rest, value - reach, value + reach)
+        return found
+
+    low, high = quantile(0.025), quantile(0.975)
+    error = math.hypot(of_images, by_seed.std(ddof=1) / math.sqrt(num_seeds))
+    claims = 2 * norm.sf(abs(value) / error) < 0.05 and (low > 0 or high < 0)
+    return low, high, bool(claims)
+
+
+if __name__ == "__main__":
+    main()

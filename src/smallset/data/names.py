@@ -1,0 +1,67 @@
+"""Names of classes and files that could not be written, drawn or told apart later."""
+
+import sys
+import unicodedata
+from dataclasses import replace
+
+from smallset.data.listing import ImageSet
+from smallset.errors import DataError
+
+UNPRINTABLE = frozenset(["Cc", "Cs", "Zl", "Zp"])  # control, not UTF-8, line and paragraph ends
+FORMULA = ("=", "+", "-", "@")
+
+
+def with_sound_names(images: ImageSet) -> ImageSet:
+    """Return the images, with a note where names need one.
+
+    Names stand in tables and pages as they are. One that begins like a formula stays as it is too,
+    so that tables read back; a spreadsheet may run it, which the note says.
+
+    Raises:
+        DataError: If a path is not UTF-8, or a class has control characters in its name, or the
+            same letters as another.
+    """
+    odd = [path for path in images.paths if not _is_utf8(path)]
+    if odd and (encoding := sys.getfilesystemencoding()) != "utf-8":
+        raise DataError(
+            f"the locale reads file names as {encoding}, and {len(odd)} below "
+            f"{_shown(str(images.root))} are not; set PYTHONUTF8=1"
+        )
+    if odd:
+        raise DataError(
+            f"{len(odd)} file name(s) below {_shown(str(images.root))} are not UTF-8, so no table "
+            f"can hold them; rename {', '.join(map(_shown, odd[:3]))} (convmv does many)"
+        )
+    seen: dict[str, str] = {}
+    for name in images.classes:
+        if any(unicodedata.category(each) in UNPRINTABLE for each in name):
+            raise DataError(
+                f"the class {name!a} of {_shown(str(images.root))} has control characters in "
+                "its name; rename it"
+            )
+        twin = seen.setdefault(unicodedata.normalize("NFC", name), name)
+        if twin != name:
+            raise DataError(
+                f"two classes of {_shown(str(images.root))} have one name, {name}, in two "
+                f"spellings of its accents ({twin!a}, {name!a}); rename one"
+            )
+    live = [name for name in (*images.classes, *images.paths) if name.startswith(FORMULA)]
+    if not live:
+        return images
+    note = (
+        f"{len(live)} name(s) begin like a formula, such as {live[0]}: tables hold them as they "
+        "are, and a spreadsheet may run them; import such columns as text"
+    )
+    return replace(images, notes=(*images.notes, note))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

@@ -10,9 +10,10 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src/smallset"
 ORDER = (
-    "errors", "seeds", "words", "settings", "groups", "config", "recipes", "own_code", "files",
-    "compute", "stats", "paired", "progress", "record", "data", "models", "clean", "learn",
-    "compare", "choose", "findings", "show", "use", "api", "cli", "__init__", "__main__",
+    "errors", "seeds", "words", "files", "reading", "store", "contents", "settings", "groups",
+    "config", "recipes", "own_code", "compute", "stats", "paired", "progress", "record", "data",
+    "models", "clean", "learn", "compare", "choose", "findings", "show", "use", "api", "cli",
+    "__init__", "__main__",
 )  # fmt: skip
 """The way of the data; a room is a folder, or a file at the top."""
 

@@ -1,4 +1,4 @@
-"""The cache folder, and files and folders written so that a crash never leaves half of one."""
+"""The cache folder, and files written so that a crash never leaves half of one."""
 
 import contextlib
 import csv
@@ -7,10 +7,10 @@ import glob
 import io
 import json
 import os
-import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import IO, Any
@@ -47,6 +47,12 @@ def given_path(path: str | os.PathLike[str]) -> Path:
     # LINK/.. is the parent of what LINK leads to; much of Python's library thinks otherwise.
     short = Path(os.path.normpath(found.absolute()))
     return found if Path(os.path.realpath(short)) == real else real
+
+
+WRITTEN = "written"
+"""Key of the last entry of every JSON file that smallset writes: the format, and a checksum."""
+FORMAT = 1
+"""Of all that smallset writes. Raise it where an earlier version would misread a file."""
 
 
 def cache_dir() -> Path:
@@ -145,15 +151,16 @@ def _unfinished(name: str) -> str:
 
 
 @contextlib.contextmanager
-def locked(lock: Path, taken: str) -> Iterator[None]:
+def locked(lock: Path, taken: str = "", *, wait: bool = False) -> Iterator[IO[bytes]]:
     """Keep a second process out; the lock ends with the process, however it ends.
 
     Args:
         lock: A file that is made and locked; it stays, unless it is removed while it is locked.
         taken: What to say where another process has it.
+        wait: Wait for the other process to end.
 
     Raises:
-        RunError: If another process has it, or it cannot be written.
+        RunError: If another process has it and is not waited for, or it cannot be written.
     """
     try:
         file = lock.open("a+b")
@@ -164,19 +171,21 @@ def locked(lock: Path, taken: str) -> Iterator[None]:
             if sys.platform == "win32":
                 import msvcrt
 
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
             else:
                 import fcntl
 
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(taken) from None
-        if not _is_at(file, lock):  # whoever had it removed it between opening and locking
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            raise RunError(taken or f"cannot lock {lock}: {error.strerror}") from None
+        # Whoever had it may have removed it between opening and locking.
+        if not wait and not is_at(file, lock):
             raise RunError(taken)
-        yield
+        yield file
 
 
-def _is_at(file: IO[bytes], path: Path) -> bool:
+def is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file is the one at a path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except OSError:
@@ -204,43 +213,17 @@ def make_folder(path: Path) -> Path:
 
 
 def csv_text(rows: list[list[Any]]) -> str:
-    """Return rows as CSV text with Unix line ends."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    """Return rows as CSV text with Unix line ends, which `read_csv` reads back as it was."""
+    lines = _Lines()
+    # The writer quotes what holds a part of its own line end: a name may hold a lone CR.
+    csv.writer(lines, lineterminator="\r\n").writerows(rows)
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 
 
-def build_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Return `folder`, filling it aside and renaming it where it does not exist.
+class _Lines(list[str]):
+    """Keeps what is written, one call at a time."""
 
-    Several processes may do so at a time; the first to finish wins, and all see a whole folder.
-
-    Args:
-        fill: Writes the content into the empty folder it is given.
-
-    Raises:
-        RunError: If it cannot be written; nothing half-made stays.
-    """
-    if folder.exists():
-        return folder
-    try:
-        make_folder(folder.parent)
-    except RunError as error:
-        raise RunError(f"{error}; set SMALLSET_CACHE to a folder that can be written") from None
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        fill(aside)
-        aside.chmod(0o755)
-        aside.rename(folder)
-    except OSError as error:
-        if not folder.exists():
-            raise RunError(
-                f"cannot write {folder}: {error.strerror or error}; free some room, or set "
-                "SMALLSET_CACHE to a folder that has some"
-            ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return folder
+    write = list[str].append
 
 
 def write_arrays(path: Path, **arrays: Any) -> None:
@@ -259,11 +242,29 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    """Write a JSON file, whole or not at all; its last entry lets `read_json` see damage."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    sealed = {**content, WRITTEN: {"format": FORMAT, "crc32": content_sum(json.loads(text))}}
+    write_atomic(path, json.dumps(sealed, indent=1, ensure_ascii=False) + "\n")
+
+
+def content_sum(content: Mapping[str, Any]) -> str:
+    """Return the CRC-32 of what a JSON file says, however it is laid out."""
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
+
+
+def file_sum(path: Path) -> str:
+    """Return the CRC-32 of a file as 8 hex digits: it tells damage, not intent.
+
+    Of what comes with Python it is the fastest that does not need a processor with SHA in hardware:
+    docs/log.md.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found = zlib.crc32(block, found)
+    return f"{found:08x}"

@@ -20,6 +20,7 @@ from smallset.data import feed
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, RunError
 from smallset.learn import training
+from smallset.reading import read_json
 from smallset.record.record import Record
 from smallset.stats import Interval
 
@@ -76,7 +77,7 @@ def test_a_search_leaves_an_ordinary_record_and_every_candidate(whole):
         "model.json", "embeddings.npz", "figures", "best.json",
     }  # fmt: skip
     assert (record.folder / "figures/best.png").stat().st_size > 5000
-    assert json.loads((record.folder / "best.json").read_text()) == story
+    assert read_json(record.folder / "best.json") == story
     candidates = {each["name"]: each for each in story["candidates"]}
     assert set(candidates) == {
         "squeezenet1_1", "shufflenet_v2_x0_5", story["candidates"][2]["name"],

@@ -6,6 +6,7 @@ import shutil
 import sys
 
 import pytest
+from support import edit_json
 
 from smallset import api
 from smallset.cli import main
@@ -121,8 +122,7 @@ def test_labels_that_no_longer_fit_the_data_are_refused(cleaned, split_folders, 
     copy = tmp_path / "copy"
     shutil.copytree(split_folders, copy)
     folder, _, _ = cleaned()
-    about = json.loads((folder / "clean.json").read_text())
-    (folder / "clean.json").write_text(json.dumps(about | {"data": str(copy)}))
+    edit_json(folder / "clean.json", data=str(copy))
     read_data(folder)
     shutil.rmtree(copy / "train/cat")
     (copy / "train/cat").mkdir()

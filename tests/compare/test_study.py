@@ -30,8 +30,10 @@ from smallset.compare.watch import Watch
 from smallset.compute import commit
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
+from smallset.files import write_json
 from smallset.learn.plan import Planner
 from smallset.progress import Reporter, console_reporter
+from smallset.reading import read_json
 from smallset.record.record import Record
 
 STUDY = """
@@ -396,11 +398,10 @@ def test_arms_scored_on_other_test_images_are_not_compared(split_folders, tmp_pa
         rates, tmp_path / "set", out=tmp_path / "other", arms=["fast"], execute="serial", seeds=1
     )
     shutil.copytree(tmp_path / "other/fast", tmp_path / "out/fast")
-    study = json.loads((tmp_path / "out/study.json").read_text())
-    other = json.loads((tmp_path / "other/study.json").read_text())
+    study, other = (read_json(tmp_path / name / "study.json") for name in ("out", "other"))
     study["spec"]["arms"] |= other["spec"]["arms"]
     study["runs"] += other["runs"]
-    (tmp_path / "out/study.json").write_text(json.dumps(study))
+    write_json(tmp_path / "out/study.json", study)
     with pytest.raises(DataError, match=r"arms slow and fast of .* different test images"):
         summarise(tmp_path / "out")
 

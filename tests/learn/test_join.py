@@ -1,6 +1,5 @@
 """Finished runs joined into one network: their logits averaged, each over its temperature."""
 
-import json
 import sys
 
 import numpy as np
@@ -10,9 +9,11 @@ import torch
 from smallset import api
 from smallset.cli import main
 from smallset.errors import ConfigError, DataError, RunError
+from smallset.files import write_json
 from smallset.learn.join import join_runs
 from smallset.learn.run import train_run
 from smallset.models.restore import restore
+from smallset.reading import read_json
 from smallset.record.measures import temperature
 from smallset.record.record import Record
 
@@ -131,14 +132,17 @@ def test_the_command_leaves_a_page_that_says_what_it_is(members, tmp_path, monke
     assert join_runs([r.folder for r in members], out).joined == record.joined
 
 
+FOLDS = {"folds": 2, "accuracy": 0.5, "low": 0.4, "high": 0.6, "repeats": [0.5]}
+
+
 def edited(record, folder, name, change):
     """A copy of a record with something else in one of its files."""
     folder.mkdir()
     for path in record.folder.glob("*.*"):
         (folder / path.name).write_bytes(path.read_bytes())
-    content = json.loads((folder / name).read_text())
+    content = read_json(folder / name)
     change(content)
-    (folder / name).write_text(json.dumps(content))
+    write_json(folder / name, content)
     return folder
 
 
@@ -148,14 +152,19 @@ def edited(record, folder, name, change):
         ("config.json", lambda c: c["data"].update(fingerprint="f"), ConfigError, "same data"),
         ("config.json", lambda c: c["data"].update(classes=["a"]), ConfigError, "same classes"),
         ("config.json", lambda c: c["data"]["images"].update(val=0), DataError, "no val images"),
-        ("result.json", lambda c: c.update(folds={}), DataError, "networks of folds"),
+        ("result.json", lambda c: c.update(folds=FOLDS), DataError, "networks of folds"),
         (
             "model.json",
             lambda c: c["preprocessing"].update(resize="pad"),
             ConfigError,
             r"data\.resize \(zoom and pad\)",
         ),
-        ("model.json", lambda c: c.update(members=[{"model": "os:x"}]), ConfigError, "--own-code"),
+        (
+            "model.json",
+            lambda c: c.update(members=[c | {"model": "os:x"}]),
+            ConfigError,
+            "--own-code",
+        ),
     ],
 )
 def test_runs_that_cannot_be_joined_are_named_with_the_fix(

@@ -29,5 +29,7 @@ def test_the_network_of_a_record_predicts_as_it_did(split_folders, tiny, tmp_pat
 def test_weights_that_do_not_fit_are_named(split_folders, tiny, tmp_path):
     record = train_run(split_folders, tiny(), tmp_path / "run")
     (record.folder / "model.safetensors").unlink()
-    with pytest.raises(DataError, match=r"cannot load the weights .*model\.safetensors"):
+    with pytest.raises(
+        DataError, match=r"not the record of a finished run: it has no model\.safetensors"
+    ):
         restore(record)

@@ -15,7 +15,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 from PIL import Image
-from support import picture
+from support import edit_json, picture
 from typer.testing import CliRunner
 
 from smallset import api
@@ -357,9 +357,8 @@ def test_a_page_keeps_to_its_budget_and_says_what_it_left_out(run):
 def test_images_that_are_gone_are_named_with_the_way_out(run, pictures, tmp_path, monkeypatch):
     record = Record(tmp_path / "run")
     shutil.copytree(run.folder, record.folder)
-    config = json.loads((record.folder / "config.json").read_text(encoding="utf-8"))
-    config["data"]["source"] = str(tmp_path / "gone")
-    (record.folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    data = record.config["data"] | {"source": str(tmp_path / "gone")}
+    edit_json(record.folder / "config.json", data=data)
     with pytest.raises(DataError, match=r"gone.*--data PLACE.*--without-images"):
         api.report(record.folder)
     [page] = api.report(record.folder, without_images=True)

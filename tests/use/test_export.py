@@ -16,6 +16,7 @@ import onnx
 import onnxruntime
 import pytest
 from PIL import Image, ImageOps
+from support import edit_json
 from typer.testing import CliRunner
 
 from smallset import api
@@ -54,8 +55,7 @@ def run(data, shared_cache, tmp_path_factory):
         "mirror": True, "compute.precision": "float32", "data.resize": "pad",
     }  # fmt: skip
     train_run(data, override(RunConfig(), settings), folder)
-    described = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**described, "temperature": 0.6}))
+    edit_json(folder / "model.json", temperature=0.6)
     return folder
 
 

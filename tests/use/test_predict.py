@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support import edit_json
 from typer.testing import CliRunner
 
 from smallset import api
@@ -131,10 +132,8 @@ def test_unknown_pictures_are_named_with_the_reason(run, split_folders, tmp_path
 
 def test_the_temperature_of_the_record_divides_the_logits(run, split_folders, tmp_path):
     warm, said = shutil.copytree(run, tmp_path / "warm"), Record(run).predictions
-    described = json.loads((warm / "model.json").read_text())
     fitted = {"images": 350, "source": "val", "why_not": ""}
-    described |= {"temperature": 2.0, "temperature_from": fitted}
-    (warm / "model.json").write_text(json.dumps(described))
+    edit_json(warm / "model.json", temperature=2.0, temperature_from=fitted)
     answers = api.predict(warm, [split_folders / path for path in said.paths[:5]])
     roots = np.sqrt(said.probs[:5])
     np.testing.assert_allclose(answers.probs, roots / roots.sum(axis=1, keepdims=True), atol=1e-5)
@@ -400,7 +399,7 @@ def test_parts_of_another_prediction_are_not_mixed_in(run, many, tmp_path, monke
         api.predict_files(run, _manifest(tmp_path, many[1:]), out=out)
     [damaged, *_] = (tmp_path / "p.csv.parts").glob("shard-*.npz")
     damaged.write_bytes(damaged.read_bytes()[:100])
-    with pytest.raises(RunError, match=r"shard-\d+\.npz is damaged; delete it"):
+    with pytest.raises(DataError, match=r"shard-\d+\.npz is damaged \(.*; delete it"):
         api.predict_files(run, _manifest(tmp_path, many), out=out)
     assert not out.exists()
     api.predict_files(run, _manifest(tmp_path, many[1:]), out=out, force=True)
@@ -454,8 +453,7 @@ def test_what_is_no_finished_run_is_said(run, many, tmp_path):
 
 def test_code_that_a_record_names_is_not_run_unasked(run, many, tmp_path):
     strange = shutil.copytree(run, tmp_path / "strange")
-    described = json.loads((strange / "model.json").read_text())
-    (strange / "model.json").write_text(json.dumps({**described, "model": "antigravity:fly"}))
+    edit_json(strange / "model.json", model="antigravity:fly")
     with pytest.raises(ConfigError, match=r"antigravity:fly, .* --own-code"):
         api.predict(strange, many[0])
     assert "antigravity" not in sys.modules

@@ -150,7 +150,8 @@ def check(
     images = read_data(data, config.data)
     size = config.image_size or default_image_size(config.model)
     square = square_of(config.model_copy(update={"image_size": size}))
-    pixels = load_pixels(images, square, progress=partial(reporter.counted, "decoding"))
+    decoding = partial(reporter.counted, "decoding")
+    pixels = load_pixels(images, square, progress=decoding, note=reporter.note)
     problems = find_problems(images, pixels.ids, pixels.errors)
     if deep:
         from smallset.clean.duplicates import find_nearly_same

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from smallset import contents
 from smallset.choose.candidates import (
     Bench,
     Notebook,
@@ -27,12 +28,13 @@ from smallset.choose.spread import Spread
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig, override
 from smallset.errors import RunError
-from smallset.files import holds_files, make_folder, read_json, write_json
+from smallset.files import holds_files, make_folder, write_json
 from smallset.learn.join import join_runs
 from smallset.learn.run import build_run, train_run
 from smallset.models.probe import FOLDS
 from smallset.paired import compare_all
 from smallset.progress import Reporter, noting_once
+from smallset.reading import read_json
 from smallset.record.record import Record
 from smallset.stats import Interval
 
@@ -76,7 +78,7 @@ class Search:
         asked = {"minutes": minutes, "networks": list(networks), "data": str(data)}
         asked["settings"] = config.model_dump(mode="json", exclude_unset=True)
         if self.story.exists():  # it is written when all else is in its place
-            if read_json(self.story)["asked"] != asked:
+            if read_json(self.story, contents.Best)["asked"] != asked:
                 raise RunError(f"{folder} holds another search; give another --out")
             return
         if holds_files(folder) and not (self.work / "search.json").exists():
@@ -95,14 +97,14 @@ class Search:
             file = self.work / "best.json"
             if not file.exists():
                 write_json(file, self._search())
-            story = read_json(file)
+            story = read_json(file, contents.Best)
             # A kill may fall between any two of these; then the next start moves what is left.
             record = self.work / story.pop("place")
             for path in sorted(record.iterdir(), key=lambda path: path.name == "result.json"):
                 path.rename(self.folder / path.name)
             write_json(self.story, story)
         shutil.rmtree(self.work, ignore_errors=True)
-        return Record(self.folder), read_json(self.story)
+        return Record(self.folder), read_json(self.story, contents.Best)
 
     def _search(self) -> dict[str, Any]:
         with torch_as_it_was(self.config.compute.threads):

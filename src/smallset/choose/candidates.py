@@ -15,11 +15,12 @@ import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from smallset import contents
 from smallset.clean.families import families
 from smallset.config import RunConfig, override
 from smallset.data.prepare import DataSource, Prepared
 from smallset.errors import ConfigError, RunError
-from smallset.files import clear_unfinished, make_folder, read_json, write_arrays, write_json
+from smallset.files import clear_unfinished, make_folder, write_arrays, write_json
 from smallset.learn.plan import Plan, Planner
 from smallset.learn.run import build_run
 from smallset.learn.stages import Run
@@ -28,7 +29,9 @@ from smallset.models.forward import forward
 from smallset.models.probe import FOLDS, fit_head, held_out
 from smallset.models.registry import outline, resolve_weights, weight_sources
 from smallset.progress import Reporter
+from smallset.reading import read_arrays, read_json
 
+DELETE = "delete the folder of the search, or that file, and search again"
 TRIED = 16  # pictures that a network is timed on
 SHARE_OF_FEATURES = 0.4  # of the time, for looking at the pictures through all networks
 
@@ -71,7 +74,7 @@ class Notebook:
         self.file = folder / "search.json"
         if not self.file.exists():
             write_json(self.file, {"asked": asked, "spent": 0.0})
-        self.known = read_json(self.file)
+        self.known = read_json(self.file, contents.Search, fix=DELETE)
         if self.known["asked"] != asked:
             raise RunError(f"{folder.parent} holds another search; give another --out")
         self.seconds = 60.0 * minutes
@@ -156,8 +159,7 @@ class Heads:
 
     def probs(self, name: str) -> Float[ndarray, "n classes"]:
         """Return the out-of-fold probabilities of a candidate that was looked at."""
-        with np.load(self.file(name)) as known:
-            return known["probs"]
+        return read_arrays(self.file(name), "probs", fix=DELETE)["probs"]
 
     def right(self, name: str) -> Bool[ndarray, " n"]:
         """Return which images a candidate that was looked at is right about, out of fold."""
@@ -192,8 +194,7 @@ class Heads:
         if name not in self.vectors and not file.exists():
             write_arrays(file, vectors=self.build(name).inputs.vectors("train"))
         if name not in self.vectors:
-            with np.load(file) as known:
-                self.vectors[name] = known["vectors"]
+            self.vectors[name] = read_arrays(file, "vectors", fix=DELETE)["vectors"]
         return self.vectors[name]
 
     def build(self, name: str) -> Run:
@@ -257,8 +258,7 @@ class Bench(Heads):
         if late and self.vectors and not self.file(name).exists():
             return Candidate(name, cost, state="left out", why="no time was left")
         self.judge(name)
-        with np.load(self.file(name)) as known:
-            seconds = float(known["seconds"])
+        seconds = float(read_arrays(self.file(name), "seconds", fix=DELETE)["seconds"])
         accuracy = float(self.right(name).mean())
         self.reporter.line(f"{name}: {accuracy:.1%} out of fold  ({seconds:.0f} s)")
         first = name.split("+")[0]

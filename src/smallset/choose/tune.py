@@ -17,8 +17,9 @@ import numpy as np
 from smallset.config import RunConfig, override
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.files import csv_text, holds_files, make_folder, write_atomic
+from smallset.files import csv_text, holds_files, make_folder, write_atomic, write_json
 from smallset.progress import Reporter
+from smallset.reading import read_json
 from smallset.settings import flat, nested, parse_value, unknown_setting
 
 DEFAULT_SEARCH = {"lr": "0.001:0.3:log", "optim.weight_decay": "1e-6:1e-2:log"}
@@ -262,13 +263,13 @@ def _same_search(folder: Path, config: RunConfig, spaces: Mapping[str, Space], s
         "start": config.model_dump(mode="json"), "seeds": seeds,
         "search": {name: vars(space) for name, space in spaces.items()},
     }  # fmt: skip
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     file = folder / "tune.json"
+    asked = json.loads(json.dumps(content))
     if not file.exists() and holds_files(folder):
         raise RunError(f"{folder} is not empty, and holds no search; give another --out")
-    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != json.loads(text):
+    if file.exists() and read_json(file, fix="choose another --out") != asked:
         raise RunError(f"{folder} holds a search with other settings; choose another --out")
-    write_atomic(file, text)
+    write_json(file, content)
 
 
 def _write_trials(folder: Path, study: Any) -> None:

@@ -21,9 +21,11 @@ from smallset.data.bursts import burst_of
 from smallset.data.cache import load_pixels
 from smallset.data.prepare import Prepared
 from smallset.data.preprocessing import Square
-from smallset.files import build_folder, cache_dir
+from smallset.files import cache_dir
 from smallset.groups import DataConfig
 from smallset.progress import Reporter
+from smallset.reading import read_array
+from smallset.store import build_folder
 
 RULES = 1  # of who is nearly the same; raise it where they change, so that no old file is used
 
@@ -48,10 +50,16 @@ def families(data: Prepared, config: DataConfig, reporter: Reporter) -> list[str
 
     def fill(aside: Path) -> None:
         square = Square(size=SIZE, max_megapixels=config.max_megapixels)
-        small = load_pixels(images, square, progress=partial(reporter.counted, "decoding"))
+        small = load_pixels(
+            images,
+            square,
+            progress=partial(reporter.counted, "decoding"),
+            note=reporter.note,
+        )
         np.save(aside / "pairs.npy", _near(np.asarray(small.array), reporter))
 
-    pairs = np.load(build_folder(cache_dir() / "near" / key, fill) / "pairs.npy")
+    made = build_folder(cache_dir() / "near" / key, fill, note=reporter.note)
+    pairs = read_array(made / "pairs.npy")
     both = np.array([*links, *map(tuple, pairs.tolist())], dtype=np.int64).reshape(-1, 2)
     graph = coo_array((np.ones(len(both)), both.T), shape=(len(rows), len(rows)))
     count, names = connected_components(graph, directed=False)

@@ -18,7 +18,15 @@ from smallset.data.cleaned import COLUMNS
 from smallset.data.prepare import DataSource, Prepared
 from smallset.data.read import read_data
 from smallset.errors import ConfigError, DataError, RunError, suggest
-from smallset.files import csv_text, given_path, holds_files, make_folder, write_atomic, write_json
+from smallset.files import (
+    csv_text,
+    file_sum,
+    given_path,
+    holds_files,
+    make_folder,
+    write_atomic,
+    write_json,
+)
 from smallset.groups import SPLITS, Split
 from smallset.progress import Reporter
 
@@ -72,7 +80,8 @@ def clean_folder(
     write_atomic(out / "features.npy", content.getvalue())
     write_atomic(out / "labels.csv", csv_text([list(COLUMNS), *table]))
     # Written last: a folder with it is whole.
-    write_json(out / "clean.json", _about(found, judges, prepared, data, chosen))
+    sums = {"files": {"features.npy": file_sum(out / "features.npy")}}
+    write_json(out / "clean.json", _about(found, judges, prepared, data, chosen) | sums)
     return found
 
 
@@ -162,7 +171,7 @@ def _about(
     prepared: Prepared,
     data: str | Path,
     splits: Sequence[Split],
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     """Return the content of clean.json."""
     config = judges[0].config
     labels = prepared.given_labels[prepared.of("train")]

@@ -17,7 +17,7 @@ from smallset.config import RunConfig, override
 from smallset.data.feed import PixelFeed, Selection
 from smallset.data.prepare import DataSource, Prepared
 from smallset.errors import ConfigError
-from smallset.files import build_folder, cache_dir
+from smallset.files import cache_dir
 from smallset.models.features import compute_features
 from smallset.models.forward import placed
 from smallset.models.registry import (
@@ -28,6 +28,8 @@ from smallset.models.registry import (
     resolve_weights,
 )
 from smallset.progress import Reporter
+from smallset.reading import read_array
+from smallset.store import build_folder
 
 SELF = "self"
 FORMAT = "1"  # part of the key of patch features: a change in how they are made must change it
@@ -128,6 +130,7 @@ def features_of(
         ids=data.ids(split),
         bfloat16=config.compute.precision == "bfloat16",
         progress=partial(reporter.counted, f"features of {split}"),
+        note=reporter.note,
     )
     return np.asarray(array).reshape(len(array), -1)
 
@@ -144,5 +147,5 @@ def _patch_features(judge: Judge, data: Prepared, reporter: Reporter, split: str
             patch_features(asked, learn_filters(train), on_progress=progress),
         )
 
-    made = build_folder(cache_dir() / "features" / key, fill)
-    return np.load(made / "features.npy", mmap_mode="r")
+    made = build_folder(cache_dir() / "features" / key, fill, note=reporter.note)
+    return read_array(made / "features.npy", mapped=True)

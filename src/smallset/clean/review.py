@@ -15,11 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from smallset.data.cleaned import COLUMNS, Decision, is_cleaned, read_labels
+from smallset import contents
+from smallset.data.cleaned import COLUMNS, Decision, is_cleaned, origin, read_labels
 from smallset.data.listing import ImageSet
 from smallset.data.read import read_data
 from smallset.errors import DataError, RunError
-from smallset.files import csv_text, locked, read_json, write_atomic
+from smallset.files import csv_text, locked, write_atomic
+from smallset.reading import check_shape
 
 TOOL = "smallset"  # in the column `by`, where nobody has looked yet
 HISTORY = "history.jsonl"
@@ -87,7 +89,7 @@ def find_images(folder: Path, rows: Sequence[Row], data: str | None) -> ImageSet
     Raises:
         DataError: If the data or an image is gone.
     """
-    source = data or read_json(folder / "clean.json")["data"]
+    source = data or origin(folder)
     hint = "--data PLACE says where the images are now"
     try:
         images = read_data(source)
@@ -211,15 +213,17 @@ class Review:
         path, steps = self.folder / HISTORY, list[dict[str, Any]]()
         if not path.exists():
             return steps
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        # A name may hold what `splitlines` takes for an end of line.
+        for line in path.read_bytes().split(b"\n"):
             try:
-                entry = json.loads(line)
-            except ValueError:  # the end of a line that a crash cut short
+                entry = json.loads(line.decode())
+                check_shape(entry, contents.Step)
+            except (ValueError, RecursionError):  # the end of a line that a crash cut short
                 continue
-            if "undo" in entry:
-                steps = steps[:-1]
-            else:
-                steps.append(entry)
+            if "undo" not in entry:
+                steps += [entry] if entry.keys() >= {"path", "before", "after"} else []
+            elif steps and steps[-1]["path"] == entry["undo"]:
+                steps.pop()
         return steps
 
     def _log(self, entry: dict[str, Any]) -> None:
@@ -248,7 +252,7 @@ class Review:
             self._rows, self._version = rows, self._version_there()
 
 
-def alone(folder: Path) -> AbstractContextManager[None]:
+def alone(folder: Path) -> AbstractContextManager[Any]:
     """Keep a second review of the same folder out; the lock ends with the process, however it ends.
 
     Raises:

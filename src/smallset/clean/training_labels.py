@@ -15,8 +15,10 @@ from smallset.clean.judges import Judge, features_of, plan_judges
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig
 from smallset.data.prepare import DataSource, Prepared
-from smallset.files import build_folder, cache_dir
+from smallset.files import cache_dir
 from smallset.progress import Reporter
+from smallset.reading import read_array
+from smallset.store import build_folder
 
 ORACLE = "oracle"
 RULES = "3"  # part of the key of what was decided: a change in how it is decided must change it
@@ -104,9 +106,9 @@ def _decided(
         np.save(aside / "labels.npy", given if chosen is None else chosen.cleaning.labels)
         (aside / "why.txt").write_text(_why_nothing(found))
 
-    made = build_folder(cache_dir() / "cleaned" / key, fill)
-    why = (made / "why.txt").read_text()
-    return np.load(made / "kept.npy"), np.load(made / "labels.npy"), why
+    made = build_folder(cache_dir() / "cleaned" / key, fill, note=reporter.note)
+    kept, labels = (read_array(made / name) for name in ("kept.npy", "labels.npy"))
+    return kept, labels, (made / "why.txt").read_text()
 
 
 def _why_nothing(found: Found) -> str:

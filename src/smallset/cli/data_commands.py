@@ -87,7 +87,8 @@ def clean(
     """
     from smallset import api
     from smallset.clean.folder import tell
-    from smallset.files import read_json
+    from smallset.contents import Cleaning
+    from smallset.data.cleaned import read_about
 
     flags = {
         "data.noise_rate": noise, "data.noise_seed": noise_seed,
@@ -102,7 +103,7 @@ def clean(
         config=settings,
         reporter=reporter_of(quiet),
     )
-    about = read_json(out / "clean.json")
+    about = read_about(out, Cleaning)
     print("\n".join(tell(about)))
     print(f"labels:   {out / 'labels.csv'}    (smallset train {out} --out RUN)")
     if about["suspects"]:

@@ -8,9 +8,11 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from smallset import contents
 from smallset.config import RunConfig, build_config, override
-from smallset.errors import ConfigError, suggest
+from smallset.errors import ConfigError, DataError, suggest
 from smallset.files import given_path, is_file_name
+from smallset.reading import read_json
 from smallset.settings import Settings, explain, read_toml
 
 WRITTEN = frozenset(["study.json", "summary.csv", "comparisons.csv", "report.html", "figures"])
@@ -172,6 +174,21 @@ def _parse(content: Mapping[str, Any], where: str) -> StudySpec:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     return spec
+
+
+FIX = "copy it again from where it is whole, or run the study again into the same folder"
+
+
+def read_study_json(folder: Path) -> dict[str, Any]:
+    """Read study.json, which says what a study is and how far.
+
+    Raises:
+        DataError: If it is not there, or damaged.
+    """
+    path = folder / "study.json"
+    if not path.is_file():
+        raise DataError(f"{folder} is not a study: it has no study.json")
+    return read_json(path, contents.Study, fix=FIX)
 
 
 def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

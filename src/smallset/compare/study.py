@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smallset.compare.execute import Draw, Outcome, Task, Todo, Trainings
-from smallset.compare.spec import WRITTEN, StudySpec, read_study
+from smallset.compare.spec import WRITTEN, StudySpec, read_study, read_study_json
 from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.files import clear_unfinished, given_path, make_folder, read_json, write_json
+from smallset.files import clear_unfinished, given_path, make_folder, write_json
 from smallset.progress import Reporter
 from smallset.record.command import set_option
 from smallset.record.record import Record
@@ -170,7 +170,7 @@ def _refuse_other_network(folder: Path, network: str) -> None:
     """Arms are called after their network, so another one would leave those of the first behind."""
     if not (folder / "study.json").exists():
         return
-    held = read_json(folder / "study.json").get("network", "")
+    held = read_study_json(folder).get("network", "")
     if held.partition("=")[0] != network.partition("=")[0]:
         raise RunError(
             f"{folder} holds this study with {held or 'the networks that it names'}; choose "

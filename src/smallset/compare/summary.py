@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from smallset.compare.spec import Chart, StudySpec
+from smallset.compare.spec import FIX, Chart, StudySpec, read_study_json
 from smallset.errors import DataError
-from smallset.files import csv_text, html_table, read_json, write_atomic, write_json
+from smallset.files import csv_text, html_table, write_atomic, write_json
 from smallset.paired import PairedResult, compare_all
+from smallset.reading import reading
 from smallset.record.record import Record
 from smallset.stats import (
     Interval,
@@ -161,7 +162,8 @@ def summarise(folder: Path, *, all_pairs: bool = False) -> Summary:
         RunError: If a file cannot be written.
     """
     content = read_study_json(folder)
-    spec = StudySpec.model_validate(content["spec"])
+    with reading(folder / "study.json", FIX):
+        spec = StudySpec.model_validate(content["spec"])
     runs: list[dict[str, Any]] = content["runs"]
     arms = _read_arms(folder, spec.arms, runs)
     for arm in arms[1:]:
@@ -189,18 +191,6 @@ def summarise(folder: Path, *, all_pairs: bool = False) -> Summary:
         found = {"scale": law.scale._asdict(), "exponent": law.exponent._asdict()}
         write_json(folder / "study.json", content | {"power_law": found | {"expected": expected}})
     return summary
-
-
-def read_study_json(folder: Path) -> dict[str, Any]:
-    """Read study.json.
-
-    Raises:
-        DataError: If it is not there.
-    """
-    try:
-        return read_json(folder / "study.json")
-    except OSError:
-        raise DataError(f"{folder} is not a study: it has no study.json") from None
 
 
 def power_law_sentence(law: PowerLaw) -> str:

@@ -4,7 +4,6 @@ What the runs have left on disk is all it reads, so it shows the same whichever 
 """
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,8 +13,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from smallset import contents
 from smallset.compare.study import Job, Study
-from smallset.record.record import Record
+from smallset.errors import DataError
+from smallset.reading import read_json_lines
+from smallset.record.record import FIX, Record
 
 MARKS = {
     "done": ("●", "green"), "begun": ("◐", "yellow"), "new": ("○", "dim"), "failed": ("✗", "red"),
@@ -125,7 +127,9 @@ class Watch:
                     epochs = f"{len(lines)}/{self._epochs(job)}"
                     accuracy = lines[-1]["val_accuracy"]
                     val = "" if accuracy is None else f"{accuracy:.1%}"
-            tests = [self._test(job) for job in jobs if job.state == "done"]
+            tests: list[float] = []
+            with contextlib.suppress(DataError):  # the summary will name it
+                tests = [self._test(job) for job in jobs if job.state == "done"]
             table.add_row(arm, marks, epochs, val, f"{np.mean(tests):.1%}" if tests else "")
         left = self.seconds_left()
         table.caption = "" if left is None else f"about {duration(left)} left"
@@ -151,11 +155,13 @@ class Watch:
         return job.config.epochs * self.stages.get(job.arm, 1)
 
     def _progress(self, job: Job) -> tuple[str, list[dict[str, Any]]]:
-        try:
-            text = (job.folder / "epochs.jsonl").read_text(encoding="utf-8")
-        except OSError:
+        path = job.folder / "epochs.jsonl"
+        if not path.exists():
             return job.state, []
-        lines = [json.loads(line) for line in text.splitlines()]
+        try:
+            lines = read_json_lines(path, contents.Epoch, fix=FIX)
+        except DataError:  # whoever needs the file says so; nothing here does
+            return job.state, []
         return ("begun" if job.state == "new" else job.state), lines
 
     def _test(self, job: Job) -> float:

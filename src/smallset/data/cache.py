@@ -2,13 +2,14 @@
 
 The key is the content of every file (its sha256), the size, the resize policy, the pixel limit and
 the formats that can be read here. A changed, added or removed file makes another key. An array is
-written aside and renamed, so any number of processes may ask for it at a time.
+written aside and renamed, so any number of processes may ask for it at a time; its checksum is
+verified when it is opened.
 """
 
 import hashlib
-import json
 import os
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from smallset.data.listing import ImageSet
 from smallset.data.pictures import Unreadable, formats, read_file
 from smallset.data.preprocessing import Square
 from smallset.errors import DataError
-from smallset.files import build_folder, cache_dir
+from smallset.files import cache_dir, write_json
+from smallset.reading import read_array, read_json
+from smallset.store import build_folder, new_array
 
 FORMAT = "1"  # part of every key: a change in how pixels are made must change it
 SETTLED_SECONDS = 2.0
@@ -54,13 +57,18 @@ class Pixels:
 
 
 def load_pixels(
-    images: ImageSet, square: Square, *, progress: Callable[[int, int], object] | None = None
+    images: ImageSet,
+    square: Square,
+    *,
+    progress: Callable[[int, int], object] | None = None,
+    note: Callable[[str], object] = warnings.warn,
 ) -> Pixels:
     """Return the decoded images of a set, from the cache or decoded now.
 
     Args:
         square: How a picture becomes one; what it refuses counts as unreadable.
         progress: Told the number of images done and of all, while decoding.
+        note: Told where what was kept is damaged, and is decoded again.
 
     Raises:
         DataError: If a file changes while it is read.
@@ -74,14 +82,14 @@ def load_pixels(
     def fill(folder: Path) -> None:
         _decode_all(images, contents, folder, square, progress)
 
-    return _open(build_folder(cache_dir() / "decoded" / key, fill))
+    return _open(build_folder(cache_dir() / "decoded" / key, fill, note=note))
 
 
 def _open(folder: Path) -> Pixels:
-    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    index = read_json(folder / "index.json")
     return Pixels(
         folder,
-        array=np.load(folder / "pixels.npy", mmap_mode="r"),
+        array=read_array(folder / "pixels.npy", mapped=True),
         ids=tuple(index["ids"]),
         errors={int(row): why for row, why in index["errors"].items()},
     )
@@ -120,12 +128,8 @@ def _decode_all(
     square: Square,
     progress: Callable[[int, int], object] | None,
 ) -> None:
-    array = np.lib.format.open_memmap(
-        folder / "pixels.npy",
-        mode="w+",
-        dtype=np.uint8,
-        shape=(len(images), square.size, square.size, 3),
-    )
+    shape = (len(images), square.size, square.size, 3)
+    array = new_array(folder / "pixels.npy", shape, np.uint8)
 
     def one(row: int) -> tuple[str, str | None]:
         if contents[row].startswith(CANNOT):
@@ -152,4 +156,4 @@ def _decode_all(
             if progress is not None:
                 progress(row + 1, len(images))
     array.flush()
-    (folder / "index.json").write_text(json.dumps({"ids": ids, "errors": errors}), encoding="utf-8")
+    write_json(folder / "index.json", {"ids": ids, "errors": errors})

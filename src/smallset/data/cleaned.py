@@ -4,19 +4,19 @@ The folder holds labels.csv (path, id, given, suggested, probability, decision, 
 which says where the images are. The images themselves stay where and as they are.
 """
 
-import csv
-import io
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from smallset import contents
 from smallset.data.listing import ImageSet
 from smallset.errors import DataError
+from smallset.reading import read_csv, read_json, reading
 
+FIX = "copy the folder again from where it is whole, or run smallset clean again"
 COLUMNS = ("path", "id", "given", "suggested", "probability", "decision", "by")
 Decision = Literal["keep", "relabel", "drop"]
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
@@ -34,14 +34,23 @@ def read_labels(folder: Path) -> list[dict[str, str]]:
         folder: What `smallset clean` left.
 
     Raises:
-        DataError: If a column is missing or a decision unknown.
+        DataError: If it is damaged: a column or a row is missing, a row is there twice, a decision
+            is unknown.
     """
     path = folder / "labels.csv"
-    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+    with reading(path, FIX):
+        header, cells = read_csv(path, COLUMNS)
+    rows = [dict(zip(header, row, strict=True)) for row in cells]
+    images = read_about(folder).get("images", len(rows))
+    if len(rows) != images:
+        raise DataError(
+            f"{path} is damaged (it has {len(rows)} images, and {images} were judged); {FIX}"
+        )
+    seen: set[str] = set()
     for number, row in enumerate(rows, start=1):
-        missing = [name for name in COLUMNS if row.get(name) is None]
-        if missing:
-            raise DataError(f"{path}, image {number}: no column {missing[0]!r}")
+        if row["path"] in seen:
+            raise DataError(f"{path}, image {number}: {row['path']} is there twice; {FIX}")
+        seen.add(row["path"])
         if row["decision"] not in DECISIONS:
             raise DataError(
                 f"{path}, image {number}: decision is {', '.join(DECISIONS)}, got "
@@ -51,8 +60,24 @@ def read_labels(folder: Path) -> list[dict[str, str]]:
 
 
 def origin(folder: Path) -> str:
-    """Return the data that a cleaned set was made from."""
-    return json.loads((folder / "clean.json").read_text(encoding="utf-8"))["data"]
+    """Return the data that a cleaned set was made from.
+
+    Raises:
+        DataError: If clean.json is damaged.
+    """
+    return read_about(folder)["data"]
+
+
+def read_about(folder: Path, shape: Any = contents.Cleaned) -> dict[str, Any]:
+    """Return what clean.json says.
+
+    Args:
+        shape: What must be in it.
+
+    Raises:
+        DataError: If it is damaged.
+    """
+    return read_json(folder / "clean.json", shape, fix=FIX)
 
 
 def read_cleaned(folder: Path, read: Callable[[str], ImageSet]) -> ImageSet:
@@ -65,7 +90,7 @@ def read_cleaned(folder: Path, read: Callable[[str], ImageSet]) -> ImageSet:
     Raises:
         DataError: If that data is gone, or lists other images or labels than were judged.
     """
-    about = json.loads((folder / "clean.json").read_text(encoding="utf-8"))
+    about = read_about(folder)
     images = read(about["data"])
     place = {path: row for row, path in enumerate(images.paths)}
     index = {name: number for number, name in enumerate(images.classes)}
@@ -88,6 +113,6 @@ def read_cleaned(folder: Path, read: Callable[[str], ImageSet]) -> ImageSet:
         if row["decision"] == "drop":
             keep[at], dropped = False, dropped + 1
     note = f"{folder} relabels {changed} images of {about['data']} and leaves {dropped} out"
-    if "test" in about["splits"]:
+    if "test" in about.get("splits", ()):
         note += "; TEST labels were judged too, so test accuracy is against labels as cleaned"
     return replace(images, labels=labels, notes=(*images.notes, note)).where(keep)

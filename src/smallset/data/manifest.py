@@ -3,20 +3,21 @@
 Other columns are allowed and not read, so `predictions.csv` of a record is a manifest too.
 """
 
-import csv
-import io
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import numpy as np
 
-from smallset.data.listing import ImageSet
+from smallset.data.listing import ImageSet, refuse_alike
 from smallset.errors import DataError, suggest
 from smallset.files import csv_text
 from smallset.groups import SPLITS
+from smallset.reading import once_each, read_csv
 
+COLUMNS = ("path", "label", "split", "group")
 SUFFIXES = (".csv", ".jsonl", ".ndjson")
 
 
@@ -27,8 +28,9 @@ def read_manifest(path: Path) -> ImageSet:
         path: A file ending in .csv, .jsonl or .ndjson.
 
     Raises:
-        DataError: If a column is missing, a split unknown, a path absolute, outside the manifest's
-            folder, missing or named twice, or a group straddles two splits.
+        DataError: If it is damaged, a column or a label is missing, labels differ in case alone, a
+            split is unknown, a path absolute, outside the manifest's folder, missing or named
+            twice, or a group straddles two splits.
     """
     rows = read_rows(path, ("path", "label"))
     has_split, has_group = "split" in rows[0], "group" in rows[0]
@@ -36,7 +38,7 @@ def read_manifest(path: Path) -> ImageSet:
     for number, row in enumerate(rows, start=1):
         where = f"{path}, image {number}"
         for column in ("path", "label"):
-            if not row.get(column):
+            if not row.get(column, "").strip():
                 raise DataError(f"{where}: {column!r} is missing or empty")
         row["path"] = _inside(row["path"], path.parent, where)
         if row["path"] in seen:
@@ -48,6 +50,7 @@ def read_manifest(path: Path) -> ImageSet:
         if has_split and split not in SPLITS:
             raise DataError(f"{where}: unknown split {split!r}; {suggest(split, SPLITS)}")
     classes = tuple(sorted({row["label"] for row in rows}))
+    refuse_alike(classes, path)
     index = {name: number for number, name in enumerate(classes)}
     images = ImageSet(
         root=path.parent,
@@ -72,7 +75,9 @@ def manifest_text(images: ImageSet, path: Path) -> str:
         DataError: If an image lies outside that folder.
     """
     folder = path.resolve().parent
-    lines: list[list[str]] = [["path", "label", "split"] + (["group"] if images.groups else [])]
+    has_split = not (images.splits == "").all()
+    more = (["split"] if has_split else []) + (["group"] if images.groups else [])
+    lines: list[list[str]] = [["path", "label", *more]]
     for row, relative in enumerate(images.paths):
         file = (images.root / relative).absolute()
         if not file.is_relative_to(folder):
@@ -81,60 +86,80 @@ def manifest_text(images: ImageSet, path: Path) -> str:
                 f"write it to {images.root.absolute().parent / path.name}"
             )
         line = [file.relative_to(folder).as_posix(), images.classes[images.labels[row]]]
-        line.append(str(images.splits[row]))
+        line += [str(images.splits[row])] if has_split else []
         lines.append(line + ([images.groups[row]] if images.groups else []))
     return csv_text(lines)
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a manifest, with all their columns.
+    """Return the rows of a manifest.
 
     Args:
         needed: Columns that a CSV file must have; an object of JSON may lack them.
 
     Raises:
-        DataError: If it is no manifest, cannot be read, has no rows or lacks a column.
+        DataError: If it is no manifest, cannot be read, is damaged, has no rows or lacks a column.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path} is neither a folder nor a .csv or .jsonl manifest")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        rows = _csv_rows(path, needed) if suffix == ".csv" else _json_rows(path, needed)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the manifest {path} as UTF-8 text: {error}") from None
-    if suffix == ".csv":
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        missing = set(needed) - set(reader.fieldnames or ())
-        if missing:
-            optional = "[,split][,group]" if "label" in needed else ""
-            raise DataError(
-                f"{path} has no column {' and '.join(sorted(missing))}; "
-                f"found: {', '.join(reader.fieldnames or ())}; needed: {','.join(needed)}{optional}"
-            )
-        return _some([dict(row) for row in reader], path)
-    rows: list[dict[str, str]] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number} is not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number} must be an object with {' and '.join(needed)}")
-        rows.append({key: str(value) for key, value in row.items() if value is not None})
-    return _some(rows, path)
-
-
-def _some(rows: list[dict[str, str]], path: Path) -> list[dict[str, str]]:
     if not rows:
         raise DataError(f"{path} lists no images")
     return rows
 
 
+def _csv_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        header, rows = read_csv(path)
+    except UnicodeDecodeError:
+        raise
+    except ValueError as error:
+        raise DataError(f"{path} is no manifest as it stands: {error}; mend it there") from None
+    missing = set(needed) - set(header)
+    if missing:
+        optional = "[,split][,group]" if "label" in needed else ""
+        raise DataError(
+            f"{path} has no column {' and '.join(sorted(missing))}; "
+            f"found: {', '.join(header)}; needed: {','.join(needed)}{optional}"
+        )
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def _json_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = []
+    # A name may hold what `splitlines` takes for an end of line.
+    for number, line in enumerate(path.read_bytes().decode("utf-8-sig").split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line, object_pairs_hook=once_each)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where} is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{where} must be an object with {' and '.join(needed)}")
+        rows.append(
+            {key: _text(key, row[key], where) for key in COLUMNS if row.get(key) is not None}
+        )
+    return rows
+
+
+def _text(name: str, value: Any, where: str) -> str:
+    """Return a label or a name as text; a whole number is one too."""
+    if isinstance(value, str) or (type(value) is int and name != "path"):
+        return str(value)
+    raise DataError(f"{where}: {name!r} must be text or a whole number, got {json.dumps(value)}")
+
+
 def _inside(name: str, folder: Path, where: str) -> str:
     """Return the normal form of a relative path that stays inside `folder` and exists."""
-    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor:
+    # "a:b.png" is a file like others where it is not Windows that reads it.
+    elsewhere = PureWindowsPath(name).anchor and (os.name == "nt" or not (folder / name).is_file())
+    if PurePosixPath(name).is_absolute() or elsewhere:
         raise DataError(f"{where}: {name} is an absolute path; paths are relative to {folder}")
     normal = Path(os.path.normpath(name.replace("\\", "/") if os.sep == "\\" else name)).as_posix()
     if normal.split("/")[0] == "..":

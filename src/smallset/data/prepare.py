@@ -137,7 +137,8 @@ def open_images(data: Data, config: RunConfig, reporter: Reporter) -> Opened:
         DataError: If a file is unreadable (unless such files are to be skipped).
     """
     images = read_data(data, config.data)
-    pixels = load_pixels(images, square_of(config), progress=partial(reporter.counted, "decoding"))
+    decoding = partial(reporter.counted, "decoding")
+    pixels = load_pixels(images, square_of(config), progress=decoding, note=reporter.note)
     problems = find_problems(images, pixels.ids, pixels.errors)
     _refuse_unreadable(problems, config)
     notes = (*images.notes, *_summed_up(problems))

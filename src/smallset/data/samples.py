@@ -1,7 +1,6 @@
 """Generated data sets, drawn once into the cache folder: ``sample:shapes[,name=value...]``."""
 
 import hashlib
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,9 +12,10 @@ from pydantic import Field, ValidationError
 from smallset.data.noise import flip_labels
 from smallset.data.shapes import SHAPES, TEXTURES, draw_shape
 from smallset.errors import ConfigError, suggest
-from smallset.files import build_folder, cache_dir, csv_text
+from smallset.files import cache_dir, csv_text, write_json
 from smallset.seeds import stream
 from smallset.settings import Settings, parse_value
+from smallset.store import build_folder
 
 FORMAT = "4"  # part of every folder's name: a change in how pictures are drawn must change it
 PER_SPLIT = {"train": 60, "val": 10, "test": 40, "extra": 20}
@@ -94,4 +94,4 @@ def _draw_shapes(folder: Path, config: ShapesConfig) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         drawn = list(pool.map(draw, range(len(jobs))))
     (folder / "truth.csv").write_text(csv_text([["path", "true_label"], *map(list, drawn)]))
-    (folder / "sample.json").write_text(json.dumps(config.model_dump()))
+    write_json(folder / "sample.json", config.model_dump())

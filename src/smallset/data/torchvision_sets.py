@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from smallset.errors import ConfigError, DataError, suggest
-from smallset.files import build_folder, cache_dir
+from smallset.files import cache_dir
+from smallset.store import build_folder
 
 _TRAIN_TEST: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
 _BY_NAME: dict[str, dict[str, Any]] = {"train": {"split": "train"}, "test": {"split": "test"}}

@@ -1,17 +1,22 @@
 """Save and restore a half-done training, as plain tensors and JSON: nothing is pickled."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from smallset.errors import RunError
+from smallset import contents
+from smallset.errors import DataError, RunError
 from smallset.files import write_atomic
+from smallset.reading import check_shape, reading
+
+FIX = "delete it, and --resume trains the run again from its beginning"
 
 
 def save_checkpoint(
@@ -39,7 +44,8 @@ def save_checkpoint(
                 if value is not None:  # SGD without momentum keeps an empty buffer
                     tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_atomic(path, save(plain, metadata={"progress": json.dumps(progress)}))
+    text = json.dumps(progress)
+    write_atomic(path, save(plain, metadata={"progress": text, "crc32": _sum(plain, text)}))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -49,16 +55,28 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         Tensors by their saved names, and the progress.
 
     Raises:
-        RunError: If the file is damaged.
+        RunError: If the file is damaged, or was changed.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            progress = json.loads((file.metadata() or {})["progress"])
-            return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RunError(
-            f"the checkpoint {path} is damaged ({error}); train without --resume"
-        ) from None
+        with reading(path, FIX), safe_open(path, framework="pt") as file:
+            said = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if said["crc32"] != _sum(tensors, said["progress"]):
+                raise ValueError("its checksum does not fit")
+            progress = json.loads(said["progress"])
+            check_shape(progress, contents.Progress)
+            return tensors, progress
+    except DataError as error:
+        raise RunError(f"the checkpoint {error}") from None
+
+
+def _sum(tensors: Mapping[str, Tensor], progress: str) -> str:
+    """Return the CRC-32 of everything a checkpoint holds."""
+    found = zlib.crc32(progress.encode())
+    for name, value in sorted(tensors.items()):
+        found = zlib.crc32(f"{name} {value.dtype} {tuple(value.shape)}".encode(), found)
+        found = zlib.crc32(value.reshape(-1).view(torch.uint8).numpy().data, found)
+    return f"{found:08x}"
 
 
 def kept_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
-from smallset.config import RunConfig
 from smallset.data.augment import Augmenter
 from smallset.data.feed import Normalise
 from smallset.data.preprocessing import Preprocessing
@@ -52,7 +51,7 @@ def explain(
     notes: list[Text] = []
     if predicted is None:
         notes.append(text("Grad-CAM is left out: this network has no feature maps."))
-    config = RunConfig.model_validate(record.config["config"])
+    config = record.settings
     train = predictions.learnt
     views = train[:: max(1, len(train) // 6)][:6].tolist()
     shown = None

@@ -21,6 +21,7 @@ from smallset.learn.score import predict
 from smallset.learn.stages import Run, train_together
 from smallset.models.probe import fold_of
 from smallset.progress import Reporter
+from smallset.reading import read_arrays
 from smallset.record.measures import cross_validated
 from smallset.record.predictions import Predictions
 from smallset.seeds import stream
@@ -47,8 +48,8 @@ def answer_val(run: Run) -> Answer | None:
     folder = run.state.folder
     file = folder.with_name(f"{folder.name}.npz")
     if file.exists():
-        with np.load(file) as known:
-            return Answer(known["probs"], float(known["seconds"]))
+        known = read_arrays(file, "probs", "seconds", fix="delete it, and it is made again")
+        return Answer(known["probs"], float(known["seconds"]))
     make_folder(folder)
     for _ in train_together([run], resume=True):
         pass

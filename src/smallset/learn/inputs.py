@@ -95,6 +95,7 @@ class Inputs:
             bfloat16=self.bfloat16,
             folder=self.scratch,
             progress=partial(self.reporter.counted, f"features of {split}"),
+            note=self.reporter.note,
         )
         self.features[split] = FeatureFeed(features, labels, device=self.device)
         return self.features[split]

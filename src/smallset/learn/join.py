@@ -38,7 +38,7 @@ from smallset.models.weights import file_sha256
 from smallset.progress import Reporter
 from smallset.record.measures import temperature
 from smallset.record.predictions import write_predictions
-from smallset.record.record import Record, write_embeddings, write_history
+from smallset.record.record import Record, write_embeddings, write_history, write_result
 
 
 def join_runs(
@@ -276,7 +276,7 @@ def _write(
     write_network(folder, inputs.model, described)
     seconds = round(time.perf_counter() - began, 1)
     result = {**scored(predictions), "epoch": None, "seconds": seconds, "findings": notes}
-    write_json(folder / "result.json", result)
+    write_result(folder, result)
 
 
 def _member(described: dict[str, Any]) -> dict[str, Any]:

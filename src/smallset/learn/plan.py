@@ -15,7 +15,7 @@ from smallset.data.batches import balanced_batches, share_without_positive
 from smallset.data.prepare import DataSource, Prepared
 from smallset.data.read import folds_for
 from smallset.errors import ConfigError, DataError
-from smallset.files import given_path, read_json
+from smallset.files import given_path
 from smallset.groups import NOT_WITH_FOLDS, DataConfig
 from smallset.learn.describe import describe, describe_images
 from smallset.learn.objectives import (
@@ -32,6 +32,7 @@ from smallset.learn.stack import is_stackable
 from smallset.models.registry import Weights, outline, resolve_weights
 from smallset.models.weights import file_sha256
 from smallset.progress import Reporter
+from smallset.record.record import Record
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ def _start_file(config: RunConfig, classes: tuple[str, ...]) -> Path:
         raise DataError(
             f"start_from: {folder} is not the record of a finished run: it has no {file.name}"
         )
-    there = read_json(folder / "model.json")
+    there = Record(folder).model
     for what, old, new in (
         ("model", there["model"], config.model),
         ("classes", there["classes"], list(classes)),

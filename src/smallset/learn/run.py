@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig
@@ -28,12 +27,12 @@ from smallset.models.forward import placed
 from smallset.models.parts import Classifier
 from smallset.models.pretrained import draw_last_layer
 from smallset.models.registry import build_model, is_own, preprocessing_for
-from smallset.models.restore import write_network
+from smallset.models.restore import load_weights, write_network
 from smallset.own_code import running
 from smallset.progress import Reporter
 from smallset.record.doubt import Temperature, fit_temperature
 from smallset.record.predictions import Predictions, write_predictions
-from smallset.record.record import Record, write_embeddings
+from smallset.record.record import Record, write_embeddings, write_result
 from smallset.seeds import torch_seed
 from smallset.settings import differences
 
@@ -164,7 +163,7 @@ def _build(plan: Plan) -> Classifier:
         seed=torch_seed(config.seed, "weights"),
     )
     if plan.start is not None:
-        model.load_state_dict(load_file(plan.start))
+        load_weights(model, Record(plan.start.parent))
     _try_model(model, config, len(plan.data.images.classes))
     model.mirror = config.mirror
     return model
@@ -200,7 +199,7 @@ def _write_record(run: Run, notes: list[str], began: float, held: OutOfFold | No
     write_embeddings(folder, embeddings)
     _write_model(run, fit_temperature(predictions))
     result = _result(run, predictions, notes, began) | {"train_accuracy": own.accuracy("train")}
-    write_json(folder / "result.json", result | ({} if held is None else held.described()))
+    write_result(folder, result | ({} if held is None else held.described()))
     shutil.rmtree(folder / FOLDS, ignore_errors=True)
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
@@ -262,7 +261,7 @@ def _refuse_other_run(record: Record, new: dict[str, Any]) -> None:
     if old["data"]["fingerprint"] != new["data"]["fingerprint"]:
         changed += differences(old["data"], new["data"], "data.")
     others = ("weights", "start", "cleaning", "training_rules")
-    changed += differences({k: old[k] for k in others}, {k: new[k] for k in others})
+    changed += differences({k: old.get(k) for k in others}, {k: new[k] for k in others})
     if changed:
         raise RunError(
             f"{record.folder} was begun with other settings or data; resuming would mix them:\n  "

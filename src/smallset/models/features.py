@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from torch import nn
 
 from smallset.data.batches import in_order
 from smallset.data.feed import PixelFeed
-from smallset.files import build_folder, cache_dir
+from smallset.files import cache_dir
 from smallset.models.forward import BATCH_SIZE, forward, passes
 from smallset.models.parts import Classifier
+from smallset.reading import read_array
+from smallset.store import build_folder, new_array
 
 
 def weights_hash(part: nn.Module) -> str:
@@ -33,6 +36,7 @@ def compute_features(
     bfloat16: bool,
     folder: Path | None = None,
     progress: Callable[[int, int], object],
+    note: Callable[[str], object] = warnings.warn,
 ) -> np.ndarray:
     """Return the output of the feature part for every image, from disk or computed now.
 
@@ -41,6 +45,7 @@ def compute_features(
         folder: Keep the file here rather than in the cache, where features of weights that only
             this run has would stay for ever.
         progress: Told the number of images done and of all.
+        note: Told where what was kept is damaged, and is computed again.
 
     Returns:
         float32, memory-mapped, one feature map or vector per image.
@@ -53,8 +58,8 @@ def compute_features(
     def fill(aside: Path) -> None:
         _write(model, feed, aside / "features.npy", bfloat16, progress)
 
-    made = build_folder((folder or cache_dir() / "features") / key, fill)
-    return np.load(made / "features.npy", mmap_mode="r")
+    made = build_folder((folder or cache_dir() / "features") / key, fill, note=note)
+    return read_array(made / "features.npy", mapped=True)
 
 
 def _write(
@@ -74,7 +79,7 @@ def _write(
         block = maps.cpu().numpy()
         if array is None:
             shape = (len(feed.labels), *block.shape[1:])
-            array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+            array = new_array(path, shape, np.float32)
         array[done : done + len(block)] = block
         done += len(block)
     assert array is not None

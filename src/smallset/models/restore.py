@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from smallset.data.preprocessing import Preprocessing
-from smallset.errors import ConfigError, DataError
+from smallset.errors import ConfigError
 from smallset.files import write_atomic, write_json
 from smallset.models.parts import Classifier
 from smallset.models.registry import build_model, is_own
 from smallset.models.together import together
-from smallset.record.record import Record
+from smallset.reading import reading
+from smallset.record.record import FIX, Record
 
 
 class Restored(NamedTuple):
@@ -41,13 +41,20 @@ def restore(record: Record, *, own_code: bool = False) -> Restored:
     preprocessing = Preprocessing.from_json(described["preprocessing"])
     classes = tuple(described["classes"])
     model = _build(described, len(classes))
-    path = record.folder / "model.safetensors"
-    try:
-        model.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise DataError(f"cannot load the weights {path}: {error}") from None
+    load_weights(model, record)
     model.mirror = described.get("mirror", False)
     return Restored(model.eval(), preprocessing, classes)
+
+
+def load_weights(model: Classifier, record: Record) -> None:
+    """Put the weights of a finished run into its network.
+
+    Raises:
+        DataError: If they are missing, damaged or do not fit.
+    """
+    path = record.file("model.safetensors")
+    with reading(path, FIX):
+        model.load_state_dict(load_file(path))
 
 
 def write_network(folder: Path, model: Classifier, described: Mapping[str, Any]) -> None:

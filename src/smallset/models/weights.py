@@ -1,8 +1,6 @@
 """Pretrained weights: find, check, import. Nothing is unpickled beyond plain tensors."""
 
 import hashlib
-import json
-import pickle
 import re
 import shutil
 from collections.abc import Collection, Mapping
@@ -10,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from smallset import contents
 from smallset.errors import DataError
-from smallset.files import cache_dir, make_folder, write_atomic
+from smallset.files import cache_dir, clear_unfinished, make_folder, write_json, written_aside
+from smallset.reading import read_json, reading
 
+HOLDS = "smallset takes .safetensors, and .pth files that hold tensors only"
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+$")
 
 
@@ -65,17 +65,11 @@ def read_weights(path: Path) -> WeightFile:
             f"{path} is damaged or renamed: its name promises sha256 {named[1]}..., "
             f"its content has {digest[:16]}..."
         )
-    try:
+    with reading(path, HOLDS, what="is not a weight file that can be read safely"):
         if path.suffix == ".safetensors":
             tensors = load_file(path)
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(
-            f"{path} is not a weight file that can be read safely ({reason}); "
-            "smallset takes .safetensors, and .pth files that hold tensors only"
-        ) from None
     if not isinstance(tensors, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()
     ):
@@ -132,17 +126,22 @@ def import_weights(path: Path, model: str) -> Path:
     digest = file_sha256(path)
     folder = make_folder(store_dir())
     copy = folder / f"{model.replace(':', '_')}-{digest[:8]}{path.suffix}"
-    aside = copy.with_name(f".{copy.name}")
-    shutil.copyfile(path, aside)
-    aside.replace(copy)
+    clear_unfinished(folder)
+    with reading(path), path.open("rb") as file, written_aside(copy) as aside:
+        shutil.copyfileobj(file, aside)
     entry = {"file": copy.name, "sha256": digest, "from": path.name}
-    write_atomic(folder / f"{model.replace(':', '_')}.json", json.dumps(entry, indent=1))
+    write_json(folder / f"{model.replace(':', '_')}.json", entry)
     return copy
 
 
 def imported(model: str) -> Path | None:
-    """Return the file that was imported for a model, if one was."""
+    """Return the file that was imported for a model, if one was.
+
+    Raises:
+        DataError: If what is known of it is damaged.
+    """
     entry = store_dir() / f"{model.replace(':', '_')}.json"
     if not entry.exists():
         return None
-    return store_dir() / json.loads(entry.read_text(encoding="utf-8"))["file"]
+    fix = f"import the weights again: smallset weights import FILE --model {model}"
+    return store_dir() / read_json(entry, contents.Imported, fix=fix)["file"]

@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from smallset.files import csv_text, write_atomic
+from smallset.groups import SPLITS
+from smallset.reading import read_csv
 
 
 @dataclass(frozen=True)
@@ -88,3 +90,34 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
             ]
         )
     write_atomic(folder / "predictions.csv", csv_text(rows))
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read what `write_predictions` wrote.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is damaged: a cell is missing or is not what it must be.
+    """
+    header, rows = read_csv(path, PREDICTION_COLUMNS)
+    first = len(PREDICTION_COLUMNS)
+    if tuple(header[:first]) != PREDICTION_COLUMNS or not rows:
+        raise ValueError("it has no images" if rows == [] else f"it begins with {header[:first]}")
+    if not all(name.startswith("p_") for name in header[first:]):
+        raise ValueError("its last columns are not probabilities")
+    classes = tuple(name.removeprefix("p_") for name in header[first:])
+    index = {name: i for i, name in enumerate(classes)}
+    ids, paths, splits, *named = zip(*(row[:first] for row in rows), strict=True)
+    for name in set(splits) - set(SPLITS):
+        raise ValueError(f"unknown split {name!r}")
+    for name in {name for column in named for name in column} - set(classes):
+        raise ValueError(f"unknown class {name!r}")
+    labels, given, predicted = (np.array([index[name] for name in column]) for column in named)
+    found = Predictions(
+        ids, paths, np.array(splits), classes, labels, given,
+        probs=np.array([row[first:] for row in rows], dtype=np.float64),
+    )  # fmt: skip
+    sound = np.isfinite(found.probs) & (found.probs >= 0) & (found.probs <= 1)
+    for row in np.flatnonzero(~sound.all(axis=1) | (found.predicted != predicted)):
+        raise ValueError(f"image {row + 1}: the probabilities do not fit what is predicted")
+    return found

@@ -1,10 +1,7 @@
 """The folder that a run leaves: what is in it, how it is written and read. No torch here."""
 
-import csv
-import io
 import json
 import shlex
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,15 +12,20 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from smallset.config import RunConfig, change, override
-from smallset.errors import DataError
-from smallset.files import html_table, write_arrays, write_atomic
+from smallset import contents
+from smallset.config import RunConfig, build_config, change, override
+from smallset.errors import ConfigError, DataError
+from smallset.files import file_sum, html_table, write_arrays, write_atomic, write_json
+from smallset.reading import read_arrays, read_json, read_json_lines, reading
 from smallset.recipes import RECIPES
 from smallset.record.command import FLAGS, join_command, set_option, setting_text
-from smallset.record.predictions import PREDICTION_COLUMNS, Predictions
+from smallset.record.predictions import Predictions, read_predictions
 from smallset.settings import flat
 
 _DEFAULT = flat(RunConfig().model_dump(mode="json"))
+SUMMED = ("epochs.jsonl", "predictions.csv", "embeddings.npz", "model.safetensors")
+"""Files whose checksums are in result.json; JSON files hold their own."""
+FIX = "copy the record again from where it is whole, or train the run again"
 GOVERNED = frozenset(name for recipe in RECIPES.values() for name in recipe)
 """Settings that some recipe says."""
 
@@ -37,7 +39,7 @@ class Record:
     @cached_property
     def config(self) -> dict[str, Any]:
         """Content of config.json."""
-        return self._json("config.json")
+        return self._json("config.json", contents.Config)
 
     @property
     def joined(self) -> dict[str, Any] | None:
@@ -47,35 +49,37 @@ class Record:
     @cached_property
     def result(self) -> dict[str, Any]:
         """Content of result.json."""
-        return self._json("result.json")
+        return self._json("result.json", contents.Result)
 
     @cached_property
     def model(self) -> dict[str, Any]:
         """Content of model.json."""
-        return self._json("model.json")
+        return self._json("model.json", contents.Model)
+
+    @cached_property
+    def settings(self) -> RunConfig:
+        """The settings of the run, none left open.
+
+        Raises:
+            DataError: If there is one that this version does not know.
+        """
+        path = self.folder / "config.json"
+        try:
+            return build_config(self.config["config"])
+        except ConfigError as error:
+            raise DataError(f"{path} is damaged, or of another version ({error}); {FIX}") from None
 
     @cached_property
     def history(self) -> list[dict[str, Any]]:
         """Lines of epochs.jsonl."""
-        return [json.loads(line) for line in self._text("epochs.jsonl").splitlines()]
+        return read_json_lines(self.file("epochs.jsonl"), contents.Epoch, fix=FIX)
 
     @cached_property
     def predictions(self) -> Predictions:
         """Content of predictions.csv."""
-        header, *rows = csv.reader(io.StringIO(self._text("predictions.csv"), newline=""))
-        first = len(PREDICTION_COLUMNS)
-        classes = tuple(name.removeprefix("p_") for name in header[first:])
-        index = {name: i for i, name in enumerate(classes)}
-        columns = list(zip(*(row[:first] for row in rows), strict=True))
-        return Predictions(
-            ids=columns[0],
-            paths=columns[1],
-            splits=np.array(columns[2]),
-            classes=classes,
-            labels=np.array([index[name] for name in columns[3]]),
-            given_labels=np.array([index[name] for name in columns[4]]),
-            probs=np.array([row[first:] for row in rows], dtype=np.float64),
-        )
+        path = self.file("predictions.csv")
+        with reading(path, FIX):
+            return read_predictions(path)
 
     def embeddings(self, split: str) -> Float[ndarray, "n dim"]:
         """Return the embeddings of the images of a split, in the order of predictions.csv.
@@ -89,18 +93,20 @@ class Record:
         Raises:
             DataError: If they are not there; val of a record of an earlier version is not.
         """
-        try:
-            with np.load(self.folder / "embeddings.npz") as arrays:
-                if split in arrays:
-                    return arrays[split]
-                first = arrays["train"]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            first = None
-        if first is not None and not (self.predictions.splits == split).any():
-            return first[:0]
-        raise DataError(
-            f"{self.folder / 'embeddings.npz'} holds no embeddings of {split}; train the run again"
-        )
+        path = self.file("embeddings.npz")
+        arrays, said = read_arrays(path, "train", fix=FIX), self.predictions
+        of_split = int((said.splits == split).sum())
+        if split not in arrays and not of_split:
+            return arrays["train"][:0]
+        if split not in arrays:
+            raise DataError(f"{path} holds no embeddings of {split}; train the run again")
+        wanted = len(said.learnt) if split == "train" else 0 if said.of_folds else of_split
+        if arrays[split].ndim != 2 or len(arrays[split]) != wanted:
+            raise DataError(
+                f"{path} is damaged ({split} has the shape {arrays[split].shape}, for {wanted} "
+                f"images); {FIX}"
+            )
+        return arrays[split]
 
     def command(
         self, changes: Mapping[str, Any] | None = None, *, out: str = "NEW", exact: bool = False
@@ -115,7 +121,7 @@ class Record:
         if self.joined is not None:
             return join_command(self.joined, self.config["data"]["source"], out)
         changes = changes or {}
-        config = RunConfig.model_validate(self.config["config"])
+        config = self.settings
         if "recipe" in changes:  # then it says what the one of this run said
             config = override(config, {name: _DEFAULT[name] for name in GOVERNED})
         config = change(config, changes)
@@ -161,22 +167,33 @@ class Record:
         """Whether the run came to its end; the result is written last."""
         return (self.folder / "result.json").exists()
 
-    def _text(self, name: str) -> str:
-        try:
-            return (self.folder / name).read_text(encoding="utf-8")
-        except OSError:
-            raise DataError(
-                f"{self.folder} is not the record of a finished run: it has no {name}"
-            ) from None
+    def file(self, name: str) -> Path:
+        """Return a file of the record, unchanged since the run was finished.
 
-    def _json(self, name: str) -> dict[str, Any]:
-        text = self._text(name)
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise DataError(
-                f"{self.folder / name} is damaged ({error}); copy it again from where it is whole"
-            ) from None
+        Raises:
+            DataError: If it is not there, or its checksum in result.json does not fit.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            raise DataError(f"{self.folder} is not the record of a finished run: it has no {name}")
+        promised = self.result.get("files", {}).get(name) if self.is_complete else None
+        if promised is not None:
+            with reading(path, FIX):
+                if file_sum(path) != promised:
+                    raise ValueError("its checksum is not the one in result.json")
+        return path
+
+    def _json(self, name: str, shape: Any) -> dict[str, Any]:
+        path = self.folder / name
+        if not path.is_file():
+            raise DataError(f"{self.folder} is not the record of a finished run: it has no {name}")
+        return read_json(path, shape, fix=FIX)
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write result.json, the last file of a record, with the checksums of the others."""
+    sums = {name: file_sum(folder / name) for name in SUMMED}
+    write_json(folder / "result.json", {**result, "files": sums})
 
 
 def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from smallset.files import read_json
+from smallset import contents
 from smallset.models.registry import stated_licences
+from smallset.reading import read_json
 from smallset.record.predictions import Predictions
 from smallset.record.record import Record
 from smallset.stats import Interval, share_interval
@@ -88,7 +89,7 @@ def _accuracy(record: Record) -> list[str]:
     where, (value, low, high) = found
     said = [f"**{value:.1%}** ({low:.1%} to {high:.1%}) are right of {where}."]
     story = record.folder / "best.json"
-    if story.exists() and (expected := read_json(story)["estimate"]):
+    if story.exists() and (expected := read_json(story, contents.Best)["estimate"]):
         said.append(
             "It is the best of several. With the price of choosing taken off, "
             f"{expected['value']:.1%} ({expected['low']:.1%} to {expected['high']:.1%}) were to be "

@@ -1,5 +1,6 @@
 """A record as a folder in the layout of the Hugging Face hub, which timm loads."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from smallset.errors import ConfigError, RunError
-from smallset.files import write_json
+from smallset.files import write_atomic
 from smallset.groups import Resize
 from smallset.models.packages import PACKAGED
 from smallset.models.parts import Classifier, last_linear
@@ -48,26 +49,25 @@ def write_hub_folder(shipment: Shipment, folder: Path) -> Written:
     seen = shipment.preprocessing
     mode, share = CROPS[seen.resize]
     classes = list(record.model["classes"])
-    write_json(
-        folder / CONFIG,
-        {
-            "architecture": architecture,
+    content = {
+        "architecture": architecture,
+        "num_classes": len(classes),
+        "label_names": classes,
+        "pretrained_cfg": {
+            "input_size": [3, seen.size, seen.size],
+            "fixed_input_size": bool(cfg.fixed_input_size),
+            "interpolation": "bilinear",
+            "crop_mode": mode,
+            "crop_pct": share,
+            "mean": list(seen.mean),
+            "std": list(seen.std),
             "num_classes": len(classes),
-            "label_names": classes,
-            "pretrained_cfg": {
-                "input_size": [3, seen.size, seen.size],
-                "fixed_input_size": bool(cfg.fixed_input_size),
-                "interpolation": "bilinear",
-                "crop_mode": mode,
-                "crop_pct": share,
-                "mean": list(seen.mean),
-                "std": list(seen.std),
-                "num_classes": len(classes),
-                "first_conv": cfg.first_conv,
-                "classifier": cfg.classifier,
-            },
+            "first_conv": cfg.first_conv,
+            "classifier": cfg.classifier,
         },
-    )
+    }
+    # It is timm's file, with nothing of smallset's in it.
+    write_atomic(folder / CONFIG, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     said = _tried(shipment, folder)
     card = write_card(record, _usage(), said)
     (folder / CARD).write_text(card, encoding="utf-8")

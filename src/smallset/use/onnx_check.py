@@ -19,7 +19,6 @@ from smallset.data.pictures import Unreadable, decode, read_file, resize
 from smallset.data.preprocessing import Preprocessing
 from smallset.data.read import read_data
 from smallset.errors import DataError, RunError
-from smallset.groups import DataConfig
 from smallset.record.record import Record
 from smallset.use.onnx_model import Shipped
 from smallset.use.predictor import in_order
@@ -142,7 +141,7 @@ def sample_of(record: Record, data: str | None) -> Sample:
     else:
         kind = next(each for each in ("test", "val", "train") if (found.splits == each).any())
         rows = np.flatnonzero(found.splits == kind)
-    settings = DataConfig.model_validate(record.config["config"]["data"])
+    settings = record.settings.data
     try:
         images = read_data(data or record.config["data"]["source"], settings)
     except DataError as error:

@@ -27,8 +27,11 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from smallset.clean.review import TOOL, Conflict, Review, Row, alone, find_images, read_rows
+from smallset.data.cleaned import FIX, read_about
 from smallset.data.pictures import Unreadable, decode, read_file
 from smallset.errors import ConfigError, DataError, RunError, suggest
+from smallset.files import file_sum
+from smallset.reading import read_array, reading
 from smallset.use.connections import listen
 from smallset.use.guard import HOSTS, Guard, is_foreign_origin, is_foreign_site, wrong_host
 from smallset.words import Lang, catalogue
@@ -102,9 +105,13 @@ class Album:
         self.features: np.ndarray | None = None
         stored = folder / "features.npy"
         if stored.exists():
-            features = np.load(stored).astype(np.float32)
-            if len(features) != len(rows):
-                raise DataError(f"{stored} and labels.csv have different lengths; clean again")
+            with reading(stored, FIX):
+                promised = read_about(folder).get("files", {}).get(stored.name)
+                if promised is not None and file_sum(stored) != promised:
+                    raise ValueError("its checksum is not the one in clean.json")
+            features = read_array(stored, fix=FIX).astype(np.float32)
+            if features.ndim != 2 or len(features) != len(rows):
+                raise DataError(f"{stored} and labels.csv have different lengths; {FIX}")
             self.features = features / np.maximum(np.linalg.norm(features, axis=1)[:, None], 1e-9)
 
     @functools.lru_cache(maxsize=300)  # noqa: B019  one album per process; some 60 MB

@@ -1,18 +1,17 @@
 """Answers on disk in parts, each whole or not there: what a stopped prediction goes on with."""
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from smallset.errors import RunError
-from smallset.files import clear_unfinished, read_json, write_arrays, write_json
+from smallset.errors import DataError, RunError
+from smallset.files import clear_unfinished, write_arrays, write_json
+from smallset.reading import read_arrays, read_json
 from smallset.record.new_pictures import Block
 from smallset.settings import differences
 
+DELETE = "delete it, and the same command makes it again"
 PLAN, LOCK = "plan.json", ".lock"
 SIZE = 256
 """Pictures in a part: what a kill can cost."""
@@ -44,8 +43,8 @@ class Shards:
         if (folder / PLAN).exists():
             try:
                 changed = differences(read_json(folder / PLAN), plan)
-            except ValueError:
-                changed = [f"{PLAN} is damaged"]
+            except DataError as error:
+                changed = [str(error)]
             if not changed:
                 return
             if not force:
@@ -79,24 +78,20 @@ class Shards:
         """Yield all parts, in order.
 
         Raises:
-            RunError: If one is missing or damaged.
+            DataError: If one is missing or damaged.
         """
         for number, rows in enumerate(self.ranges):
             path = self._path(number)
-            try:
-                with path.open("rb") as file, np.load(file) as arrays:
-                    block = Block(
-                        tuple(arrays["ids"].tolist()),
-                        tuple(arrays["errors"].tolist()),
-                        arrays["probs"],
-                        arrays.get("embeddings"),
-                        arrays.get("distances"),
-                    )
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-                block = None
-            if block is None or len(block.ids) != len(rows):
-                raise RunError(f"{path} is damaged; delete it, and the same command makes it again")
-            yield block
+            arrays = read_arrays(path, "ids", "errors", "probs", fix=DELETE)
+            if any(len(array) != len(rows) for array in arrays.values()):
+                raise DataError(f"{path} is damaged (not {len(rows)} pictures); {DELETE}")
+            yield Block(
+                tuple(arrays["ids"].tolist()),
+                tuple(arrays["errors"].tolist()),
+                arrays["probs"],
+                arrays.get("embeddings"),
+                arrays.get("distances"),
+            )
 
     def clear(self) -> None:
         """Delete the parts. The plan goes first: without it, what is left is nobody's."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from smallset.errors import DataError
-from smallset.files import build_folder, cache_dir
+from smallset.files import cache_dir
+from smallset.store import build_folder
 
 VERSION = "1.30.0"
 SCRIPT, WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from smallset.clean.review import TOOL, Row, find_images, read_rows
+from smallset.contents import Cleaning
 from smallset.data.cache import load_pixels
+from smallset.data.cleaned import read_about
 from smallset.data.preprocessing import Square
-from smallset.files import read_json, write_atomic
+from smallset.files import write_atomic
 from smallset.show.report.render import render
 from smallset.show.report.thumbnails import SIZES, Pictures, fit_thumbnails
 from smallset.words import Lang, text
@@ -37,7 +39,7 @@ def write_clean_page(
         RunError: If the page cannot be written.
     """
     rows = read_rows(folder)
-    about = read_json(folder / "clean.json")
+    about = read_about(folder, Cleaning)
     suspects = [row for row in rows if row.is_suspect]
     content: dict[str, Any] = {
         "suspects": [

@@ -6,8 +6,9 @@ from typing import Any
 from jaxtyping import Float
 from numpy import ndarray
 
-from smallset.files import read_json
-from smallset.record.record import Record
+from smallset import contents
+from smallset.reading import read_json
+from smallset.record.record import FIX, Record
 from smallset.stats import Interval, accuracy_interval
 from smallset.words import Text, text
 
@@ -25,9 +26,10 @@ def search_section(record: Record) -> dict[str, Any] | None:
     Its "estimate" is the accuracy to be expected, the price of choosing taken off; None where
     nothing was chosen among.
     """
-    if not (record.folder / "best.json").exists():
+    path = record.folder / "best.json"
+    if not path.exists():
         return None
-    story = read_json(record.folder / "best.json")
+    story = read_json(path, contents.Best, fix=FIX)
     sentences = [
         text("Chosen in {minutes:.1f} of {asked:g} minutes: {chosen}.", chosen=story["chosen"],
              minutes=story["seconds"] / 60, asked=story["minutes"])

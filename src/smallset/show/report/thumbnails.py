@@ -17,7 +17,6 @@ from smallset.data.cache import load_pixels
 from smallset.data.preprocessing import Preprocessing
 from smallset.data.read import read_data
 from smallset.errors import DataError
-from smallset.groups import DataConfig
 from smallset.record.record import Record
 from smallset.show.report.render import room_for_images
 from smallset.words import Text, text
@@ -76,10 +75,9 @@ def find_pictures(
         DataError: If the data is not there any more, or images are missing or changed.
     """
     source = data or record.config["data"]["source"]
-    config = record.config["config"]
     hint = "--data PLACE says where it is now, --without-images leaves them out of the page"
     try:
-        images = read_data(source, DataConfig.model_validate(config["data"]))
+        images = read_data(source, record.settings.data)
     except DataError as error:
         raise DataError(f"the images of {record.folder} cannot be shown: {error}; {hint}") from None
     preprocessing = Preprocessing.from_json(record.model["preprocessing"])

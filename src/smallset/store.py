@@ -1,0 +1,167 @@
+"""Folders of the cache: made aside, sealed by checksums, verified when they are opened."""
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smallset.errors import DataError, RunError
+from smallset.files import file_sum, is_at, locked, make_folder, write_json
+from smallset.reading import read_json
+
+SEAL = ".sums.json"
+"""In every folder of the cache: the CRC-32 of each of its files."""
+ALIVE = ".alive"
+"""Ends the name of the lock that stands beside a half-made folder while its process lives."""
+_verified: dict[Path, tuple[Any, ...]] = {}
+
+
+def build_folder(
+    folder: Path, fill: Callable[[Path], None], *, note: Callable[[str], object] = warnings.warn
+) -> Path:
+    """Return `folder`, filling it aside and renaming it where it does not exist or is damaged.
+
+    Several processes may do so at a time; the first to finish wins, and all see a whole folder.
+    What processes left half-made that are dead by now is removed.
+
+    Args:
+        fill: Writes the content into the empty folder it is given.
+        note: Told that a folder was damaged, and is made again.
+
+    Raises:
+        RunError: If it cannot be written; nothing half-made stays.
+    """
+    if folder.exists() and (why := _damage(folder)):
+        note(f"{folder} is damaged ({why}); it is made again")
+        _remove(folder)
+    if folder.exists():
+        _clear_dead(folder.parent)
+        return folder
+    with _aside(folder) as aside:
+        try:
+            fill(aside)
+            sums = {file.relative_to(aside).as_posix(): file_sum(file) for file in _files(aside)}
+            write_json(aside / SEAL, {"files": sums})
+            aside.chmod(0o755)
+            aside.rename(folder)
+        except OSError as error:
+            if not folder.exists():
+                raise RunError(
+                    f"cannot write {folder}: {error.strerror or error}; free some room, or set "
+                    "SMALLSET_CACHE to a folder that has some"
+                ) from error
+    return folder
+
+
+def new_array(path: Path, shape: Sequence[int], dtype: type) -> np.memmap:
+    """Return a new .npy file, mapped into memory to be written; the disk has room for all of it.
+
+    Without that, a disk that becomes full would kill the process at the first write beyond it.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=tuple(shape))
+    with path.open("r+b") as file:
+        start, size = array.offset, os.fstat(file.fileno()).st_size
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except (AttributeError, OSError) as error:
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            file.seek(start)  # neither every system nor every disk can: zeros do the same
+            for at in range(start, size, 1 << 20):
+                file.write(bytes(min(1 << 20, size - at)))
+    return array
+
+
+def _damage(folder: Path) -> str:
+    """Return why a folder is not as it was made; empty where it is. A process asks once."""
+    try:
+        seen = tuple(
+            (file, at.st_ino, at.st_size, at.st_mtime_ns)
+            for file in (folder / SEAL, *_files(folder))
+            if (at := file.stat())
+        )
+        if _verified.get(folder) == seen:
+            return ""
+        promised = read_json(folder / SEAL)["files"]
+        there = {file.relative_to(folder).as_posix(): file for file in _files(folder)}
+        for name in promised.keys() | there.keys():
+            if name not in there or name not in promised:
+                return f"{name} {'is missing' if name in promised else 'does not belong to it'}"
+            if file_sum(there[name]) != promised[name]:
+                return f"the checksum of {name} does not fit"
+    except (DataError, OSError, LookupError, AttributeError) as error:
+        return str(error)
+    _verified[folder] = seen
+    return ""
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of a folder that smallset made; desktops and disks add hidden ones."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path for path in found if not path.name.startswith(".")]
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that others may be reading; they keep what they have open."""
+    with contextlib.suppress(FileNotFoundError), _aside(folder) as aside:
+        if _damage(folder):  # nobody has made it again meanwhile
+            folder.rename(aside / folder.name)
+
+
+@contextlib.contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """Give an empty folder beside one, which nobody takes for left over while it is in use."""
+    try:
+        parent = make_folder(folder.parent)
+    except RunError as error:
+        raise RunError(f"{error}; set SMALLSET_CACHE to a folder that can be written") from None
+    with contextlib.ExitStack() as stack:
+        with _guarded(parent):
+            _remove_dead(parent)
+            aside = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.name}-"))
+            alive = aside.with_name(aside.name + ALIVE)
+            stack.callback(alive.unlink, missing_ok=True)
+            stack.callback(shutil.rmtree, aside, ignore_errors=True)
+            stack.enter_context(locked(alive))
+        yield aside
+
+
+@contextlib.contextmanager
+def _guarded(parent: Path) -> Iterator[None]:
+    """Let one process at a time make folders aside, or look for those that were left over."""
+    lock = parent / ".lock"
+    while True:
+        with locked(lock, wait=True) as file:
+            # The one that had it before may have removed the file that this one waited for.
+            if is_at(file, lock):
+                try:
+                    yield
+                finally:
+                    with contextlib.suppress(OSError):
+                        lock.unlink(missing_ok=True)
+                return
+
+
+def _clear_dead(parent: Path) -> None:
+    """Remove what dead processes left half-made, if there is any."""
+    if any(parent.glob(f".*{ALIVE}")):
+        with contextlib.suppress(RunError), _guarded(parent):
+            _remove_dead(parent)
+
+
+def _remove_dead(parent: Path) -> None:
+    for alive in parent.glob(f".*{ALIVE}"):
+        with contextlib.suppress(RunError, OSError):
+            with locked(alive):
+                shutil.rmtree(alive.with_name(alive.name.removesuffix(ALIVE)), ignore_errors=True)
+            alive.unlink(missing_ok=True)

@@ -166,6 +166,8 @@ def test_every_command_has_help():
         "clean",
         "review",
         "predict",
+        "export",
+        "serve",
         "tune",
         "models",
     }

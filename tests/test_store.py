@@ -83,6 +83,7 @@ def test_what_a_killed_process_left_goes_at_the_next_start_and_a_living_ones_sta
     killed.start()
     living.start()
     assert all(each.wait(20) for each in ready)
+    assert killed.pid
     os.kill(killed.pid, signal.SIGKILL)
     killed.join()
     assert len(list(tmp_path.glob(".*/half"))) == 2

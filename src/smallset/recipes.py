@@ -28,7 +28,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         **_QUICK,
         "image_size": 96,
         "epochs": 80,
-        "augment.rotation_degrees": 15.0,
         "augment.erasing": 0.25,
     },
     "head": {"trains": "classifier", "head": "probe", "data.resize": "zoom"},

@@ -17,10 +17,11 @@ from smallset.errors import DataError
 from smallset.files import csv_text, write_json
 
 ODD = "a\"',;:\r\n\v\f\x1c\x85\u2028\u2029\t =+-@é"
+NO_CHECKS = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much)
 NAMES = st.text(ODD, min_size=1, max_size=4).filter(lambda name: name.strip())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=NO_CHECKS)
 @given(
     st.lists(NAMES, min_size=2, max_size=4, unique=True),
     st.lists(NAMES, min_size=2, max_size=3, unique_by=lambda n: "".join(n.split()).casefold()),

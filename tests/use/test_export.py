@@ -247,9 +247,8 @@ def test_timm_loads_the_folder_for_the_hub(split_folders, tmp_path, monkeypatch,
 def test_a_folder_for_the_hub_that_timm_reads_otherwise_is_refused(run, tmp_path):
     with pytest.raises(ConfigError, match=r"mirror=true.*--format onnx"):
         api.export(run, tmp_path / "hub", file_format="hf")
-    described = json.loads((run / "model.json").read_text())
     copy = shutil.copytree(run, tmp_path / "copy")
-    (copy / "model.json").write_text(json.dumps({**described, "mirror": False}))
+    edit_json(copy / "model.json", mirror=False)
     with pytest.raises(ConfigError, match=r"this one is plain; export it with --format onnx"):
         api.export(copy, tmp_path / "hub", file_format="hf")
     assert not (tmp_path / "hub").exists()

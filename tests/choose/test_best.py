@@ -378,7 +378,8 @@ def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
     assert out.startswith("chosen:   squeezenet1_1  (in ")
     record = Record(tmp_path / "run")
     assert f"test:     {record.result['test_accuracy']:.1%}, read once, after the choice" in out
-    assert "the search gave +0.0 points (+0.0 to +0.0): cannot tell" in out
+    assert "the search gave +0.0 points (" in out
+    assert "): cannot tell" in out
     page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
     assert "How it was chosen" in page
     assert "of 5 minutes: squeezenet1_1." in page
@@ -417,9 +418,9 @@ def test_a_tuned_network_and_a_head_are_joined_where_that_is_better_on_val(
 
 
 def test_the_choice_on_val_is_the_smallest_log_loss_at_fitted_temperatures():
-    rng, labels = np.random.default_rng(0), np.arange(300) % 3
+    rng, labels = np.random.default_rng(0), np.arange(3000) % 3
     # Two that are wrong independently, one of them far too unsure: both joined are best.
-    noisy = [3 * np.eye(3)[labels] + 2 * rng.normal(size=(300, 3)) for _ in range(2)]
+    noisy = [3 * np.eye(3)[labels] + 2 * rng.normal(size=(3000, 3)) for _ in range(2)]
     first, second = (np.exp(s * each) for s, each in zip((1.0, 0.2), noisy, strict=True))
     first, second = (each / each.sum(axis=1, keepdims=True) for each in (first, second))
     made = finetune.chosen_of(first, second, labels, joins=True)

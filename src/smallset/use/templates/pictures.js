@@ -65,14 +65,7 @@ async function draw(item, image) {
 }
 function bars(row) {
   const said = ranked(row).slice(0, BARS);
-  return said
-    .filter(([, p], k) => k === 0 || p >= LEAST)
-    .map(([label, p]) => {
-      const bar = make("i");
-      bar.style.width = `${100 * p}%`;
-      const text = make("span", { text: label, title: label });
-      return make("div", { cls: "bar" }, text, bar, make("span", { text: percent(p) }));
-    });
+  return said.filter(([, p], k) => k === 0 || p >= LEAST).map(([name, p]) => bar(name, p));
 }
 function card(item) {
   if (item.card) return item.card;

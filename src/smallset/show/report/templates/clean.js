@@ -1,32 +1,13 @@
 "use strict";
 /* One suspect: the thumbnail, what it is given as, what it looks like, and what was decided. */
 function tile(row) {
-  const one = D.suspects[row];
-  const box = make("figure", { cls: "tile", "data-row": row });
-  const button = make("button", {
-    type: "button",
-    onclick: () => closer(row),
-    "aria-label": one.path,
-  });
-  const source = thumb(row);
-  button.append(
-    source
-      ? make("img", { src: source, alt: one.path, loading: "lazy" })
-      : make("span", { cls: "gone", text: one.path }),
-  );
-  const caption = make("figcaption");
-  caption.append(make("span", { cls: "wrong" }, ...named(one.given)));
+  const one = D.suspects[row],
+    by = one.by === "smallset" ? "" : ` (${one.by})`;
+  const caption = [make("span", { cls: "wrong" }, ...named(one.given))];
   if (one.suggested !== one.given)
-    caption.append(" → ", make("span", { cls: "right" }, ...named(one.suggested)));
-  caption.append(
-    make("br"),
-    make("span", {
-      cls: "soft",
-      text: T(one.decision) + (one.by === "smallset" ? "" : ` (${one.by})`),
-    }),
-  );
-  box.append(button, caption);
-  return box;
+    caption.push(" → ", make("span", { cls: "right" }, ...named(one.suggested)));
+  caption.push(make("br"), make("span", { cls: "soft", text: T(one.decision) + by }));
+  return framed(row, one.path, caption);
 }
 function closer(row) {
   const one = D.suspects[row],

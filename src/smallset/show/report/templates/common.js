@@ -173,6 +173,24 @@ const named = (text) =>
   text.split(/(?<=[_/-])/).flatMap((part, n) => (n ? [make("wbr"), part] : [part]));
 const short = (text, most = 26) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
 
+/* A picture that opens larger, and what stands below it; each page has a `closer` of its own. */
+function framed(row, path, caption, cls = "tile") {
+  const source = thumb(row);
+  const picture = source
+    ? make("img", { src: source, alt: path, loading: "lazy" })
+    : make("span", { cls: "gone", text: path });
+  const open = { type: "button", onclick: () => closer(row), "aria-label": path };
+  const below = make("figcaption", {}, ...caption);
+  return make("figure", { cls, "data-row": row }, make("button", open, picture), below);
+}
+/* A class with its probability. */
+function bar(name, share) {
+  const length = make("i");
+  length.style.width = `${100 * share}%`;
+  const label = make("span", { text: name, title: name });
+  return make("div", { cls: "bar" }, label, length, make("span", { text: percent(share) }));
+}
+
 /* Many images, some at a time; each page has a `tile` of its own. */
 const MOST = 200;
 function gallery(place, list) {

@@ -9,44 +9,23 @@ function refused({ unknown }) {
 /* One picture: the thumbnail, its class, and what else it could be. */
 function tile(row) {
   const one = P[row],
-    [k, p] = first(row);
-  const box = make("figure", { cls: "tile", "data-row": row });
-  const button = make("button", {
-    type: "button",
-    onclick: () => closer(row),
-    "aria-label": one.path,
-  });
-  const source = thumb(row);
-  button.append(
-    source
-      ? make("img", { src: source, alt: one.path, loading: "lazy" })
-      : make("span", { cls: "gone", text: one.path }),
-  );
-  const caption = make("figcaption");
-  caption.append(
+    [k, p] = first(row),
+    soft = (...parts) => caption.push(make("br"), make("span", { cls: "soft" }, ...parts));
+  const caption = [
     make("span", { cls: p < 0.5 ? "wrong" : "" }, ...named(D.classes[k])),
     " " + percent(p, 0),
-  );
+  ];
   if (one.set.length > 1) {
-    const others = one.set.slice(1).map((other) => D.classes[other]).join(", ");
-    const text = T("or {others}", { others });
-    caption.append(make("br"), make("span", { cls: "soft" }, ...named(text)));
+    const others = one.set.slice(1).map((other) => D.classes[other]);
+    soft(...named(T("or {others}", { others: others.join(", ") })));
   } else if (p < 0.9 && one.top.length > 1) {
     const [other, q] = one.top[1];
-    caption.append(
-      make("br"),
-      make("span", { cls: "soft" }, ...named(D.classes[other]), " " + percent(q, 0)),
-    );
+    soft(...named(D.classes[other]), " " + percent(q, 0));
   }
   if (one.unknown.length)
-    caption.append(make("br"), make("span", { cls: "wrong", text: refused(one) }));
-  if (one.seen)
-    caption.append(
-      make("br"),
-      make("span", { cls: "soft", text: one.seen === "train" ? T("trained on") : T(one.seen) }),
-    );
-  box.append(button, caption);
-  return box;
+    caption.push(make("br"), make("span", { cls: "wrong", text: refused(one) }));
+  if (one.seen) soft(one.seen === "train" ? T("trained on") : T(one.seen));
+  return framed(row, one.path, caption);
 }
 function closer(row) {
   const one = P[row],
@@ -60,19 +39,7 @@ function closer(row) {
     const said = T("also a picture of the run: {split}", { split: T(one.seen) });
     content.append(make("p", { text: said }));
   }
-  for (const [k, p] of one.top) {
-    const bar = make("i");
-    bar.style.width = `${100 * p}%`;
-    content.append(
-      make(
-        "div",
-        { cls: "bar" },
-        make("span", { text: D.classes[k] }),
-        bar,
-        make("span", { text: percent(p) }),
-      ),
-    );
-  }
+  for (const [k, p] of one.top) content.append(bar(D.classes[k], p));
   byId("closer").showModal();
 }
 const given = P.map((_, row) => row),

@@ -6,32 +6,14 @@ const rows = SPLITS.map((_, s) => I.split.map((x, i) => (x === s ? i : -1)).filt
 /* One image: the thumbnail, what it is and what it was called. */
 function tile(row) {
   const right = I.predicted[row] === I.label[row];
-  const p = I.top[row][0][1];
-  const box = make("figure", {
-    cls: "tile " + (right ? "right-edge" : "wrong-edge"),
-    "data-row": row,
-  });
-  const button = make("button", {
-    type: "button",
-    onclick: () => closer(row),
-    "aria-label": I.path[row],
-  });
-  const source = thumb(row);
-  button.append(
-    source
-      ? make("img", { src: source, alt: I.path[row], loading: "lazy" })
-      : make("span", { cls: "gone", text: I.path[row] }),
-  );
-  const caption = make("figcaption");
-  caption.append(
+  const caption = [
     make("span", { cls: right ? "right" : "wrong" }, ...named(D.classes[I.predicted[row]])),
-    " " + percent(p),
-  );
-  if (!right) caption.append(make("br"), T("truly") + " ", ...named(D.classes[I.label[row]]));
+    " " + percent(I.top[row][0][1]),
+  ];
+  if (!right) caption.push(make("br"), T("truly") + " ", ...named(D.classes[I.label[row]]));
   if (I.given[row] !== I.label[row])
-    caption.append(make("br"), T("given as") + " ", ...named(D.classes[I.given[row]]));
-  box.append(button, caption);
-  return box;
+    caption.push(make("br"), T("given as") + " ", ...named(D.classes[I.given[row]]));
+  return framed(row, I.path[row], caption, right ? "tile right-edge" : "tile wrong-edge");
 }
 function closer(row) {
   const content = byId("closer-content");
@@ -48,19 +30,7 @@ function closer(row) {
         (I.given[row] !== I.label[row] ? `; ${T("given as")} ${D.classes[I.given[row]]}` : ""),
     }),
   );
-  for (const [k, p] of I.top[row]) {
-    const bar = make("i");
-    bar.style.width = `${100 * p}%`;
-    content.append(
-      make(
-        "div",
-        { cls: "bar" },
-        make("span", { text: D.classes[k] }),
-        bar,
-        make("span", { text: percent(p) }),
-      ),
-    );
-  }
+  for (const [k, p] of I.top[row]) content.append(bar(D.classes[k], p));
   content.append(make("p"));
   byId("closer").showModal();
 }

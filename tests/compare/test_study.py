@@ -481,7 +481,10 @@ def test_the_live_table_shows_what_is_on_disk(split_folders, tmp_path, rates):
     accountant.look(study.jobs)
     begun = tmp_path / "out/fast/seed-0"
     begun.mkdir(parents=True)
-    line = {"val_accuracy": 0.5, "seconds": 10.0}
+    line = {
+        "stage": 0, "objective": "cross-entropy", "epoch": 0, "lr": 0.1, "train_loss": 1.0,
+        "train_accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5, "seconds": 10.0,
+    }  # fmt: skip
     (begun / "epochs.jsonl").write_text(json.dumps(line) + "\n")
     with (tmp_path / "said").open("w") as file:
         console = Console(file=file, width=100)

@@ -49,7 +49,8 @@ def test_nothing_is_written_into_the_data(data, split_folders, tmp_path, command
 def test_nothing_is_written_into_what_a_cleaned_set_was_made_from(data, tmp_path):
     clean = tmp_path / "clean"
     clean.mkdir()
-    (clean / "clean.json").write_text(json.dumps({"data": str(data)}))
+    about = {"data": str(data), "noise": {"rate": 0.0, "seed": 0}}
+    (clean / "clean.json").write_text(json.dumps(about))
     (clean / "labels.csv").write_text("path,id,given,suggested,probability,decision,by\n")
     for place in (data / "run", clean / "run"):
         with pytest.raises(RunError, match="lies in the data"), taken(place, clean):

@@ -1,6 +1,5 @@
 """A record is data: the code that it names runs where its user said so, and nowhere else."""
 
-import json
 import shutil
 import sys
 
@@ -9,6 +8,8 @@ import pytest
 from smallset import api
 from smallset.config import RunConfig, override
 from smallset.errors import ConfigError
+from smallset.files import write_json
+from smallset.reading import read_json
 from smallset.record.record import Record
 
 NETWORK = """
@@ -102,12 +103,11 @@ def test_no_command_that_reads_a_record_imports_what_it_names(
     run, split_folders, mark, tmp_path, command, shape
 ):
     strange = shutil.copytree(run, tmp_path / "strange")
-    described = json.loads((strange / "model.json").read_text())
-    (strange / "model.json").write_text(json.dumps(shape(described)))
+    write_json(strange / "model.json", shape(read_json(strange / "model.json")))
     # config.json names code too, as model and as loss; nobody who reads a record runs it.
-    about = json.loads((strange / "config.json").read_text())
+    about = read_json(strange / "config.json")
     about["config"]["loss"] = "own_network:build"
-    (strange / "config.json").write_text(json.dumps(about))
+    write_json(strange / "config.json", about)
     shutil.copyfile(split_folders / "train/ant/0.png", tmp_path / "x.png")
     if command.startswith("report"):
         COMMANDS[command](strange, tmp_path)

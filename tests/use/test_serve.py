@@ -535,7 +535,7 @@ def test_the_command_says_where_it_serves(run, monkeypatch):
     said = CliRunner().invoke(command_line, words)
     assert said.exit_code == 0
     assert "serve:    http://127.0.0.1:" in said.output
-    assert "temperature: none" in said.output
+    assert "fitted on 12 val images" in said.output
     client = TestClient(served[0], base_url=HERE)
     large = client.post("/predict", files={"images": ("a.png", RED)})
     assert large.status_code == 422

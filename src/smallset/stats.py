@@ -102,7 +102,7 @@ def accuracy_interval(
     return share_interval(value * total, total, freedom=freedom)
 
 
-def luck_of_arms(arms: Sequence[Float[ndarray, "_ images"]]) -> list[Luck | None]:
+def luck_of_arms(arms: Sequence[Float[ndarray, "_ _"]]) -> list[Luck | None]:
     """Return the luck of the trainings of each arm, each moderated by that of the others.
 
     Few seeds say little of a variance. Arms with more churn have more luck, too, so what is pooled

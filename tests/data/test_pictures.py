@@ -208,7 +208,8 @@ def test_no_other_format_of_pillow_reaches_its_decoder(photo, kind, mode):
     ("said", "content"), [(said, each) for said, many in NAMED.items() for each in many]
 )
 def test_what_a_file_is_is_said(said, content, monkeypatch):
-    monkeypatch.setattr(pictures, "formats", lambda: FORMATS)
+    here = tuple(name for name in pictures.formats() if name in FORMATS)  # no HEIF
+    monkeypatch.setattr(pictures, "formats", lambda: here)
     with pytest.raises(Unreadable, match=said):
         decoded(content)
 

@@ -165,7 +165,7 @@ NAMED = {
     "web page": [b"<!DOCTYPE html>", b"\xef\xbb\xbf <HTML>"], "script": [b"#!/bin/sh\n"],
     "git lfs pull": [b"version https://git-lfs.github.com/spec/v1\n"],
     "ZIP": [b"PK\3\4"], "gzip": [b"\x1f\x8b"], "film": [b"\0\0\0 ftypisom", b"\x1aE\xdf\xa3"],
-    "AVIF picture whose header is damaged": [b"\0\0\0 ftypavif" + bytes(40)],
+    "AVIF picture": [b"\0\0\0 ftypavif" + bytes(40)],
     r"HEIC picture; the extra heif.*smallset\[heif\]": [b"\0\0\0 ftypheic", b"\0\0\0 ftypmif1"],
 }  # fmt: skip
 

@@ -24,6 +24,19 @@ def edit_json(path, **changes):
     write_json(path, read_json(path) | changes)
 
 
+def damaged(content, rng):
+    """Flip a bit, cut, leave out, repeat, insert or overwrite a part, or leave nothing."""
+    at, end = sorted(rng.integers(0, len(content) + 1, 2).tolist())
+    flipped = bytearray(content)
+    if at < len(content):
+        flipped[at] ^= 1 << int(rng.integers(8))
+    return [
+        bytes(flipped), content[:at], content[:at] + content[end:], content[:end] + content[at:],
+        content[:at] + bytes(end - at) + content[end:], content[:at] + rng.bytes(3) + content[at:],
+        b"",
+    ][rng.integers(7)]  # fmt: skip
+
+
 class Listening(Reporter):
     """Keeps what it is told; other callbacks may be given."""
 

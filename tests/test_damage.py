@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import picture, random_weights
+from support import damaged, picture, random_weights
 
 from smallset import api
 from smallset.clean.review import Review
@@ -175,18 +175,6 @@ TARGETS = {  # what is damaged, below the world, and who reads it
 
 def numbers(record):
     return (record.folder / "predictions.csv").read_bytes()
-
-
-def damaged(content, rng):
-    """Flip a bit, cut, leave out, repeat or overwrite a part."""
-    at, end = sorted(rng.integers(0, len(content) + 1, 2).tolist())
-    flipped = bytearray(content)
-    if at < len(content):
-        flipped[at] ^= 1 << int(rng.integers(8))
-    return [
-        bytes(flipped), bytes(flipped), content[:at], content[:at] + content[end:],
-        content[:end] + content[at:], content[:at] + rng.bytes(3) + content[at:], b"",
-    ][rng.integers(7)]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

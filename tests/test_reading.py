@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from support import damaged
 
 from smallset import contents
 from smallset.errors import DataError, SmallsetError
@@ -82,19 +83,6 @@ def refusal(read, path):
     except SmallsetError as error:
         return str(error)
     return None
-
-
-def damaged(content, rng):
-    """Flip a bit, cut, leave out, repeat or overwrite a part."""
-    at, end = sorted(rng.integers(0, len(content) + 1, 2).tolist())
-    flipped = bytearray(content)
-    if at < len(content):
-        flipped[at] ^= 1 << int(rng.integers(8))
-    return [
-        bytes(flipped), content[:at], content[:at] + content[end:],
-        content[:end] + content[at:], content[:at] + bytes(end - at) + content[end:],
-        content[:at] + rng.bytes(3) + content[at:],
-    ][rng.integers(6)]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", READERS)

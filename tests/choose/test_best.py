@@ -23,6 +23,7 @@ from smallset.learn import training
 from smallset.reading import read_json
 from smallset.record.record import Record
 from smallset.stats import Interval
+from smallset.use.card import write_card
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +140,9 @@ def test_with_folds_the_price_of_choosing_is_off_the_headline_too(
     page = (record.folder / "report.html").read_text(encoding="utf-8")
     assert f'id="accuracy">{story["estimate"]["value"]:.1%}<' in page
     assert f"As measured it is {story['naive']:.1%}" in page
+    card = write_card(record, usage="", checked=[])
+    assert f"**{story['estimate']['value']:.1%}** (" in card
+    assert "the price of choosing is taken off" in card
 
 
 def test_of_what_log_loss_chose_no_more_is_expected_than_was_measured():

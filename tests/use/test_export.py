@@ -165,9 +165,11 @@ def test_a_wrong_resize_is_found_however_little_the_network_minds(
         api.export(run, tmp_path / "out")
 
 
-def test_what_is_there_is_kept(run, exported, tmp_path):
+def test_what_is_there_is_kept(run, data, exported, tmp_path):
     with pytest.raises(RunError, match="--force"):
         api.export(run)
+    with pytest.raises(RunError, match=r"lies in the data"):
+        api.export(run, data / "onnx")
     with pytest.raises(ConfigError, match="onnx"):
         api.export(run, file_format="onx")
     (tmp_path / "README.md").write_text("mine")

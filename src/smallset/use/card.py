@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from smallset import contents
 from smallset.models.registry import stated_licences
-from smallset.reading import read_json
 from smallset.record.predictions import Predictions
 from smallset.record.record import Record
+from smallset.show.report.search_section import headline, search_section
 from smallset.stats import Interval, share_interval
 
 MOST_CONFUSIONS = 10
@@ -53,20 +52,6 @@ def write_card(record: Record, usage: str, checked: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def accuracy_of(record: Record) -> tuple[str, Interval] | None:
-    """Return how good a run is on images that it did not learn from, and what they are."""
-    found, folds = record.predictions, record.result.get("folds")
-    if folds:
-        values = (folds[key] for key in ("accuracy", "low", "high"))
-        return f"out of fold, {len(found.labels):,} images", Interval(*values)
-    for split in ("test", "val"):
-        rows = found.splits == split
-        if rows.any():
-            hits = int((found.predicted == found.labels)[rows].sum())
-            return f"{rows.sum():,} {split} images", share_interval(hits, int(rows.sum()))
-    return None
-
-
 def licences(record: Record) -> list[str]:
     """Return under which licence the pretrained weights of a record are, as sentences."""
     config = record.config
@@ -83,19 +68,23 @@ def licences(record: Record) -> list[str]:
 
 
 def _accuracy(record: Record) -> list[str]:
-    found = accuracy_of(record)
-    if found is None:
+    seen = headline(record)
+    if seen is None:
         return ["It was measured on no image that it did not learn from."]
-    where, (value, low, high) = found
-    said = [f"**{value:.1%}** ({low:.1%} to {high:.1%}) are right of {where}."]
-    story = record.folder / "best.json"
-    if story.exists() and (expected := read_json(story, contents.Best)["estimate"]):
+    value, low, high = seen.accuracy
+    where = f"{seen.images:,} " + ("out-of-fold" if seen.source == "folds" else seen.source)
+    said = [f"**{value:.1%}** ({low:.1%} to {high:.1%}) are right, by {where} images."]
+    search = search_section(record)
+    expected: Interval | None = search["estimate"] if search else None
+    if expected and seen.source == "folds":
+        said.append("It is the best of several, and the price of choosing is taken off.")
+    elif expected:
         said.append(
             "It is the best of several. With the price of choosing taken off, "
-            f"{expected['value']:.1%} ({expected['low']:.1%} to {expected['high']:.1%}) were to be "
-            "expected before test was read."
+            f"{expected.value:.1%} ({expected.low:.1%} to {expected.high:.1%}) were to be expected "
+            "before test was read."
         )
-    if where.endswith("val images"):
+    if seen.source == "val":
         said.append("Settings may have been chosen on these; new pictures may do worse.")
     said.append("The range is what chance in the choice of images leaves open (95 %).")
     return said

@@ -2,13 +2,12 @@
 
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, Field
 
 from smallset.compute import versions
 from smallset.models.weights import file_sha256
 from smallset.record.record import Record
-from smallset.show.report.search_section import headline, search_section
+from smallset.show.report.search_section import headline
 from smallset.use.limits import Limits
 from smallset.use.predictor import Predictor
 
@@ -62,7 +61,7 @@ class Accuracy(BaseModel):
     low: float
     high: float
     images: int
-    measured_on: Literal["test", "folds"]
+    measured_on: Literal["test", "folds", "val"]
 
 
 class Temperature(BaseModel):
@@ -81,7 +80,7 @@ class About(BaseModel):
     precision: str
     mirror: bool = Field(description="Whether a picture and its mirror image are averaged.")
     temperature: Temperature
-    accuracy: Accuracy | None = Field(description="null where the run had no test images.")
+    accuracy: Accuracy | None = Field(description="null where it learnt from all.")
     doubt: list[str] = Field(description="What there is to know of the probabilities.")
     top: int | None
     sets: float | None
@@ -109,16 +108,10 @@ def describe(
     Args:
         predictor: Of the record, as it answers.
     """
-    config, predictions = record.config, record.predictions
-    test = predictions.splits == "test"
-    right = (predictions.predicted == predictions.labels)[test].astype(np.float64)
+    config, seen = record.config, headline(record)
     accuracy = None
-    if len(right):
-        found = headline(record, right, search_section(record))
-        source = "folds" if record.result.get("folds") else "test"
-        accuracy = Accuracy(
-            value=found.value, low=found.low, high=found.high, images=len(right), measured_on=source
-        )
+    if seen is not None:
+        accuracy = Accuracy(**seen.accuracy._asdict(), images=seen.images, measured_on=seen.source)
     temperature = predictor.temperature
     return About(
         model=record.model["model"],

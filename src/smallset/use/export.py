@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from smallset.data.out import refuse_inside
 from smallset.errors import RunError
 from smallset.files import make_folder
 from smallset.models.restore import refuse_own_code, restore
@@ -71,9 +72,11 @@ def export_record(
         ConfigError: If the network is own code and that is not allowed, or does not go with the
             format.
         DataError: If the record is damaged, or `data` cannot be read.
-        RunError: If files are there already, a graph cannot be made, or one answers differently.
+        RunError: If `out` lies in the data, files are there already, a graph cannot be made, or
+            one answers differently.
     """
     refuse_own_code(record, allowed=own_code)
+    refuse_inside(out, data or record.config["data"]["source"])
     chosen = FORMATS[file_format]
     there = [out / file for file in chosen.files if (out / file).exists()]
     if there and not force:

@@ -19,8 +19,9 @@ from smallset.record.predictions import Predictions
 from smallset.record.record import Record
 from smallset.record.strange import NEAREST, Refusal, Space, fit_refusal
 from smallset.show.report.render import render
+from smallset.show.report.search_section import headline
 from smallset.show.report.thumbnails import find_pictures, fit_thumbnails
-from smallset.use.card import accuracy_of, licences
+from smallset.use.card import licences
 from smallset.use.onnx_check import answers, open_graph
 from smallset.use.onnx_files import example, graphs, png
 from smallset.use.onnx_model import halved
@@ -96,7 +97,7 @@ def write_page(shipment: Shipment, folder: Path) -> Written:
     }
     context = {
         "name": f"{record.model['model']} · {Path(record.config['data']['source']).name}",
-        "measured": _measured(record),
+        "measured": headline(record),
         "classes": record.model["classes"],
         "checked": said,
         "doubt": doubt,
@@ -110,15 +111,6 @@ def write_page(shipment: Shipment, folder: Path) -> Written:
     page = render("classify.html", lang=shipment.lang, data=content, notes=notes, **context)
     write_atomic(folder / FILES[0], page)
     return Written(FILES, parity, said)
-
-
-def _measured(record: Record) -> dict[str, str] | None:
-    """Return how good the run is, as the page says it."""
-    found = accuracy_of(record)
-    if found is None:
-        return None
-    where, (value, low, high) = found
-    return {"count": where, "value": f"{value:.1%}", "low": f"{low:.1%}", "high": f"{high:.1%}"}
 
 
 def _packed(content: bytes) -> str:

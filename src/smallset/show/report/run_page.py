@@ -267,7 +267,8 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
     confidence = predictions.probs[facts.test].max(axis=1)
     default = flat(RunConfig().model_dump(mode="json"))
     folds, images = result.get("folds"), config["data"]["images"]
-    search = search_section(record)
+    search, seen = search_section(record), headline(record)
+    assert seen  # a page is of a run with test images, or of folds
     return {
         "name": " · ".join([
             settings["model"], *([] if record.joined else [settings["loss"]]),
@@ -275,7 +276,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         ]),
         "about": _about(record),
         "joined": record.joined,
-        "accuracy": headline(record, right, search),
+        "accuracy": seen.accuracy,
         "measured": float(right.mean()),
         "folds": folds,
         "test_images": len(facts.test),

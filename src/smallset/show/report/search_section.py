@@ -1,10 +1,9 @@
 """How `smallset best` came to the network of a record, for its page."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from jaxtyping import Float
-from numpy import ndarray
+import numpy as np
 
 from smallset import contents
 from smallset.reading import read_json
@@ -66,22 +65,32 @@ def search_section(record: Record) -> dict[str, Any] | None:
     return {"sentences": sentences, "candidates": candidates, "estimate": estimate}
 
 
-def headline(
-    record: Record, right: Float[ndarray, " images"], search: Mapping[str, Any] | None
-) -> Interval:
-    """Return the accuracy to be expected of a run, as its page shows it first.
+class Headline(NamedTuple):
+    """How good a run is on images that it did not learn from."""
 
-    Args:
-        right: 1 where a test image was predicted right, else 0.
-        search: As `search_section` returns it.
+    accuracy: Interval
+    images: int
+    source: Literal["test", "folds", "val"]
+    """Val where there is no other; settings may have been chosen on it."""
+
+
+def headline(record: Record) -> Headline | None:
+    """Return the accuracy to be expected of a run; None where it learnt from all its images.
+
+    With folds, it is that of the search where there was one, the price of choosing taken off.
     """
-    folds = record.result.get("folds")
+    found, folds = record.predictions, record.result.get("folds")
+    split = "val" if not (found.splits == "test").any() else "test"
+    right = (found.predicted == found.labels)[found.splits == split]
+    if not len(right):
+        return None
     if not folds:
-        return accuracy_interval(right[None])
-    # Of a search, with the price of choosing taken off.
-    if search and search["estimate"]:
-        return search["estimate"]
-    return Interval(*(folds[key] for key in ("accuracy", "low", "high")))
+        return Headline(accuracy_interval(right[None].astype(np.float64)), len(right), split)
+    search = search_section(record)
+    expected: Interval | None = search["estimate"] if search else None
+    if expected is None:
+        expected = Interval(*(folds[key] for key in ("accuracy", "low", "high")))
+    return Headline(expected, len(right), "folds")
 
 
 CHOICES = {

@@ -13,8 +13,16 @@ from torch import Tensor
 
 from smallset import contents
 from smallset.errors import DataError
-from smallset.files import cache_dir, clear_unfinished, make_folder, write_json, written_aside
-from smallset.reading import read_json, reading
+from smallset.files import (
+    LOCK,
+    cache_dir,
+    clear_unfinished,
+    locked,
+    make_folder,
+    write_json,
+    written_aside,
+)  # fmt: skip
+from smallset.reading import COPY_AGAIN, read_json, reading
 
 HOLDS = "smallset takes .safetensors, and .pth files that hold tensors only"
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+$")
@@ -63,7 +71,8 @@ def read_weights(path: Path) -> WeightFile:
     if named and not digest.startswith(named[1]):
         raise DataError(
             f"{path} is damaged or renamed: its name promises sha256 {named[1]}..., "
-            f"its content has {digest[:16]}..."
+            f"its content has {digest[:16]}...; {COPY_AGAIN}, or import it again "
+            "(smallset weights import FILE --model MODEL)"
         )
     with reading(path, HOLDS, what="is not a weight file that can be read safely"):
         if path.suffix == ".safetensors":
@@ -126,11 +135,12 @@ def import_weights(path: Path, model: str) -> Path:
     digest = file_sha256(path)
     folder = make_folder(store_dir())
     copy = folder / f"{model.replace(':', '_')}-{digest[:8]}{path.suffix}"
-    clear_unfinished(folder)
-    with reading(path), path.open("rb") as file, written_aside(copy) as aside:
-        shutil.copyfileobj(file, aside)
-    entry = {"file": copy.name, "sha256": digest, "from": path.name}
-    write_json(folder / f"{model.replace(':', '_')}.json", entry)
+    with locked(folder / LOCK, wait=True):
+        clear_unfinished(folder)
+        with reading(path), path.open("rb") as file, written_aside(copy) as aside:
+            shutil.copyfileobj(file, aside)
+        entry = {"file": copy.name, "sha256": digest, "from": path.name}
+        write_json(folder / f"{model.replace(':', '_')}.json", entry)
     return copy
 
 

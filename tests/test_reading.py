@@ -180,3 +180,8 @@ def test_a_flipped_cell_of_predictions_that_reads_well_is_seen_by_the_row(place,
         (tmp_path / "predictions.csv").write_text(csv_text(other))
         with pytest.raises(DataError, match=r"predictions\.csv is damaged \("):
             _predictions(tmp_path / "predictions.csv")
+
+
+def test_a_class_may_be_called_as_a_part_of_the_seal_is(tmp_path):
+    write_json(tmp_path / "a.json", {"recall": {"crc32": 0.5, "format": 1.0}})
+    assert read_json(tmp_path / "a.json") == {"recall": {"crc32": 0.5, "format": 1.0}}

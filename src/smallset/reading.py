@@ -77,7 +77,8 @@ def read_json(path: Path, shape: Any = None, *, fix: str = COPY_AGAIN) -> dict[s
             raise TypeError("it holds no object")
         _refuse_later(path, content)
         written = content.pop(WRITTEN, None)
-        if any(isinstance(value, dict) and "crc32" in value for value in content.values()):
+        seals = [each for each in content.values() if isinstance(each, dict)]
+        if written is None and any(each.keys() == {"format", "crc32"} for each in seals):
             raise ValueError(f"its entry {WRITTEN!r} has another name")
         if written is not None and written["crc32"] != content_sum(content):
             raise DataError(

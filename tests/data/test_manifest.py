@@ -1,5 +1,6 @@
 """Manifests: what is written reads back, and nothing in one is guessed."""
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -165,3 +166,13 @@ def test_labels_that_lost_or_repeat_rows_are_refused(cleaned, seed):
     with pytest.raises(DataError, match=r"(?s)labels\.csv.*(is damaged|is there twice)") as raised:
         read_data(cleaned)
     assert "run smallset clean again" in str(raised.value)
+
+
+def test_a_split_that_the_first_row_lacks_is_not_forgotten(tmp_path):
+    rows = [{"path": f"{n}.png", "label": "ab"[n % 2], "split": "train"} for n in range(4)]
+    del rows[0]["split"]
+    for row in rows:
+        (tmp_path / row["path"]).touch()
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match="image 1: 'split' is missing, and other images have one"):
+        read_data(tmp_path / "m.jsonl")

@@ -106,7 +106,7 @@ def refuse_alike(classes: Sequence[str], where: Path) -> None:
         where: The folder or the manifest that has them.
 
     Raises:
-        DataError: If two differ in case, spaces or the composition of letters alone.
+        DataError: If two differ in case, spaces or the spelling of accents alone.
     """
     seen: dict[str, str] = {}
     for name in classes:
@@ -115,7 +115,8 @@ def refuse_alike(classes: Sequence[str], where: Path) -> None:
             raise DataError(f"a class of {where} has the name {name!r}; give it one that shows")
         if key in seen:
             raise DataError(
-                f"the classes {seen[key]!r} and {name!r} of {where} differ in case or spaces "
-                "alone; write them alike, or give one another name"
+                f"the classes {seen[key]!r} and {name!r} of {where} differ in case, spaces or the "
+                f"spelling of accents alone ({seen[key]!a}, {name!a}); write them alike, or give "
+                "one another name"
             )
         seen[key] = name

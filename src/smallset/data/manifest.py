@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from smallset.data.listing import ImageSet, refuse_alike
+from smallset.data.listing import ImageSet
 from smallset.errors import DataError, suggest
 from smallset.files import csv_text
 from smallset.groups import SPLITS
@@ -33,7 +33,7 @@ def read_manifest(path: Path) -> ImageSet:
             twice, or a group straddles two splits.
     """
     rows = read_rows(path, ("path", "label"))
-    has_split, has_group = "split" in rows[0], "group" in rows[0]
+    has_split, has_group = (any(each in row for row in rows) for each in ("split", "group"))
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
         where = f"{path}, image {number}"
@@ -46,11 +46,12 @@ def read_manifest(path: Path) -> ImageSet:
                 f"{where}: {row['path']} was listed before, as image {seen[row['path']]}"
             )
         seen[row["path"]] = number
-        split = str(row.get("split"))
+        split = str(row.get("split", ""))
+        if has_split and not split:
+            raise DataError(f"{where}: 'split' is missing, and other images have one")
         if has_split and split not in SPLITS:
             raise DataError(f"{where}: unknown split {split!r}; {suggest(split, SPLITS)}")
     classes = tuple(sorted({row["label"] for row in rows}))
-    refuse_alike(classes, path)
     index = {name: number for number, name in enumerate(classes)}
     images = ImageSet(
         root=path.parent,

@@ -4,7 +4,7 @@ import sys
 import unicodedata
 from dataclasses import replace
 
-from smallset.data.listing import ImageSet
+from smallset.data.listing import ImageSet, refuse_alike
 from smallset.errors import DataError
 
 UNPRINTABLE = frozenset(["Cc", "Cs", "Zl", "Zp"])  # control, not UTF-8, line and paragraph ends
@@ -18,8 +18,8 @@ def with_sound_names(images: ImageSet) -> ImageSet:
     so that tables read back; a spreadsheet may run it, which the note says.
 
     Raises:
-        DataError: If a path is not UTF-8, or a class has control characters in its name, or the
-            same letters as another.
+        DataError: If a path is not UTF-8, or a class has control characters in its name, is
+            blank, or differs from another in case, spaces or the spelling of accents alone.
     """
     odd = [path for path in images.paths if not _is_utf8(path)]
     if odd and (encoding := sys.getfilesystemencoding()) != "utf-8":
@@ -32,19 +32,13 @@ def with_sound_names(images: ImageSet) -> ImageSet:
             f"{len(odd)} file name(s) below {_shown(str(images.root))} are not UTF-8, so no table "
             f"can hold them; rename {', '.join(map(_shown, odd[:3]))} (convmv does many)"
         )
-    seen: dict[str, str] = {}
     for name in images.classes:
         if any(unicodedata.category(each) in UNPRINTABLE for each in name):
             raise DataError(
                 f"the class {name!a} of {_shown(str(images.root))} has control characters in "
                 "its name; rename it"
             )
-        twin = seen.setdefault(unicodedata.normalize("NFC", name), name)
-        if twin != name:
-            raise DataError(
-                f"two classes of {_shown(str(images.root))} have one name, {name}, in two "
-                f"spellings of its accents ({twin!a}, {name!a}); rename one"
-            )
+    refuse_alike(images.classes, images.root)
     live = [name for name in (*images.classes, *images.paths) if name.startswith(FORMULA)]
     if not live:
         return images

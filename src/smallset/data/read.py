@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 
 from smallset.data.cleaned import is_cleaned, origin, read_cleaned
-from smallset.data.listing import ImageSet, refuse_alike
+from smallset.data.listing import ImageSet
 from smallset.data.manifest import read_manifest
 from smallset.data.names import with_sound_names
 from smallset.data.samples import sample_folder
@@ -145,7 +145,6 @@ def _read_folder(root: Path) -> ImageSet:
     places = [(split, split) for split in splits] or [("", "")]
     class_folders = {place: _subfolders(root / place) for place, _ in places}
     classes = tuple(sorted({name for names in class_folders.values() for name in names}))
-    refuse_alike(classes, root)
     paths: list[str] = []
     labels: list[int] = []
     in_split: list[str] = []

@@ -25,6 +25,7 @@ from smallset import api
 from smallset.api.estimator import ImageClassifier, settings_of
 from smallset.errors import ConfigError, DataError, RunError
 from smallset.models.parts import Classifier
+from smallset.use.card import write_card
 
 ROOT = Path(__file__).parents[2]
 NAMES = np.array(["cat", "ant", "bee"])
@@ -327,3 +328,9 @@ def test_the_readme_shows_it_at_work(folder, tmp_path, monkeypatch):
     known = {"smallset": smallset}
     exec(blocks[0], known)
     assert known["network"].predict(["a.jpg", "b.jpg"]).tolist() == ["cat", "cat"]
+
+
+def test_the_card_of_its_record_shows_no_recall_of_what_it_learnt_from():
+    card = write_card(quick().fit(ARRAYS, LABELS).record_, usage="", checked=[], inside=[])
+    assert "It was measured on no image that it did not learn from." in card
+    assert "| class |" not in card

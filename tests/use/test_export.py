@@ -133,13 +133,25 @@ def test_the_card_says_how_good_it_is_and_its_python_runs(run, exported, data, m
     assert "no weights of others" in card
     assert record.command() in card
     [code] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-    row = 0
-    Image.open(data / record.predictions.paths[row]).save(exported.folder / "picture.jpg", "PNG")
+    picture = odd_picture(data / record.predictions.paths[0], exported.folder / "picture.jpg")
     monkeypatch.chdir(exported.folder)
-    exec(code, {})  # it is what the card tells its readers to run
-    predicted = record.model["classes"][record.predictions.predicted[row]]
-    assert capsys.readouterr().out.strip() == predicted
-    (exported.folder / "picture.jpg").unlink()
+    shown: dict[str, Any] = {}
+    exec(code, shown)  # it is what the card tells its readers to run
+    wanted = api.predict(run, [picture])
+    np.testing.assert_allclose(shown["probabilities"], wanted.probs[0], atol=5e-3)
+    assert capsys.readouterr().out.strip() == wanted.names[0]
+    picture.unlink()
+
+
+def odd_picture(source, path):
+    """Write a picture that is shown turned, and half of which is clear."""
+    picture = Image.open(source).convert("RGBA")
+    clear = [255 * (level > 99) for level in range(256)]
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size).point(clear))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.transpose(Image.Transpose.ROTATE_90).save(path, "PNG", exif=exif)
+    return path
 
 
 def test_an_export_that_answers_differently_is_none(run, tmp_path, monkeypatch):
@@ -172,6 +184,10 @@ def test_what_is_there_is_kept(run, data, exported, tmp_path):
         api.export(run, data / "onnx")
     with pytest.raises(ConfigError, match="onnx"):
         api.export(run, file_format="onx")
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    with pytest.raises(RunError, match=r"is a record, whose files an export would replace"):
+        api.export(run, run, file_format="hf", force=True)
+    assert {name: (run / name).read_bytes() for name in before} == before
     (tmp_path / "README.md").write_text("mine")
     with pytest.raises(RunError, match=r"README\.md is there already"):
         api.export(run, tmp_path)
@@ -238,12 +254,15 @@ def test_timm_loads_the_folder_for_the_hub(split_folders, tmp_path, monkeypatch,
     )  # fmt: skip
     card = (tmp_path / "hub/README.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-    row = len(record.predictions.paths) - 1
-    shutil.copy(split_folders / record.predictions.paths[row], tmp_path / "hub/picture.jpg")
+    assert "the graph" not in card
+    odd_picture(split_folders / record.predictions.paths[0], tmp_path / "hub/picture.jpg")
     monkeypatch.chdir(tmp_path / "hub")
     exec(code, {})
-    predicted = record.predictions.classes[record.predictions.predicted[row]]
-    assert capsys.readouterr().out.strip() == predicted
+    assert capsys.readouterr().out.strip() in record.predictions.classes
+    gone = Sample("test", np.arange(3), tmp_path / "nowhere")
+    monkeypatch.setattr(exporting, "sample_of", lambda *_: gone)
+    again = api.export(tmp_path / "run", tmp_path / "again", file_format="hf")
+    assert "20 generated pictures: every probability" in again.said[0]
 
 
 def test_a_folder_for_the_hub_that_timm_reads_otherwise_is_refused(run, tmp_path):

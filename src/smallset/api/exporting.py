@@ -4,15 +4,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smallset.errors import ConfigError, suggest
+from smallset.errors import ConfigError, need, suggest
 from smallset.files import given_path
 from smallset.progress import Reporter
 from smallset.words import language
 
 if TYPE_CHECKING:
     from smallset.use.export import Exported
-
-FORMATS = ("onnx", "page", "hf")
 
 
 def export(
@@ -50,16 +48,12 @@ def export(
         DataError: If `run` is no record of a finished run, or `data` cannot be read.
         RunError: If files are there already, a graph cannot be made, or one answers differently.
     """
-    if file_format not in FORMATS:
-        raise ConfigError(f"no format {file_format!r}; {suggest(file_format, FORMATS)}")
-    try:
-        from smallset.use.export import export_record
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("smallset"):
-            raise
-        raise ConfigError(f"export needs {error.name}: pip install 'smallset[export]'") from None
+    need("smallset export", "export", "onnx", "onnxscript", "onnxruntime")
+    from smallset.use.export import FORMATS, export_record
     from smallset.use.predictor import open_record
 
+    if file_format not in FORMATS:
+        raise ConfigError(f"no format {file_format!r}; {suggest(file_format, FORMATS)}")
     reporter = reporter or Reporter()
     with closing(reporter):
         record = open_record(given_path(run))

@@ -188,12 +188,14 @@ def serve(
     reject: Reject = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     own_code: OwnCode = False,
-    max_mb: Annotated[float, typer.Option(help="Of a request, in 10^6 bytes.")] = 32.0,
-    max_image_mb: Annotated[float, typer.Option(help="Of a picture, in 10^6 bytes.")] = 16.0,
+    max_mb: Annotated[float, typer.Option(help="Largest request, in MB (10^6 bytes).")] = 32.0,
+    max_image_mb: Annotated[
+        float, typer.Option(help="Largest picture, in MB (10^6 bytes).")
+    ] = 16.0,
     max_megapixels: Annotated[
-        float | None, typer.Option(help="Of a picture; default: as in the run.")
+        float | None, typer.Option(help="Largest picture; default: as in the run.")
     ] = None,
-    max_images: Annotated[int, typer.Option(help="Pictures of a request.")] = 64,
+    max_images: Annotated[int, typer.Option(help="Most pictures in a request.")] = 64,
     max_waiting: Annotated[
         int, typer.Option(help="Pictures that may wait; more are told to come back (503).")
     ] = 256,

@@ -5,43 +5,44 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
 
 from smallset.models.registry import stated_licences
 from smallset.record.predictions import Predictions
 from smallset.record.record import Record
-from smallset.show.report.search_section import headline, search_section
+from smallset.show.report.search_section import Headline, headline, search_section
 from smallset.stats import Interval, share_interval
 
 MOST_CONFUSIONS = 10
 
 
-def write_card(record: Record, usage: str, checked: Sequence[str]) -> str:
+def write_card(record: Record, usage: str, checked: Sequence[str], inside: Sequence[str]) -> str:
     """Return the card of a record.
 
     Args:
         usage: How to run what was exported; Markdown.
         checked: What was found when it was run, as sentences.
+        inside: What lies before and behind the network there, as sentences.
     """
     described, data = record.model, record.config["data"]
-    found = record.predictions
-    seen = described["preprocessing"]
+    found, seen = record.predictions, described["preprocessing"]
+    measured = headline(record)
     parts = [
         f"# {_text(described['model'])} on {_text(Path(data['source']).name)}",
         f"It tells {len(found.classes)} classes apart. It was trained with smallset "
         f"{record.config['versions']['smallset']}, and exported from the record of that run.",
         "## How good it is",
-        *_accuracy(record),
-        _recall(found),
-        *_confusions(found),
+        *_accuracy(record, measured),
+        *(_classes(found, measured) if measured else ()),
         "## How to run it",
         usage,
         "## What it was checked on",
         _list(checked),
         "## What is inside",
         _list([
-            f"Pictures become {seen['size']} x {seen['size']} px (`{seen['resize']}`), upright and "
-            "in RGB, transparent parts on white; the graph does the rest.",
-            f"Logits are divided by {described.get('temperature', 1.0):.4g} before softmax.",
+            f"Pictures become {seen['size']} x {seen['size']} px (`{seen['resize']}`).",
+            *inside,
             f"{data['images']['train']:,} images to learn from, fingerprint of the data "
             f"`{data['fingerprint'][:16]}`, digest of the run `{record.config['digest']}`.",
             *licences(record),
@@ -67,8 +68,7 @@ def licences(record: Record) -> list[str]:
     ]
 
 
-def _accuracy(record: Record) -> list[str]:
-    seen = headline(record)
+def _accuracy(record: Record, seen: Headline | None) -> list[str]:
     if seen is None:
         return ["It was measured on no image that it did not learn from."]
     value, low, high = seen.accuracy
@@ -90,13 +90,13 @@ def _accuracy(record: Record) -> list[str]:
     return said
 
 
-def _scored(found: Predictions) -> str:
-    return next((each for each in ("test", "val") if (found.splits == each).any()), "train")
+def _classes(found: Predictions, seen: Headline) -> list[str]:
+    counts = found.confusion("test" if seen.source == "folds" else seen.source)
+    return [_recall(found, counts), *_confusions(found, counts)]
 
 
-def _recall(found: Predictions) -> str:
+def _recall(found: Predictions, counts: Int[ndarray, "classes classes"]) -> str:
     """Return the recall of each class, the lowest first."""
-    counts = found.confusion(_scored(found))
     totals, rights = counts.sum(axis=1), counts.diagonal()
     lines: list[list[str]] = []
     for k in np.argsort(rights / np.maximum(totals, 1), kind="stable").tolist():
@@ -109,8 +109,8 @@ def _recall(found: Predictions) -> str:
     return _table(["class", "of its images, right", "images"], lines)
 
 
-def _confusions(found: Predictions) -> list[str]:
-    counts = found.confusion(_scored(found))
+def _confusions(found: Predictions, counts: Int[ndarray, "classes classes"]) -> list[str]:
+    counts = counts.copy()
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[:MOST_CONFUSIONS]
     pairs = [divmod(int(at), len(counts)) for at in order if counts.flat[at]]
@@ -151,8 +151,9 @@ Python (`pip install onnxruntime pillow`):
 import json, numpy, onnxruntime
 from PIL import Image, ImageOps
 graph = onnxruntime.InferenceSession("model-any-size.onnx")
-picture = numpy.asarray(ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB"))
-probabilities = graph.run(["probabilities"], {{"image": picture[None]}})[0][0]
+picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGBA")
+picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+probabilities = graph.run(["probabilities"], {{"image": numpy.asarray(picture)[None]}})[0][0]
 print(json.loads(graph.get_modelmeta().custom_metadata_map["classes"])[probabilities.argmax()])
 ```
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from smallset.data.out import refuse_inside
 from smallset.errors import RunError
 from smallset.files import make_folder
-from smallset.models.restore import refuse_own_code, restore
+from smallset.models.restore import restore
 from smallset.progress import Reporter
 from smallset.record.doubt import read_temperature
 from smallset.record.record import Record
@@ -72,16 +72,19 @@ def export_record(
         ConfigError: If the network is own code and that is not allowed, or does not go with the
             format.
         DataError: If the record is damaged, or `data` cannot be read.
-        RunError: If `out` lies in the data, files are there already, a graph cannot be made, or
-            one answers differently.
+        RunError: If `out` is a record or lies in the data, files are there already, a graph cannot
+            be made, or one answers differently.
     """
-    refuse_own_code(record, allowed=own_code)
+    network, preprocessing, _ = restore(record, own_code=own_code)
     refuse_inside(out, data or record.config["data"]["source"])
+    if Record(out).is_complete:
+        raise RunError(
+            f"{out} is a record, whose files an export would replace; give another folder as --out"
+        )
     chosen = FORMATS[file_format]
     there = [out / file for file in chosen.files if (out / file).exists()]
     if there and not force:
         raise RunError(f"{there[0]} is there already; name another folder with --out, or --force")
-    network, preprocessing, _ = restore(record, own_code=own_code)
     shipped = Shipped(network, preprocessing, read_temperature(record.model).value).eval()
     sample = sample_of(record, data)
     shipment = Shipment(record, shipped, preprocessing, sample, data, lang, runtime, reporter)

@@ -16,7 +16,7 @@ from smallset.models.packages import PACKAGED
 from smallset.models.parts import Classifier, last_linear
 from smallset.record.record import Record
 from smallset.use.card import write_card
-from smallset.use.onnx_check import LARGEST
+from smallset.use.onnx_check import LARGEST, Sample
 from smallset.use.shipment import Shipment, Written
 
 CARD, CONFIG, WEIGHTS = "README.md", "config.json", "model.safetensors"
@@ -69,7 +69,12 @@ def write_hub_folder(shipment: Shipment, folder: Path) -> Written:
     # It is timm's file, with nothing of smallset's in it.
     write_atomic(folder / CONFIG, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     said = _tried(shipment, folder)
-    card = write_card(record, _usage(), said)
+    inside = [
+        "timm's transform resizes as `config.json` says.",
+        f"The temperature ({shipment.shipped.temperature:.4g}) is in the last layer: take the "
+        "softmax of its output as it is.",
+    ]
+    card = write_card(record, _usage(), said, inside)
     (folder / CARD).write_text(card, encoding="utf-8")
     return Written(FILES, None, said)
 
@@ -117,15 +122,21 @@ def _tried(shipment: Shipment, folder: Path) -> list[str]:
     import timm
 
     loaded: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    largest, tried = 0.0, 0
-    for each in shipment.sample.pixels(shipment.record, shipment.preprocessing):
-        pixels = torch.from_numpy(each.square[None].copy())
-        with torch.inference_mode():
-            wanted = shipment.shipped(pixels)[0]
-            logits = loaded(shipment.shipped.normalised(pixels))
-        apart = np.abs((logits.softmax(dim=1) - wanted).numpy()).max()
-        largest, tried = max(largest, float(apart)), tried + 1
-        shipment.reporter.counted("checking", tried, len(shipment.sample))
+
+    def ask(sample: Sample) -> tuple[str, int, float] | None:
+        largest, tried = 0.0, 0
+        for each in sample.pixels(shipment.record, shipment.preprocessing):
+            pixels = torch.from_numpy(each.square[None].copy())
+            with torch.inference_mode():
+                wanted = shipment.shipped(pixels)[0]
+                logits = loaded(shipment.shipped.normalised(pixels))
+            apart = np.abs((logits.softmax(dim=1) - wanted).numpy()).max()
+            largest, tried = max(largest, float(apart)), tried + 1
+            shipment.reporter.counted("checking", tried, len(sample))
+        return (sample.kind, tried, largest) if tried else None
+
+    kind, tried, largest = shipment.tried(ask)
+    shipment.tell_left_out(kind, tried)
     if not largest <= LARGEST:
         raise RunError(
             f"timm does not answer as the network does: on {tried:,} pictures a probability is "
@@ -133,8 +144,8 @@ def _tried(shipment: Shipment, folder: Path) -> list[str]:
             f"network and the version of timm ({timm.__version__})"
         )
     return [
-        f"Loaded by timm {timm.__version__}, on the same pixels of {tried:,} "
-        f"{shipment.sample.kind} pictures: every probability within {largest:.1e} of the network's."
+        f"Loaded by timm {timm.__version__}, on the same pixels of {tried:,} {kind} pictures: "
+        f"every probability within {largest:.1e} of the network's."
     ]
 
 
@@ -142,11 +153,12 @@ def _usage() -> str:
     return """\
 ```python
 import timm, torch
-from PIL import Image
+from PIL import Image, ImageOps
 model = timm.create_model("local-dir:.", pretrained=True).eval()
 config = timm.data.resolve_model_data_config(model)
 see = timm.data.create_transform(**config, is_training=False)
-picture = see(Image.open("picture.jpg").convert("RGB"))
-probabilities = model(picture[None]).softmax(dim=1)[0]
+picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGBA")
+picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+probabilities = model(see(picture)[None]).softmax(dim=1)[0]
 print(model.pretrained_cfg["label_names"][probabilities.argmax()])
 ```"""

@@ -15,6 +15,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from smallset.errors import ConfigError, DataError
 from smallset.files import write_atomic
+from smallset.record.doubt import read_temperature
 from smallset.record.predictions import Predictions
 from smallset.record.record import Record
 from smallset.record.strange import NEAREST, Refusal, Space, fit_refusal
@@ -136,7 +137,7 @@ def _near(record: Record) -> tuple[dict[str, Any], list[str]]:
     def space_of(vectors: Float[ndarray, "n dim"]) -> Compact:
         return Compact(vectors[kept])
 
-    temperature = record.model.get("temperature", 1.0)
+    temperature = read_temperature(record.model).value
     refusal: Refusal | None = None
     try:
         refusal, space, said = fit_refusal(record, temperature, REFUSED, space_of=space_of)

@@ -46,7 +46,11 @@ def write_onnx(shipment: Shipment, folder: Path) -> Written:
         onnx.save(graph, folder / file)
     parity = shipment.compared(folder / SQUARES, folder / ANY_SIZE)
     said = shipment.said(parity, SQUARES, ANY_SIZE)
-    card = write_card(record, onnx_usage(record), said)
+    inside = [
+        "Pictures come upright and in RGB, transparent parts on white; the graph does the rest.",
+        f"Logits are divided by {shipment.shipped.temperature:.4g} before softmax.",
+    ]
+    card = write_card(record, onnx_usage(record), said, inside)
     (folder / CARD).write_text(card, encoding="utf-8")
     return Written(FILES, parity, said)
 

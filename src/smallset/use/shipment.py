@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from smallset.data.preprocessing import Preprocessing
 from smallset.progress import Reporter
@@ -13,6 +13,8 @@ from smallset.stats import share_interval
 from smallset.use.onnx_check import Parity, Sample, compare
 from smallset.use.onnx_model import Shipped
 from smallset.words import Lang
+
+T = TypeVar("T")
 
 
 class Written(NamedTuple):
@@ -41,29 +43,49 @@ class Shipment:
     """Folder of onnxruntime-web; None for the one in the cache, or npm's."""
     reporter: Reporter
 
+    def tried(self, ask: Callable[[Sample], T | None]) -> T:
+        """Return what `ask` finds on pictures of the run, or on generated ones where none is left.
+
+        Args:
+            ask: Tries an export on a sample; None where no picture of it was left.
+        """
+        if self.sample.said:
+            self.reporter.note(f"{self.sample.said}; the export is tried on generated pictures")
+        found = ask(self.sample)
+        if found is None:
+            self.reporter.note(
+                f"the {self.sample.kind} pictures of the run are missing or have changed since; "
+                "the export is tried on generated pictures"
+            )
+            found = ask(Sample("generated", self.sample.rows[:0]))
+        assert found is not None
+        self.reporter.close()
+        return found
+
+    def tell_left_out(self, kind: str, tried: int) -> None:
+        """Say how many pictures of the run an export was not tried on."""
+        left = len(self.sample) - tried
+        if kind == self.sample.kind and left:
+            self.reporter.note(
+                f"{left:,} of {len(self.sample):,} {kind} pictures are missing or have changed "
+                "since; the export is not tried on them"
+            )
+
     def compared(self, squares: Path | None, any_size: Path) -> Parity:
-        """Compare graphs with the network; on generated pictures where no other is left.
+        """Compare graphs with the network.
 
         Raises:
             RunError: If a difference is larger than rounding.
         """
-        sample, reporter = self.sample, self.reporter
-        if sample.said:
-            reporter.note(f"{sample.said}; the export is tried on generated pictures")
-        ask: Callable[[Sample], Parity | None] = lambda sample: compare(  # noqa: E731
-            (squares, any_size), self.shipped, self.preprocessing, sample, self.record,
-            partial(reporter.counted, "checking"),
-        )  # fmt: skip
-        parity = ask(sample)
-        reporter.close()
-        left = len(sample) - (parity.pictures if parity else 0)
-        if left:
-            reporter.note(
-                f"{left:,} of {len(sample):,} {sample.kind} pictures are missing or have changed "
-                "since; the export is not tried on them"
-            )
-        parity = parity or ask(Sample("generated", sample.rows[:0]))
-        assert parity
+
+        def ask(sample: Sample) -> Parity | None:
+            return compare(
+                (squares, any_size), self.shipped, self.preprocessing, sample, self.record,
+                partial(self.reporter.counted, "checking"),
+            )  # fmt: skip
+
+        parity = self.tried(ask)
+        self.tell_left_out(parity.kind, parity.pictures)
         parity.require(squares.name if squares else "", any_size.name)
         return parity
 

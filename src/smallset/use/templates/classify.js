@@ -9,17 +9,9 @@ async function unpacked(id) {
   byId(id).remove();
   return new Response(packed.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
-let said = () => "";
-function say(sentence, isWrong = false) {
-  said = sentence;
-  byId("state").className = isWrong ? "wrong" : "soft";
-  byId("state").textContent = said();
-}
-onRedraw(() => (byId("state").textContent = said()));
-
 let ort, session;
 async function start() {
-  say(() => T("The network is starting …"));
+  say("state", () => T("The network is starting …"));
   try {
     const source = new Blob([byId("runtime").textContent], { type: "text/javascript" });
     ort = await import(URL.createObjectURL(source));
@@ -29,10 +21,10 @@ async function start() {
     session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
     await tryItself();
   } catch (error) {
-    say(() => T("This browser cannot run the network: {error}", { error }), true);
+    say("state", () => T("This browser cannot run the network: {error}", { error }));
     return;
   }
-  say(() => "");
+  say("state", null);
   M = { classes: D.classes, top: null, sets: null, reject: D.reject && D.reject.share };
   document.documentElement.dataset.ready = "yes";
   work();
@@ -57,7 +49,7 @@ async function decoded(blob) {
     { width, height } = bitmap,
     size = Math.round((width * height) / 1e6);
   if (width * height > 1e6 * D.maxMegapixels)
-    throw new Error(T("{size} megapixels; the limit is {most}", { size, most: D.maxMegapixels }));
+    throw () => T("{size} megapixels; the limit is {most}", { size, most: D.maxMegapixels });
   const image = pixels(bitmap, width, height);
   bitmap.close();
   return image;
@@ -112,8 +104,10 @@ async function answer(item) {
   try {
     Object.assign(item, await look(await decoded(item.file)));
   } catch (error) {
-    const isNone = error.name === "InvalidStateError" || error.name === "EncodingError";
-    item.row = { error: isNone ? T("this browser cannot open it as a picture") : error.message };
+    const isNone = error.name === "InvalidStateError" || error.name === "EncodingError",
+      none = () => T("this browser cannot open it as a picture");
+    item.row = { error: error.message || "" };
+    if (isNone || typeof error === "function") item.why = isNone ? none : error;
   }
   await new Promise((resume) => setTimeout(resume)); // let the page draw
 }
@@ -142,30 +136,40 @@ function stopCamera() {
   byId("live").hidden = true;
   byId("camera").setAttribute("aria-pressed", false);
 }
-byId("camera").addEventListener("click", async () => {
+byId("camera").addEventListener("click", async ({ target }) => {
   if (stream) return stopCamera();
-  const video = byId("video");
+  target.disabled = true; // while the browser asks
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
-    say(() => T("There is no camera, or this page may not use it ({name}).", error), true);
+    say("state", () => T("There is no camera, or this page may not use it ({name}).", error));
     return;
+  } finally {
+    target.disabled = false;
   }
-  say(() => "");
+  say("state", null);
   byId("camera").setAttribute("aria-pressed", true);
   byId("live").hidden = false;
+  const mine = stream,
+    video = byId("video");
   video.srcObject = stream;
-  await video.play();
-  while (stream) {
-    if (M && !asking && video.videoWidth) {
-      const frame = pixels(video, video.videoWidth, video.videoHeight);
-      const { row, nearest: rows } = await look(frame);
-      const seen = make("div", {}, make("h3", {}, ...named(row.predicted)));
-      for (const text of remarks(row)) seen.append(make("p", { cls: "wrong", text }));
-      seen.append(...bars(row), ...extras({ nearest: rows }));
-      byId("seen").replaceChildren(seen);
-      byId("live").dataset.frames = Number(byId("live").dataset.frames || 0) + 1;
+  try {
+    await video.play();
+    while (stream === mine) {
+      if (M && !asking && video.videoWidth)
+        seeFrame(await look(pixels(video, video.videoWidth, video.videoHeight)));
+      await new Promise((resume) => setTimeout(resume, 100));
     }
-    await new Promise((resume) => setTimeout(resume, 100));
+  } catch (error) {
+    if (stream !== mine) return;
+    stopCamera();
+    say("state", () => T("This browser cannot run the network: {error}", { error }));
   }
 });
+function seeFrame({ row, nearest: rows }) {
+  const seen = make("div", {}, make("h3", {}, ...named(row.predicted)));
+  for (const text of remarks(row)) seen.append(make("p", { cls: "wrong", text }));
+  seen.append(...bars(row), ...extras({ nearest: rows }));
+  byId("seen").replaceChildren(seen);
+  byId("live").dataset.frames = Number(byId("live").dataset.frames || 0) + 1;
+}

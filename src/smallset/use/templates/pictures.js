@@ -5,11 +5,20 @@ const BARS = 5,
   LEAST = 0.0005, // is shown as 0.1%
   CARDS = 60;
 let M = null; // {classes, top, sets, reject}; once it is there, there are answers
-let items = []; // {file, name, row: what was answered, failed: no answer came, card, line}
+let items = []; // {file, name, row: what was answered, why: as `problem`, card, line}
 let unasked = [];
 let asking = 0;
 let shown = CARDS;
 let order = "given";
+
+/* A line that is said again when the language changes. */
+const lines = new Map();
+function say(id, sentence) {
+  lines.set(id, sentence);
+  byId(id).hidden = !sentence;
+  byId(id).textContent = sentence ? sentence() : "";
+}
+redraws.push(() => lines.forEach((sentence, id) => say(id, sentence)));
 
 function add(files) {
   for (const [file, name] of files) {
@@ -34,7 +43,8 @@ function work() {
 /* One picture. */
 const isUnknown = (row) => row.unknown && row.unknown.length > 0;
 const ranked = (row) => Object.entries(row.probabilities).sort((a, b) => b[1] - a[1]);
-const problem = (item) => (item.failed ? T("no answer") : item.row.error);
+/* `why` says in the language of now what `row.error` cannot. */
+const problem = (item) => (item.why ? item.why() : item.row.error);
 function remarks(row) {
   const reasons = { probability: T("probability too low"), distance: T("unlike the training") };
   const said = [];
@@ -45,23 +55,26 @@ function remarks(row) {
     said.push(T("also a picture of the run: {split}", { split: T(row.seen_in) }));
   return said;
 }
-async function draw(item, image) {
-  if (!item.thumb) {
-    try {
-      const bitmap = await createImageBitmap(item.file),
-        scale = Math.min(1, 224 / Math.min(bitmap.width, bitmap.height)),
-        canvas = make("canvas", {
-          width: Math.max(1, Math.round(bitmap.width * scale)),
-          height: Math.max(1, Math.round(bitmap.height * scale)),
-        });
-      canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-      bitmap.close();
-      item.thumb = URL.createObjectURL(await new Promise((done) => canvas.toBlob(done)));
-    } catch {
-      return; // the browser cannot show it; what the server says of it stands beside it
-    }
+/* A promise of the address of a thumbnail; null where the browser cannot show the picture. */
+async function thumbnail(item) {
+  try {
+    const bitmap = await createImageBitmap(item.file),
+      scale = Math.min(1, 224 / Math.min(bitmap.width, bitmap.height)),
+      canvas = make("canvas", {
+        width: Math.max(1, Math.round(bitmap.width * scale)),
+        height: Math.max(1, Math.round(bitmap.height * scale)),
+      });
+    canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    bitmap.close();
+    return URL.createObjectURL(await new Promise((done) => canvas.toBlob(done)));
+  } catch {
+    return null; // what is said of it stands beside it
   }
-  image.src = item.thumb;
+}
+async function draw(item, image) {
+  item.thumb ??= thumbnail(item);
+  const source = await item.thumb;
+  if (source) image.src = source;
 }
 function bars(row) {
   const said = ranked(row).slice(0, BARS);
@@ -182,7 +195,7 @@ choice(
   },
 );
 byId("clear").addEventListener("click", () => {
-  items.forEach((item) => item.thumb && URL.revokeObjectURL(item.thumb));
+  for (const { thumb } of items) thumb?.then((source) => source && URL.revokeObjectURL(source));
   items = [];
   unasked = [];
   shown = CARDS;

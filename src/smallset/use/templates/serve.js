@@ -12,7 +12,7 @@ function ask(path, options = {}) {
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 function lock(isWrong) {
   byId("locked").hidden = false;
-  byId("wrong").textContent = isWrong ? T("This is not the token.") : "";
+  say("wrong", isWrong ? () => T("This is not the token.") : null);
   sessionStorage.removeItem(KEY);
   byId("token").focus();
 }
@@ -25,8 +25,7 @@ byId("locked")
     begin();
   });
 function trouble(isThere) {
-  byId("trouble").hidden = !isThere;
-  byId("trouble").textContent = isThere ? T("The server does not answer. Is it running?") : "";
+  say("trouble", isThere ? () => T("The server does not answer. Is it running?") : null);
 }
 async function begin() {
   if (D.needs_token && !sessionStorage.getItem(KEY)) return lock(false);
@@ -67,7 +66,7 @@ async function answer(item) {
     } catch {
       // A file that has gone since it was chosen fails in the same way as a server that has.
       item.row = { error: "" };
-      item.failed = true;
+      item.why = () => T("no answer");
       trouble(true);
     }
     return;

@@ -30,8 +30,9 @@ def given_path(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     if not text.strip():
         raise ConfigError("a path is empty; '.' is the current folder")
+    found = Path(text)
     try:
-        found = Path(text).expanduser()
+        found = found.expanduser()
         os.stat(found)  # noqa: PTH116  Path.exists swallows what is asked here
     except RuntimeError:
         raise ConfigError(
@@ -42,7 +43,6 @@ def given_path(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise ConfigError(f"{text[:80]}... cannot be a path: {error.strerror}") from None
-    found = Path(text).expanduser()
     real = Path(os.path.realpath(found))
     # LINK/.. is the parent of what LINK leads to; much of Python's library thinks otherwise.
     short = Path(os.path.normpath(found.absolute()))
@@ -180,7 +180,7 @@ def locked(lock: Path, taken: str = "", *, wait: bool = False) -> Iterator[IO[by
             raise RunError(taken or f"cannot lock {lock}: {error.strerror}") from None
         # Whoever had it may have removed it between opening and locking.
         if not wait and not is_at(file, lock):
-            raise RunError(taken)
+            raise RunError(taken or f"cannot lock {lock}: it was removed meanwhile")
         yield file
 
 

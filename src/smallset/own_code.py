@@ -23,7 +23,8 @@ def load_object(name: str) -> Any:
         found = importlib.import_module(module)
     if not callable(loaded := getattr(found, attribute, None)):
         what = "is no function" if hasattr(found, attribute) else "is not there"
-        raise ConfigError(f"cannot import {name!r}: {attribute!r} of {found.__file__} {what}")
+        place = getattr(found, "__file__", None) or module
+        raise ConfigError(f"cannot import {name!r}: {attribute!r} of {place} {what}")
     return loaded
 
 

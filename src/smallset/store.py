@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from smallset.errors import DataError, RunError
-from smallset.files import file_sum, is_at, locked, make_folder, write_json
+from smallset.files import LOCK, file_sum, is_at, locked, make_folder, write_json
 from smallset.reading import read_json
 
 SEAL = ".sums.json"
@@ -139,7 +139,7 @@ def _aside(folder: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _guarded(parent: Path) -> Iterator[None]:
     """Let one process at a time make folders aside, or look for those that were left over."""
-    lock = parent / ".lock"
+    lock = parent / LOCK
     while True:
         with locked(lock, wait=True) as file:
             # The one that had it before may have removed the file that this one waited for.

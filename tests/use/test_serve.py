@@ -460,6 +460,12 @@ def test_slow_clients_do_not_keep_others_waiting(run, predictor, serve, monkeypa
     assert post(port, RED)[0] == 200
 
 
+def test_few_open_files_mean_few_connections(monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
+    assert connections.most_connections() == 156
+
+
 def test_of_too_many_connections_the_oldest_idle_one_goes(run, predictor, serve, monkeypatch):
     monkeypatch.setattr(Connection, "most", 6)
     port = serve(build(run, predictor))

@@ -1,7 +1,5 @@
 """What a trained network says of new pictures: rows, and their text as CSV or JSON lines."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from smallset.files import csv_text
 from smallset.record.predictions import Predictions
 
 
@@ -89,6 +88,12 @@ BETWEEN = "|"
 COLUMNS = ("path", "id", "predicted", "probability", "seen_in", "error")
 
 
+def more_columns(sets: float | None, reject: float | None) -> tuple[str, ...]:
+    """Return the columns of `MORE` that are asked for."""
+    asked = {"set": sets, "unknown": reject}
+    return tuple(name for name, value in asked.items() if value is not None)
+
+
 def _number(probability: float) -> str:
     return f"{probability:.9g}"  # nine digits bring a float32 back exactly
 
@@ -101,15 +106,9 @@ def csv_lines(
     rows: Iterable[Row], classes: Sequence[str], top: int | None, more: Collection[str] = ()
 ) -> Iterator[str]:
     """Yield a table with one column per class, or two for each of the `top` most probable."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
 
     def line(cells: Iterable[str]) -> str:
-        writer.writerow(cells)
-        written = buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-        return written
+        return csv_text([list(cells)])
 
     if top is None:
         columns = [f"p_{name}" for name in classes]

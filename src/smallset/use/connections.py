@@ -30,11 +30,21 @@ TAKE_SECONDS = 30.0
 MOST_CONNECTIONS = 800
 
 
+def most_connections() -> int:
+    """Return how many connections there may be, so that there are files left to open."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return MOST_CONNECTIONS
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if soft < 0 else max(min(MOST_CONNECTIONS, soft - 100), 20)
+
+
 class Connection(H11Protocol):
     """A connection of HTTP/1.1 that closes when the client is too slow."""
 
     header_seconds = HEADER_SECONDS
-    most = MOST_CONNECTIONS
+    most = most_connections()
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin to wait for a request."""
@@ -152,16 +162,6 @@ class Room:
             yield b"".join(chunks)
         finally:
             self.taken -= held
-
-
-def most_connections() -> int:
-    """Return how many connections there may be, so that there are files left to open."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return MOST_CONNECTIONS
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST_CONNECTIONS if soft < 0 else max(min(MOST_CONNECTIONS, soft - 100), 20)
 
 
 def listen(host: str, port: int) -> socket.socket:

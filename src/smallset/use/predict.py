@@ -13,15 +13,15 @@ import numpy as np
 
 from smallset.compute import versions
 from smallset.errors import ConfigError, RunError
-from smallset.files import clear_unfinished, locked, make_folder, written_aside
+from smallset.files import LOCK, clear_unfinished, locked, make_folder, written_aside
 from smallset.models.weights import file_sha256
 from smallset.progress import Reporter
-from smallset.record.new_pictures import BETWEEN, FORMATS, Block, Row
+from smallset.record.new_pictures import BETWEEN, FORMATS, Block, Row, more_columns
 from smallset.record.record import Record
 from smallset.show.report.predict_page import write_predict_page
 from smallset.use.named import Named
 from smallset.use.predictor import Predictor
-from smallset.use.shards import LOCK, PLAN, SIZE, Shards, remove
+from smallset.use.shards import PLAN, SIZE, Shards, remove
 from smallset.words import Lang
 
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -91,8 +91,7 @@ class Outputs:
     @property
     def more(self) -> tuple[str, ...]:
         """Return the columns that are asked for beside the usual ones."""
-        asked = {"set": self.sets, "unknown": self.reject}
-        return tuple(name for name, value in asked.items() if value is not None)
+        return more_columns(self.sets, self.reject)
 
     def resolved_format(self) -> str:
         """Return the format of the rows.

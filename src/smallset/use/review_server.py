@@ -13,7 +13,6 @@ import webbrowser
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -176,10 +175,10 @@ def build_app(review: Review, album: Album, *, key: str, cookie: str, lang: Lang
 
 
 def _serve_page(app: FastAPI, key: str, cookie: str, lang: Lang) -> None:
+    from smallset.show.report.render import environment, page_file
+
     @app.get("/")
     def page() -> Response:
-        from smallset.show.report.render import environment
-
         shown = HTMLResponse(environment().get_template("review.html").render(lang=lang),
                              headers={"Cache-Control": "no-store"})  # fmt: skip
         shown.set_cookie(cookie, key, httponly=True, samesite="strict")
@@ -187,12 +186,12 @@ def _serve_page(app: FastAPI, key: str, cookie: str, lang: Lang) -> None:
 
     @app.get("/style.css")
     def style() -> Response:
-        text = _file("show/report/templates/page.css") + _file("use/templates/review.css")
+        text = page_file("page.css") + page_file("review.css")
         return Response(text, media_type="text/css")
 
     @app.get("/review.js")
     def script() -> Response:
-        text = _file("use/templates/review.js")
+        text = page_file("review.js")
         return Response(text, media_type="text/javascript")
 
 
@@ -261,10 +260,6 @@ def _take_decisions(app: FastAPI, review: Review, album: Album) -> None:
 
 def _answer(content: Any, status: int = 200) -> Response:
     return JSONResponse(content, status, headers={"Cache-Control": "no-store"})
-
-
-def _file(name: str) -> str:
-    return files("smallset").joinpath(name).read_text(encoding="utf-8")
 
 
 def serve_review(

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,9 @@ from markupsafe import Markup
 from starlette.types import ASGIApp
 
 from smallset.errors import ConfigError
-from smallset.record.new_pictures import Row, json_object
+from smallset.record.new_pictures import Row, json_object, more_columns
 from smallset.record.record import Record
-from smallset.show.report.render import environment, page_json
+from smallset.show.report.render import environment, page_file, page_json
 from smallset.use.batcher import Batcher, Full, Upload
 from smallset.use.connections import Busy, Connection, Gone, Room, TooLarge, TooSlow, listen
 from smallset.use.described import About, Answers, Health, Problem, describe
@@ -141,8 +140,7 @@ def build_app(
     )  # fmt: skip
     app.add_middleware(TokenGuard, hosts=hosts, any_address=any_address, token=token)
     _serve_page(app, needs_token=token is not None, lang=lang)
-    asked = {"set": about.sets, "unknown": about.reject}
-    more = [name for name, value in asked.items() if value is not None]
+    more = more_columns(about.sets, about.reject)
     tell = partial(json_object, classes=predictor.classes, top=about.top, more=more)
     _serve_api(app, predictor, about, limits, tell, needs_token=token is not None)
     return app
@@ -154,19 +152,16 @@ def _serve_page(app: FastAPI, *, needs_token: bool, lang: Lang) -> None:
         lang=lang, data=data, version=version("smallset")
     )  # fmt: skip
     parts = {
-        "/style.css": ("text/css", "show/report/templates/page.css", "use/templates/pictures.css"),
-        "/serve.js": (
-            "text/javascript", "show/report/templates/common.js",
-            "use/templates/pictures.js", "use/templates/serve.js",
-        ),
-    }  # fmt: skip
+        "/style.css": ("text/css", "page.css", "pictures.css"),
+        "/serve.js": ("text/javascript", "common.js", "pictures.js", "serve.js"),
+    }
 
     @app.get("/", include_in_schema=False)
     async def show() -> Response:
         return HTMLResponse(page, headers={"Cache-Control": "no-store"})
 
     for path, (kind, *names) in parts.items():
-        text = "".join(files("smallset").joinpath(name).read_text("utf-8") for name in names)
+        text = "".join(map(page_file, names))
         answer = partial(Response, text, media_type=kind, headers={"Cache-Control": "no-cache"})
         app.get(path, include_in_schema=False)(_constant(answer))
 
@@ -357,7 +352,7 @@ def serve_run(
     lang: Lang,
     on_line: Callable[[str], object],
 ) -> None:
-    """Serve the network of a run until it is interrupted; `smallset.api.serve` has the words."""
+    """Serve the network of a run until it is interrupted; the arguments are those of the API."""
     check_token(host, token)
     check_top(top, len(record.model["classes"]))
     predictor = Predictor(
@@ -370,9 +365,10 @@ def serve_run(
     about = describe(record, predictor, limits, top=top, sets=sets, reject=reject)
     side = predictor.preprocessing.size
     predictor.answer(np.zeros((1, side, side, 3), dtype=np.uint8))  # the first one is slow
+    hosts = tuple(dict.fromkeys((*HOSTS, host.lower(), *map(str.lower, names))))
     with listen(host, port) as listener:
         app = build_app(
-            predictor, about, limits, hosts=(*HOSTS, host.lower(), *map(str.lower, names)),
+            predictor, about, limits, hosts=hosts,
             any_address=not is_here(host), token=token, lang=lang,
         )  # fmt: skip
         shown = f"[{host}]" if ":" in host else host

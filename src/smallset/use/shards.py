@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from smallset.errors import DataError, RunError
-from smallset.files import clear_unfinished, write_arrays, write_json
+from smallset.files import LOCK, clear_unfinished, write_arrays, write_json
 from smallset.reading import read_arrays, read_json
 from smallset.record.new_pictures import Block
 from smallset.settings import differences
 
 DELETE = "delete it, and the same command makes it again"
-PLAN, LOCK = "plan.json", ".lock"
+PLAN = "plan.json"
 SIZE = 256
 """Pictures in a part: what a kill can cost."""
 

@@ -28,9 +28,9 @@ def render(template: str, *, lang: Lang, data: Mapping[str, Any], **context: Any
     return environment().get_template(template).render(
         lang=lang,
         data=Markup(page_json({**data, "words": catalogue()})),
-        plotly=Markup(_file("plotly-basic.min.js", "vendor")),
-        css=Markup(_file("page.css")),
-        script=lambda name: Markup(_file(name)),
+        plotly=Markup(page_file("plotly-basic.min.js", "vendor")),
+        css=Markup(page_file("page.css")),
+        script=lambda name: Markup(page_file(name)),
         **context,
     )  # fmt: skip
 
@@ -99,7 +99,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"no JSON for {type(value).__name__}")
 
 
-def _file(name: str, folder: str = "templates") -> str:
+def page_file(name: str, folder: str = "templates") -> str:
     """Return a file of the pages, or one of those that are used beside a network at work."""
     places = (files(each).joinpath(folder, name) for each in PLACES)
     return next(each for each in places if each.is_file()).read_text(encoding="utf-8")

@@ -140,7 +140,7 @@ def test_with_folds_the_price_of_choosing_is_off_the_headline_too(
     page = (record.folder / "report.html").read_text(encoding="utf-8")
     assert f'id="accuracy">{story["estimate"]["value"]:.1%}<' in page
     assert f"As measured it is {story['naive']:.1%}" in page
-    card = write_card(record, usage="", checked=[])
+    card = write_card(record, usage="", checked=[], inside=[])
     assert f"**{story['estimate']['value']:.1%}** (" in card
     assert "the price of choosing is taken off" in card
 

@@ -93,8 +93,9 @@ def compare_all(
     the same as they do). The luck of two arms counts as independent: where a seed is lucky for
     both, the interval is too wide rather than too narrow.
 
-    With one seed this is McNemar's test with the correction for continuity, hardly ever less strict
-    than the exact one; it compares two trained networks, and the verdict says so.
+    With one seed this is a paired t test over the images, corrected for continuity like McNemar's,
+    and hardly ever less strict than the exact form of that; it compares two trained networks, and
+    the verdict says so.
 
     Args:
         pairs: `correct` (seeds, images) of the first and the second arm of each comparison.

@@ -1,6 +1,5 @@
 """What a data set is to the rest of smallset: files, labels, splits and one class list."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from numpy import ndarray
 
-from smallset.errors import ConfigError, DataError, suggest
+from smallset.errors import ConfigError, suggest
 
 
 @dataclass(frozen=True)
@@ -97,26 +96,3 @@ def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
             raise ConfigError(f"no class named {part!r}; {suggest(part, classes)}")
         chosen += [position for position in positions if position not in chosen]
     return chosen
-
-
-def refuse_alike(classes: Sequence[str], where: Path) -> None:
-    """Refuse classes that were probably meant to be one, and one without a name.
-
-    Args:
-        where: The folder or the manifest that has them.
-
-    Raises:
-        DataError: If two differ in case, spaces or the spelling of accents alone.
-    """
-    seen: dict[str, str] = {}
-    for name in classes:
-        key = " ".join(unicodedata.normalize("NFC", name).casefold().split())
-        if not key:
-            raise DataError(f"a class of {where} has the name {name!r}; give it one that shows")
-        if key in seen:
-            raise DataError(
-                f"the classes {seen[key]!r} and {name!r} of {where} differ in case, spaces or the "
-                f"spelling of accents alone ({seen[key]!a}, {name!a}); write them alike, or give "
-                "one another name"
-            )
-        seen[key] = name

@@ -2,20 +2,25 @@
 
 import sys
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from smallset.data.listing import ImageSet, refuse_alike
+from smallset.data.listing import ImageSet
 from smallset.errors import DataError
 
 UNPRINTABLE = frozenset(["Cc", "Cs", "Zl", "Zp"])  # control, not UTF-8, line and paragraph ends
 FORMULA = ("=", "+", "-", "@")
 
 
-def with_sound_names(images: ImageSet) -> ImageSet:
+def with_sound_names(images: ImageSet, where: Path) -> ImageSet:
     """Return the images, with a note where names need one.
 
     Names stand in tables and pages as they are. One that begins like a formula stays as it is too,
     so that tables read back; a spreadsheet may run it, which the note says.
+
+    Args:
+        where: The folder or the manifest that lists them.
 
     Raises:
         DataError: If a path is not UTF-8, or a class has control characters in its name, is
@@ -25,20 +30,20 @@ def with_sound_names(images: ImageSet) -> ImageSet:
     if odd and (encoding := sys.getfilesystemencoding()) != "utf-8":
         raise DataError(
             f"the locale reads file names as {encoding}, and {len(odd)} below "
-            f"{_shown(str(images.root))} are not; set PYTHONUTF8=1"
+            f"{_shown(str(where))} are not; set PYTHONUTF8=1"
         )
     if odd:
         raise DataError(
-            f"{len(odd)} file name(s) below {_shown(str(images.root))} are not UTF-8, so no table "
+            f"{len(odd)} file name(s) below {_shown(str(where))} are not UTF-8, so no table "
             f"can hold them; rename {', '.join(map(_shown, odd[:3]))} (convmv does many)"
         )
     for name in images.classes:
         if any(unicodedata.category(each) in UNPRINTABLE for each in name):
             raise DataError(
-                f"the class {name!a} of {_shown(str(images.root))} has control characters in "
+                f"the class {name!a} of {_shown(str(where))} has control characters in "
                 "its name; rename it"
             )
-    refuse_alike(images.classes, images.root)
+    _refuse_alike(images.classes, where)
     live = [name for name in (*images.classes, *images.paths) if name.startswith(FORMULA)]
     if not live:
         return images
@@ -47,6 +52,22 @@ def with_sound_names(images: ImageSet) -> ImageSet:
         "are, and a spreadsheet may run them; import such columns as text"
     )
     return replace(images, notes=(*images.notes, note))
+
+
+def _refuse_alike(classes: Sequence[str], where: Path) -> None:
+    """Refuse classes that were probably meant to be one, and one without a name."""
+    seen: dict[str, str] = {}
+    for name in classes:
+        key = " ".join(unicodedata.normalize("NFC", name).casefold().split())
+        if not key:
+            raise DataError(f"a class of {where} has the name {name!r}; give it one that shows")
+        if key in seen:
+            raise DataError(
+                f"the classes {seen[key]!r} and {name!r} of {where} differ in case, spaces or the "
+                f"spelling of accents alone ({seen[key]!a}, {name!a}); write them alike, or give "
+                "one another name"
+            )
+        seen[key] = name
 
 
 def _is_utf8(text: str) -> bool:

@@ -76,10 +76,10 @@ def _listed(data: Data) -> ImageSet:
             "or sample:shapes"
         )
     if path.is_dir():
-        return with_sound_names(_read_folder(path))
+        return with_sound_names(_read_folder(path), path)
     images = read_manifest(path)
     _refuse_splits_as_classes(path, images.classes, kind="labels")
-    return with_sound_names(images)
+    return with_sound_names(images, path)
 
 
 _SPLIT_NAME = re.compile(

@@ -199,8 +199,9 @@ class ComputeConfig(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the forward pass; auto is bfloat16 on GPUs and processors that have it."""
     threads: int | None = Field(default=None, ge=1)
-    """Processor threads of the run; none: as torch chooses. Another number forms sums in another
-    order, so the last bits of all numbers differ."""
+    """Processor threads of the run; none: as torch chooses. Another number, or another precision,
+    forms sums in another order, and training multiplies the last bits: measured, it is another
+    seed. Compare runs with the same."""
 
 
 class FigureConfig(Settings):

@@ -1,5 +1,6 @@
 """Each finding on data made to show it, and silence on data that must stay silent."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,16 +19,20 @@ from smallset.learn.run import train_run
 from smallset.record.predictions import Predictions
 
 K = 6
-COUNTS = {"train": 60, "val": 20, "test": 100}  # images per class
+COUNTS = {"train": 60, "val": 100, "test": 100}  # images per class
 
 
 def predictions(accuracy=0.9, confidence=0.9, recall=None, seed=0):
-    """Predictions with exact recalls: `recall[split][class]`, else `accuracy`; errors spread."""
+    """Predictions with exact recalls: `recall[split][class]`, else `accuracy`; errors spread.
+
+    Those of val are those of test where nothing else is said.
+    """
     rng = np.random.default_rng(seed)
     splits, labels, said = [], [], []
+    recall = {"val": (recall or {}).get("test", {}), **(recall or {})}
     for split, count in COUNTS.items():
         for k in range(K):
-            wrong = round(count * (1 - (recall or {}).get(split, {}).get(k, accuracy)))
+            wrong = round(count * (1 - recall.get(split, {}).get(k, accuracy)))
             others = [j for j in range(K) if j != k]
             said += [others[n % len(others)] for n in range(wrong)] + [k] * (count - wrong)
             splits += [split] * count
@@ -133,6 +138,24 @@ def test_cross_entropy_that_does_not_learn_has_a_rate_too_low_or_too_high():
     assert low.command == "train {'lr': 0.1}"
     high = said(facts(guessing(), flat("cross-entropy", 1.8, 2.4)), "gradients-too-large")
     assert high.command == "train {'lr': 0.001}"
+
+
+def test_a_net_that_its_first_steps_killed_is_told_to_take_smaller_ones():
+    """The loss begins over ln C, and stands at ln C from then on; a higher rate would not help."""
+    losses = [3.1, *[float(np.log(K))] * 11]
+    dead = facts(guessing(), history([1 / K] * 12, [1 / K] * 12, losses=losses))
+    found = said(dead, "gradients-too-large")
+    assert found.command == "train {'lr': 0.001}"
+    assert "began at 3.1, over the 1.79 of a guess" in found.evidence.say("en")
+    assert "not-learning" not in kinds(dead)
+
+
+def test_a_loss_that_jumps_where_hardly_any_is_left_is_stable():
+    bouncing = [1.5, 0.4, *[1e-4, 3e-4] * 5]
+    calm = facts(lines=history([0.99] * 12, [0.9] * 12, losses=bouncing))
+    assert "gradients-too-large" not in kinds(calm)
+    wild = facts(lines=history([0.99] * 12, [0.9] * 12, losses=[1.5, 0.4, *[0.1, 0.3] * 5]))
+    assert "gradients-too-large" in kinds(wild)
 
 
 def test_a_run_of_few_epochs_may_still_know_nothing():
@@ -263,18 +286,39 @@ def test_classes_three_and_five_learnt_by_heart_are_named():
     found = said(memorising(), "memorised")
     assert "e, c" in found.sentence.say("en")  # worst first
     p = memorising().predictions
-    expected = (p.splits == "test") & np.isin(p.labels, [2, 4]) & (p.predicted != p.labels)
+    expected = (p.splits == "val") & np.isin(p.labels, [2, 4]) & (p.predicted != p.labels)
     assert set(found.images) == set(np.flatnonzero(expected))
+
+
+def learnt_by_heart(made):
+    return memorised_classes(made, np.flatnonzero(made.splits == "test"))
+
+
+def test_advice_is_read_from_val_and_from_test_only_where_there_is_no_other():
+    """Val says that all is well where test does not, and the other way; then without val."""
+    recall = {"train": dict.fromkeys(range(K), 1.0), "test": {2: 0.2}, "val": {}}
+    advising = {"overfitting", "memorised"}
+    assert not advising & kinds(facts(predictions(accuracy=0.99, recall=recall)))
+    recall["val"], recall["test"] = recall["test"], {}
+    of_val = said(facts(predictions(recall=recall)), "memorised")
+    assert "20% of the val images" in of_val.evidence.say("en")
+    recall["test"] = {2: 0.2}
+    made = predictions(recall=recall)
+    without = replace(made, splits=np.where(made.splits == "val", "extra", made.splits))
+    found = said(facts(without), "memorised")
+    assert "20% of the test images" in found.evidence.say("en")
+    assert found.evidence.say("en").endswith("what you change after it is chosen on test.")
+    assert {without.splits[row] for row in found.images} == {"test"}
 
 
 def test_a_class_that_was_not_learnt_at_all_is_not_learnt_by_heart():
     recall = {"train": {2: 0.3}, "test": {2: 0.3}}
-    assert memorised_classes(predictions(recall=recall)) == []
+    assert learnt_by_heart(predictions(recall=recall)) == []
 
 
 def test_a_class_a_little_worse_than_the_rest_may_be_chance():
     recall = {"train": dict.fromkeys(range(K), 1.0), "test": {2: 0.85}}
-    assert memorised_classes(predictions(recall=recall)) == []
+    assert learnt_by_heart(predictions(recall=recall)) == []
 
 
 def test_among_equal_classes_few_are_called_learnt_by_heart():
@@ -283,7 +327,7 @@ def test_among_equal_classes_few_are_called_learnt_by_heart():
     for _ in range(300):
         recall = {"train": dict.fromkeys(range(K), 1.0),
                   "test": {k: rng.binomial(100, 0.5) / 100 for k in range(K)}}  # fmt: skip
-        alarms += bool(memorised_classes(predictions(recall=recall)))
+        alarms += bool(learnt_by_heart(predictions(recall=recall)))
     assert alarms <= 0.05 * 300
 
 
@@ -308,12 +352,12 @@ def test_small_classes_that_pay_for_large_ones():
     made = uneven(predictions(recall=PAYING))
     found = said(facts(made), "small-classes")
     assert "of the 2 classes with under a third" in found.sentence.say("en")
-    assert "70% of the test images are predicted right, of the others 90%" in found.sentence.say(
+    assert "70% of the val images are predicted right, of the others 90%" in found.sentence.say(
         "en"
     )
-    assert "48 test images of small classes" in found.evidence.say("en")  # 4 of 5 wrong ones
+    assert "48 val images of small classes" in found.evidence.say("en")  # 4 of 5 wrong ones
     assert {made.labels[row] for row in found.images} == {0, 1}
-    assert {made.splits[row] for row in found.images} == {"test"}
+    assert {made.splits[row] for row in found.images} == {"val"}
     # The same with even classes, and with classes that are a little uneven.
     assert "small-classes" not in kinds(facts(predictions(recall=PAYING)))
     assert "small-classes" not in kinds(facts(uneven(predictions(recall=PAYING), share=0.4)))
@@ -338,7 +382,7 @@ def test_what_makes_classes_count_the_same_is_tried_where_nothing_does(settings,
 def test_small_classes_that_are_hard_and_not_paying_are_silent():
     made = uneven(predictions(recall={"test": {k: 0.7 if k < 2 else 0.89 for k in range(K)}}))
     probs = made.probs.copy()
-    wrong = (made.splits == "test") & (made.predicted != made.labels) & (made.labels >= 2)
+    wrong = (made.splits != "train") & (made.predicted != made.labels) & (made.labels >= 2)
     probs[wrong] = np.eye(K)[np.arange(wrong.sum()) % 2] * 0.9 + 0.1 / K  # all taken for small ones
     assert "small-classes" not in kinds(facts(replace(made, probs=probs)))
 
@@ -346,12 +390,12 @@ def test_small_classes_that_are_hard_and_not_paying_are_silent():
 def test_among_equal_classes_few_small_ones_are_said_to_pay():
     rng = np.random.default_rng(3)
     made = uneven(predictions())
-    test = made.splits == "test"
+    val = made.splits == "val"
     alarms = 0
     for _ in range(300):
-        away = (rng.random(test.sum()) < 0.3) * rng.integers(1, K, test.sum())
+        away = (rng.random(val.sum()) < 0.3) * rng.integers(1, K, val.sum())
         probs = made.probs.copy()
-        probs[test] = np.eye(K)[(made.labels[test] + away) % K]
+        probs[val] = np.eye(K)[(made.labels[val] + away) % K]
         alarms += small_classes(facts(replace(made, probs=probs))) is not None
     assert alarms <= 0.02 * 300
 
@@ -470,7 +514,8 @@ def test_overconfident_probabilities_are_named_and_true_ones_are_not():
     assert "too low" in low.sentence.say("en")
     made = predictions(accuracy=0.7, confidence=0.95)
     val = said(facts(made), "miscalibrated").evidence
-    assert (val.values["count"], val.values["t"] > 1.5) == (120, True)
+    assert (val.values["count"], val.values["t"] > 1.5) == (600, True)
+    assert re.search(r"error is 2\d\.\d%; a perfect network would have 0\.\d%", val.say("en"))
     made.probs[made.splits == "test"] = made.probs[made.splits == "test"][::-1]
     assert said(facts(made), "miscalibrated").evidence.values["t"] == val.values["t"]
     without = replace(made, splits=np.where(made.splits == "val", "train", made.splits))
@@ -502,14 +547,26 @@ def confident(wrong=(), accuracy=0.98):
 
 
 def test_images_that_a_good_net_contradicts_look_mislabelled():
-    rows = [*range(95, 101), *np.flatnonzero(confident().splits == "test")[60:66]]
+    rows = [*range(95, 101), *np.flatnonzero(confident().splits == "test")[60:72]]
     found = said(facts(confident(rows)), "label-errors")
     assert set(found.images) == {int(row) for row in rows}
     assert found.command == "smallset clean DATA --out CLEAN --with self"
+    in_test = said(facts(confident(rows[6:])), "label-errors")
+    assert set(in_test.images) == {int(row) for row in rows[6:]}
+    assert in_test.command is None, "clean judges every split but test"
 
 
 def test_a_good_net_with_honest_doubts_accuses_no_label():
     assert label_suspects(confident()) == ()
+
+
+def test_a_net_that_is_as_sure_where_it_is_wrong_accuses_no_label():
+    """Seven of 100 are hard, and it says 0.994 of all; val shows as much, so its word is weak."""
+    made = predictions(accuracy=0.93)
+    sure = np.eye(K)[made.predicted] * 0.994 + 0.001
+    assert label_suspects(replace(made, probs=sure)) == ()
+    few = confident(np.flatnonzero(confident().splits == "test")[60:63])
+    assert label_suspects(few) == (), "three of 600 at 99.5 % are what such a network gets wrong"
 
 
 def test_an_overconfident_weak_net_accuses_no_label():

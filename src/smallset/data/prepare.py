@@ -26,6 +26,10 @@ from smallset.groups import DataConfig, Split
 from smallset.progress import Reporter
 
 T = TypeVar("T")
+CLEAN_VAL = (
+    "noise is in the training labels alone: val keeps its true ones, so choosing on it goes better "
+    "than where labels are really wrong (data.noise_in_val=true)"
+)
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,10 @@ def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Pr
             num_classes=len(kept.classes),
             seed=config.data.noise_seed,
         )
-    return Prepared(kept, rows, given, pixels, opened.problems, opened.notes)
+    notes = opened.notes
+    if config.data.noise_rate and not config.data.noise_in_val and (kept.splits == "val").any():
+        notes = (*notes, CLEAN_VAL)
+    return Prepared(kept, rows, given, pixels, opened.problems, notes)
 
 
 def _kept(

@@ -21,11 +21,21 @@ class Standstill(NamedTuple):
     first: float
     last: float
     """Training loss of the first and the last epoch."""
+    blind: float | None
+    """The loss where every class gets the same probability; None where that is not known."""
 
     @property
     def moved(self) -> float:
         """Return the share of the loss that is gone; below 0 where it rose."""
         return (self.first - self.last) / max(abs(self.first), 1e-12)
+
+    @property
+    def died(self) -> bool:
+        """Whether the first steps threw the network far off, to where nothing moves it any more."""
+        if self.blind is None:
+            return False
+        began_above = self.first > 1.1 * self.blind
+        return bool(began_above and abs(self.last - self.blind) < 0.02 * self.blind)
 
 
 def _standstill(facts: Facts) -> Standstill | None:
@@ -33,6 +43,7 @@ def _standstill(facts: Facts) -> Standstill | None:
         return None
     stage = facts.stages()[-1]
     accuracy, chance = stage[-1]["train_accuracy"], 1 / facts.num_classes
+    by_entropy = stage[-1]["objective"] == "cross-entropy" and facts.num_classes > 1
     found = Standstill(
         text(
             "The network did not learn: after {epochs} epochs it predicts {accuracy:.1%} of its "
@@ -44,8 +55,9 @@ def _standstill(facts: Facts) -> Standstill | None:
         stage[-1]["objective"],
         stage[0]["train_loss"],
         stage[-1]["train_loss"],
+        float(np.log(facts.num_classes)) if by_entropy else None,
     )
-    learnt = accuracy > chance + 0.1 * (1 - chance) or found.moved > 0.1
+    learnt = accuracy > chance + 0.1 * (1 - chance) or (found.moved > 0.1 and not found.died)
     return None if len(stage) < 5 or learnt else found
 
 
@@ -75,6 +87,16 @@ def gradients_too_large(facts: Facts) -> Seen | None:
     """A training loss that rose, or jumps up again and again: steps that are too large."""
     lr = facts.settings["lr"]
     found = _standstill(facts)
+    if found is not None and found.died:
+        fell = text(
+            "The training loss began at {first:.3g}, over the {blind:.3g} of a guess, and has "
+            "stood at that since: the first steps, at the learning rate {lr:g}, threw the network "
+            "off.",
+            first=found.first,
+            blind=found.blind,
+            lr=lr,
+        )
+        return Seen(found.sentence, fell, facts.try_next({"lr": lr / 10}))
     if found is not None and found.moved < 0 and not _is_small(facts, found.loss):
         rose = text(
             "The training loss rose from {first:.3g} to {last:.3g}: the learning rate {lr:g} is "
@@ -86,7 +108,9 @@ def gradients_too_large(facts: Facts) -> Seen | None:
         return Seen(found.sentence, rose, facts.try_next({"lr": lr / 10}))
     for stage in facts.stages():
         losses = [line["train_loss"] for line in stage]
-        rises = [b for a, b in itertools.pairwise(losses) if b > 1.2 * a]
+        # Where almost nothing is left of the loss, a fifth of it is nothing, too.
+        least = 0.02 * losses[0]
+        rises = [b for a, b in itertools.pairwise(losses) if b > 1.2 * a and b > least]
         if len(rises) >= 3:
             return Seen(
                 text(
@@ -108,7 +132,7 @@ def gradients_too_large(facts: Facts) -> Seen | None:
 def not_learning(facts: Facts) -> Seen | None:
     """No learning, and a loss that stands still: the rate may be too low."""
     found, lr = _standstill(facts), facts.settings["lr"]
-    if found is None or found.moved < 0 or _is_small(facts, found.loss):
+    if found is None or found.moved < 0 or found.died or _is_small(facts, found.loss):
         return None
     return Seen(
         found.sentence,

@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from smallset.record.doubt import held_out
 from smallset.record.predictions import Predictions
 from smallset.record.record import Record
-from smallset.words import Text
+from smallset.words import Text, text
 
 Level = Literal["problem", "hint"]
 
@@ -27,6 +28,15 @@ class Seen(NamedTuple):
     """What to try next; None where nothing is to be run."""
     images: tuple[int, ...] = ()
     """Rows of predictions.csv concerned."""
+
+
+class Judged(NamedTuple):
+    """Images that a network had not learnt from."""
+
+    rows: Int[ndarray, " m"]
+    """Of val; of test where there is no val, or of all images where folds judged each other."""
+    split: Text
+    """"val" or "test", as predictions.csv calls them."""
 
 
 class Finding(NamedTuple):
@@ -82,6 +92,12 @@ class Facts:
     def train(self) -> Int[ndarray, " m"]:
         """Rows of the training images."""
         return self.rows("train")
+
+    @cached_property
+    def judged(self) -> Judged:
+        """What findings that recommend something are read from: test is for the score alone."""
+        rows, source = held_out(self.predictions)
+        return Judged(rows, text("val")) if source == "val" else Judged(self.test, text("test"))
 
     @cached_property
     def right(self) -> ndarray:

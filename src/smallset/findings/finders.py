@@ -25,6 +25,8 @@ from smallset.findings.mistakes import (
 from smallset.findings.test_set import few_test_images, label_errors, leak
 from smallset.words import Text, text
 
+READS_HELD_OUT = ("overfitting", "memorised", "small-classes")
+
 
 class Kind(NamedTuple):
     """One kind of finding."""
@@ -75,5 +77,18 @@ def find(facts: Facts) -> list[Finding]:
     for name, kind in KINDS.items():
         seen = kind.look(facts)
         if seen is not None:
-            found.append(Finding(name, kind.level, *seen))
+            found.append(Finding(name, kind.level, *_owned_up(name, seen, facts)))
     return sorted(found, key=lambda finding: finding.level == "hint")
+
+
+def _owned_up(kind: str, seen: Seen, facts: Facts) -> Seen:
+    """Say where advice was read from the test images, since there were no others."""
+    from_test = facts.judged.split.template == "test" and not facts.predictions.of_folds
+    if kind not in READS_HELD_OUT or seen.command is None or not from_test:
+        return seen
+    why = text(
+        "{evidence} There is no val, so the test images say this; what you change after it is "
+        "chosen on test.",
+        evidence=seen.evidence,
+    )
+    return seen._replace(evidence=why)

@@ -45,7 +45,7 @@ def one_class(facts: Facts) -> Seen | None:
             "collapsed, predict like this.",
             true=true,
         ),
-        images=_wrong(facts, predicted=k),
+        images=_wrong(facts, facts.test, predicted=k),
     )
 
 
@@ -56,7 +56,8 @@ def overfitting(facts: Facts) -> Seen | None:
         return None
     as_told = (predictions.predicted == predictions.given_labels)[facts.train]
     known = share_interval(int(as_told.sum()), len(as_told))
-    tested = share_interval(int(facts.right[facts.test].sum()), len(facts.test))
+    rows, split = facts.judged
+    tested = share_interval(int(facts.right[rows].sum()), len(rows))
     if known.value < 0.6 or known.low - tested.high < 0.1:
         return None
     augment = facts.settings["augment"]
@@ -69,9 +70,10 @@ def overfitting(facts: Facts) -> Seen | None:
     return Seen(
         text(
             "Overfitting: {known:.0%} of the training images are predicted right, but only "
-            "{tested:.0%} of the test images.",
+            "{tested:.0%} of the {split} images.",
             known=known.value,
             tested=tested.value,
+            split=split,
         ),
         text(
             "The gap is at least {gap:.0f} points. Augmentation, weight decay, more images or a "
@@ -84,49 +86,53 @@ def overfitting(facts: Facts) -> Seen | None:
 
 def memorised(facts: Facts) -> Seen | None:
     """Classes that are known on train, but on test worse than the network as a whole."""
-    classes = memorised_classes(facts.predictions)
+    rows, split = facts.judged
+    classes = memorised_classes(facts.predictions, rows)
     if not classes:
         return None
     labels, first = facts.predictions.labels, classes[0]
-    train, test = (
-        float(facts.right[rows][labels[rows] == first].mean()) for rows in (facts.train, facts.test)
+    train, judged = (
+        float(facts.right[those][labels[those] == first].mean()) for those in (facts.train, rows)
     )
     names = [facts.predictions.classes[k] for k in classes]
-    given = facts.predictions.predicted[facts.test][labels[facts.test] == first]
+    given = facts.predictions.predicted[rows][labels[rows] == first]
     wrong = np.bincount(given[given != first], minlength=facts.num_classes)
     return Seen(
         text("Memorised, not learnt: {names}.", names=_listed(names)),
         text(
-            "Of {name}, {train:.0%} of the training images are predicted right and {test:.0%} of "
-            "the test images (all classes together: {all:.0%}). Its other images are most often "
+            "Of {name}, {train:.0%} of the training images are predicted right and {judged:.0%} of "
+            "the {split} images (all classes together: {all:.0%}). Its other images are most often "
             "predicted as {other}.",
             name=names[0],
             train=train,
-            test=test,
-            all=float(facts.right[facts.test].mean()),
+            judged=judged,
+            split=split,
+            all=float(facts.right[rows].mean()),
             other=facts.predictions.classes[int(wrong.argmax())],
         ),
         facts.try_next({"augment.flip": True, "augment.crop_fraction": 0.1, "augment.color": 0.2}),
-        tuple(row for k in classes for row in _wrong(facts, label=k)),
+        tuple(row for k in classes for row in _wrong(facts, rows, label=k)),
     )
 
 
-def memorised_classes(predictions: Predictions) -> list[int]:
-    """Return the classes known on train but beyond chance worse than the whole on test.
+def memorised_classes(predictions: Predictions, rows: Int[ndarray, " m"]) -> list[int]:
+    """Return the classes known on train but beyond chance worse than the whole elsewhere.
 
     Worst first. The intervals are widened for the number of classes looked at.
+
+    Args:
+        rows: Of predictions.csv, of images that were not learnt from.
     """
     right = predictions.predicted == predictions.labels
-    is_test, is_train = predictions.splits == "test", predictions.splits == "train"
-    overall, num_classes = right[is_test].mean(), len(predictions.classes)
+    is_train, num_classes = predictions.splits == "train", len(predictions.classes)
     found: list[tuple[float, int]] = []
     for k in range(num_classes):
         train = right[is_train & (predictions.labels == k)]
-        test = right[is_test & (predictions.labels == k)]
-        if len(train) and len(test) and train.mean() >= 0.9:
-            high = share_interval(int(test.sum()), len(test), level=1 - 0.05 / num_classes).high
-            if high < min(overall, train.mean() - 0.3):
-                found.append((float(test.mean()), k))
+        other = right[rows][predictions.labels[rows] == k]
+        if len(train) and len(other) and train.mean() >= 0.9:
+            high = share_interval(int(other.sum()), len(other), level=1 - 0.05 / num_classes).high
+            if high < min(right[rows].mean(), train.mean() - 0.3):
+                found.append((float(other.mean()), k))
     return [k for _, k in sorted(found)]
 
 
@@ -166,11 +172,12 @@ def small_classes(facts: Facts) -> Seen | None:
     """
     sizes = np.bincount(facts.predictions.given_labels[facts.train], minlength=facts.num_classes)
     is_small = UNEVEN * sizes < sizes.max()
-    of_small = is_small[facts.predictions.labels[facts.test]]
-    said_small = is_small[facts.predictions.predicted[facts.test]]
+    rows, split = facts.judged
+    of_small = is_small[facts.predictions.labels[rows]]
+    said_small = is_small[facts.predictions.predicted[rows]]
     if not of_small.any() or of_small.all():
         return None
-    right = facts.right[facts.test]
+    right = facts.right[rows]
     small, large = (
         share_interval(int(right[which].sum()), int(which.sum())) for which in (of_small, ~of_small)
     )
@@ -181,20 +188,23 @@ def small_classes(facts: Facts) -> Seen | None:
     return Seen(
         text(
             "Small classes pay for large ones: of the {count} classes with under a third of the "
-            "training images of the largest, {small:.0%} of the test images are predicted right, "
-            "of the others {large:.0%}.",
+            "training images of the largest, {small:.0%} of the {split} images are predicted "
+            "right, of the others {large:.0%}.",
+            split=split,
             count=int(is_small.sum()),
             small=small.value,
             large=large.value,
         ),
         text(
-            "{lost} test images of small classes are taken for larger ones, and {gained} the other "
-            "way. Where every class matters the same, let every class count the same in training.",
+            "{lost} {split} images of small classes are taken for larger ones, and {gained} the "
+            "other way. Where every class matters the same, let every class count the same in "
+            "training.",
+            split=split,
             lost=int(lost.sum()),
             gained=int(gained.sum()),
         ),
         facts.try_next(changes) if (changes := _balancing(facts.settings)) else None,
-        tuple(int(row) for row in facts.test[lost]),
+        tuple(int(row) for row in rows[lost]),
     )
 
 
@@ -231,7 +241,9 @@ def confused(facts: Facts) -> Seen | None:
             back_of=int(counts[j].sum()),
             expected=float((counts[i].sum() - counts[i, i]) / (k - 1)),
         ),
-        images=tuple(row for x, y in both_ways for row in _wrong(facts, label=x, predicted=y)),
+        images=tuple(
+            row for x, y in both_ways for row in _wrong(facts, facts.test, label=x, predicted=y)
+        ),
     )
 
 
@@ -272,37 +284,48 @@ def miscalibrated(facts: Facts) -> Seen | None:
         "The probabilities are too low: {said:.0%} on average, and {true:.0%} are right.", **shares
     )
     fitted = fit_temperature(facts.predictions)
-    numbers = {"error": seen.error, "t": fitted.value, "count": fitted.images}
+    error = text(
+        "The expected calibration error is {error:.1%}; a perfect network would have {floor:.1%} "
+        "on so many images.",
+        error=seen.error, floor=seen.floor,
+    )  # fmt: skip
+    numbers = {"error": error, "t": fitted.value, "count": fitted.images}
     if fitted.why_not:
         advice = text(
-            "The expected calibration error is {error:.1%}. There are no val "
-            "images to fit a temperature on. With some, or --folds, there are.",
+            "{error} There are no val images to fit a temperature on. With some, or --folds, there "
+            "are.",
             **numbers,
         )
     elif fitted.source == "val":
         advice = text(
-            "The expected calibration error is {error:.1%}. `predict` divides the logits by a "
-            "temperature of {t:.2f}, fitted on {count} val images.",
+            "{error} `predict` divides the logits by a temperature of {t:.2f}, fitted on {count} "
+            "val images.",
             **numbers,
         )
     else:
         advice = text(
-            "The expected calibration error is {error:.1%}. `predict` divides the logits by a "
-            "temperature of {t:.2f}, fitted on these {count} images.",
+            "{error} `predict` divides the logits by a temperature of {t:.2f}, fitted on these "
+            "{count} images.",
             **numbers,
         )
     return Seen(high if seen.gap > 0 else low, advice)
 
 
-def _wrong(facts: Facts, *, label: int | None = None, predicted: int | None = None) -> tuple:
-    """Return the wrong test images of a class, predicted as a class."""
+def _wrong(
+    facts: Facts,
+    rows: Int[ndarray, " m"],
+    *,
+    label: int | None = None,
+    predicted: int | None = None,
+) -> tuple[int, ...]:
+    """Return those of some rows that are wrong, of a class, predicted as a class."""
     p = facts.predictions
-    keep = ~facts.right[facts.test]
+    keep = ~facts.right[rows]
     if label is not None:
-        keep &= p.labels[facts.test] == label
+        keep &= p.labels[rows] == label
     if predicted is not None:
-        keep &= p.predicted[facts.test] == predicted
-    return tuple(int(row) for row in facts.test[keep])
+        keep &= p.predicted[rows] == predicted
+    return tuple(int(row) for row in rows[keep])
 
 
 def _listed(names: Sequence[str], most: int = 6) -> Text:

@@ -3,11 +3,13 @@
 import shlex
 
 import numpy as np
+from scipy.stats import poisson
 
 from smallset.findings.facts import Facts, Seen
-from smallset.record.measures import cross_validated
+from smallset.record.doubt import fit_temperature
+from smallset.record.measures import cross_validated, tempered
 from smallset.record.predictions import Predictions
-from smallset.stats import share_interval
+from smallset.stats import LEVEL, share_interval
 from smallset.words import text
 
 
@@ -63,6 +65,7 @@ def label_errors(facts: Facts) -> Seen | None:
     if not rows:
         return None
     first, predictions = rows[0], facts.predictions
+    clean = shlex.join(["smallset", "clean", facts.data, "--out", "CLEAN", "--with", "self"])
     return Seen(
         text(
             "{count} images may be mislabelled: the network is sure that they show another class.",
@@ -76,7 +79,8 @@ def label_errors(facts: Facts) -> Seen | None:
             said=predictions.classes[predictions.predicted[first]],
             p=float(predictions.probs[first].max()),
         ),
-        shlex.join(["smallset", "clean", facts.data, "--out", "CLEAN", "--with", "self"]),
+        # Cleaning judges every split but test.
+        clean if any(predictions.splits[row] != "test" for row in rows) else None,
         rows,
     )
 
@@ -84,12 +88,22 @@ def label_errors(facts: Facts) -> Seen | None:
 def label_suspects(predictions: Predictions) -> tuple[int, ...]:
     """Return images whose label a good network contradicts with near certainty, surest first.
 
-    A network that is right in less than 90 % of the test images accuses nobody: its mistakes would
-    outnumber the wrong labels. Which of the images are mislabelled only a look can tell.
+    Sure means by probabilities that held-out images have set right, where there are some. A network
+    that is right in less than 90 % of the test images accuses nobody, and neither does one that
+    contradicts no more labels than a network with such probabilities is wrong about: those are hard
+    images. Which of the images are mislabelled only a look can tell.
     """
     test = predictions.splits == "test"
     if (predictions.predicted == predictions.labels)[test].mean() < 0.9:
         return ()
-    given = predictions.probs[np.arange(len(predictions.probs)), predictions.given_labels]
-    suspect = np.flatnonzero((predictions.probs.max(axis=1) >= 0.95) & (given <= 0.02))
-    return tuple(suspect[np.argsort(given[suspect], kind="stable")].tolist())
+    probs = np.exp(tempered(predictions.probs, max(fit_temperature(predictions).value, 1.0)))
+    given = probs[np.arange(len(probs)), predictions.given_labels]
+    sure = probs.max(axis=1) >= 0.95
+    suspect = sure & (given <= 0.02)
+    found: list[int] = []
+    for split in dict.fromkeys(predictions.splits.tolist()):
+        of_split = predictions.splits == split
+        own_mistakes = float((1 - probs.max(axis=1))[of_split & sure].sum())
+        if poisson.sf((of_split & suspect).sum() - 1, own_mistakes) < LEVEL:
+            found += np.flatnonzero(of_split & suspect).tolist()
+    return tuple(sorted(found, key=lambda row: given[row]))

@@ -22,6 +22,9 @@ class ClassScore(NamedTuple):
     """Images of the class."""
 
 
+FLOOR_DRAWS = 100
+
+
 class Calibration(NamedTuple):
     """Whether probabilities are true: of what is said with 0.8, 80 % should be right."""
 
@@ -34,6 +37,9 @@ class Calibration(NamedTuple):
     """Expected calibration error, in [0, 1]: mean of |confidence - accuracy| over the images."""
     gap: float
     """Mean confidence minus accuracy, in [-1, 1]; above 0 is overconfident."""
+    floor: float
+    """What `error` would be, on average, if every probability were true: it is never 0 on a few
+    images, for the shares in the bins scatter."""
 
 
 def class_scores(confusion: Int[ndarray, "classes classes"]) -> list[ClassScore]:
@@ -95,8 +101,12 @@ def calibration(
         said = np.bincount(place, confidence, bins) / counts
         true = np.bincount(place, right, bins) / counts
     error = float(np.nansum(np.abs(said - true) * counts) / max(len(confidence), 1))
+    drawn = np.random.default_rng(0).random((FLOOR_DRAWS, len(confidence))) < confidence
+    kept = np.stack([np.bincount(place, row, bins) for row in drawn])
+    off = np.abs(np.bincount(place, confidence, bins) - kept).sum(axis=1)
+    floor = float(off.mean() / max(len(confidence), 1))
     gap = float(confidence.mean() - right.mean()) if len(confidence) else 0.0
-    return Calibration(said, true, counts, error, gap)
+    return Calibration(said, true, counts, error, gap, floor)
 
 
 PRIOR_SPREAD = 0.3

@@ -1,6 +1,6 @@
 """How often a study of equal arms claims a difference, and how often it misses one of three points.
 
-    python benchmarks/claims.py [--studies 2000]
+    python benchmarks/claims.py [--studies 2000] [--looks | --leader]
 
 Each cell is simulated studies of five arms. Images differ in difficulty, the same for all arms; a
 trained network errs on an image by its difficulty, its own noise, and its luck, which is the same
@@ -10,6 +10,9 @@ about 85 % of all images. The first arm is compared with the second: `before` by
 smallset had until then (normal law, own seeds only), `2 arms` as if there were no others, `5 arms`
 with the luck of all five. Printed is the share of studies that claim a difference where there is
 none, the share of intervals that hold the true one, and the share that finds three points.
+
+--looks: somebody adds seeds to two equal arms until a difference is claimed, by what p is multiplied
+with at the k-th look. --leader: how much too high the best of several equal arms looks.
 """
 
 import argparse
@@ -23,6 +26,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import norm
 
+from smallset.compare.leader import find_leader
 from smallset.paired import compare_all
 from smallset.stats import luck_of_arms
 
@@ -34,7 +38,13 @@ def main() -> None:
     """Print the table, and the worst cell of each method."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--studies", type=int, default=2000, help="per cell, and a quarter more")
-    studies = parser.parse_args().studies
+    parser.add_argument("--looks", action="store_true")
+    parser.add_argument("--leader", action="store_true")
+    options = parser.parse_args()
+    studies = options.studies
+    if options.looks or options.leader:
+        looks(studies) if options.looks else leader(studies)
+        return
     print("| luck | images | seeds | " + " | ".join(METHODS) + " |\n" + "|---" * 6 + "|")
     cells = []
     for luck, unequal in ((0.0, False), (1.0, False), (2.0, False), (2.0, True)):
@@ -77,6 +87,42 @@ def measure(studies: int, *, images: int, seeds: int, luck: float, unequal: bool
         else:
             false += claims
     return 100 * np.array([false / studies, held / (studies + powered), found / powered]).T
+
+
+def looks(studies: int) -> None:
+    """Print the share of studies of equal arms that claim something at one of several looks."""
+    rules = {"1": lambda _: 1, "k": lambda k: k, "k (k + 1) / 2": lambda k: k * (k + 1) / 2,
+             "k^2": lambda k: k**2, "the first look alone": lambda k: 1 if k == 1 else math.inf}  # fmt: skip
+    for luck, images in ((1.0, 1400), (2.0, 5000)):
+        for plan in ((2, 3, 5, 10), (3, 5, 8), tuple(range(2, 9))):
+            claimed = dict.fromkeys(rules, 0)
+            for number in range(studies):
+                rng = np.random.default_rng([number, images, int(10 * luck), 7])
+                arms = simulate(rng, images, max(plan), luck / 100, unequal=False, difference=0.0)
+                ps = []
+                for seeds in plan:
+                    some = [arm[:seeds] for arm in arms]
+                    luck_of = luck_of_arms(some)
+                    [result] = compare_all([(some[0], some[1])], [(luck_of[0], luck_of[1])])
+                    ps.append(result.p)
+                for name, factor in rules.items():
+                    claimed[name] += any(p * factor(k) < 0.05 for k, p in enumerate(ps, 1))
+            print(luck, images, plan, {n: f"{c / studies:.1%}" for n, c in claimed.items()})
+
+
+def leader(studies: int) -> None:
+    """Print by how many points the best of equal arms is too high, as seen and as corrected."""
+    for count, luck in ((5, 0.0), (5, 1.5)):
+        seen, said, held = [], [], []
+        for number in range(studies):
+            rng = np.random.default_rng([number, count, int(10 * luck), 8])
+            arms = simulate(rng, 1000, 3, luck / 100, unequal=False, difference=0.0)
+            value, low, high = find_leader(arms, luck_of_arms(arms)).expected
+            seen.append(max(arm.mean() for arm in arms) - ACCURACY)
+            said.append(value - ACCURACY)
+            held.append(low <= ACCURACY <= high)
+        print(f"{count} arms, luck {luck}: seen {100 * np.mean(seen):+.2f}, corrected "
+              f"{100 * np.mean(said):+.2f}, interval holds {np.mean(held):.1%}")  # fmt: skip
 
 
 def judged(arms: list[ndarray]) -> list[tuple[float, float, bool]]:

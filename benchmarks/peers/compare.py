@@ -13,6 +13,7 @@ import numpy as np
 
 from smallset.paired import compare_all
 from smallset.record.record import Record
+from smallset.stats import luck_of_arms
 
 
 def main():
@@ -22,7 +23,7 @@ def main():
         raise SystemExit(__doc__)
     right = [both_right(Path(run), Path(peer)) for run, peer in zip(runs, peers, strict=True)]
     own, other = (np.stack([pair[side] for pair in right]) for side in (0, 1))
-    [found] = compare_all([(own, other)])
+    [found] = compare_all([(own, other)], [tuple(luck_of_arms([own, other]))])
     gain, low, high = (100 * value for value in found.difference)
     print(
         f"smallset {own.mean():.2%}, peer {other.mean():.2%} on {own.shape[1]} images, "

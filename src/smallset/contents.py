@@ -140,6 +140,14 @@ class StudyRun(TypedDict):
     error: NotRequired[str]
 
 
+class LookedAt(TypedDict):
+    """Two arms that are compared, in study.json."""
+
+    arm: str
+    against: str
+    looked_at: list[int]
+
+
 class Study(TypedDict):
     """study.json."""
 
@@ -151,6 +159,7 @@ class Study(TypedDict):
     spec: dict[str, Any]
     runs: list[StudyRun]
     network: NotRequired[str]
+    comparisons: NotRequired[list[LookedAt]]
 
 
 class Limits(TypedDict):

@@ -11,7 +11,7 @@ from numpy import ndarray
 from scipy.special import stdtr
 from scipy.stats import binomtest
 
-from smallset.stats import LEVEL, Interval, Luck, critical, luck_of_arms, variance_of
+from smallset.stats import LEVEL, Interval, Luck, critical, variance_of
 
 PRACTICAL = 0.01  # differences within one point are called practically equal
 MOST_SEEDS, MOST_IMAGES = 10_000, 10_000_000  # where looking for what would settle it ends
@@ -31,20 +31,23 @@ class PairedResult:
     p: float
     """Of the null hypothesis that both are equally good."""
     p_corrected: float
-    """The same, times the number of comparisons in the report, at most 1 (Bonferroni)."""
+    """The same, times the number of comparisons in the report (Bonferroni) and the square of that
+    of the looks, at most 1."""
     verdict: Verdict
     luck: float | None
     """Standard deviation of the difference of two single trainings, one of each arm, on the same
     images; None where one seed shows nothing of it."""
     freedom: float
     """Degrees of freedom of the t distribution."""
+    looks: int
+    """How often the pair has been looked at, each time with more seeds; 1 at the first."""
     detectable: float
     """The smallest true difference that these images and seeds show with 80 % power."""
     discordant: float
     """Share of images (per seed) that exactly one of the two was right about, in [0, 1]."""
     needed_seeds: int | None
-    """Seeds that would settle a difference as large as the one seen; None where no number would,
-    or nothing is left to settle."""
+    """Seeds that would settle a difference as large as the one seen, at the next look; None where
+    no number would, or nothing is left to settle."""
     needed_images: int | None
     """Test images that would settle it; None as for the seeds."""
 
@@ -83,15 +86,20 @@ def mcnemar(first: Float[ndarray, " images"], second: Float[ndarray, " images"])
 
 def compare_all(
     pairs: Sequence[tuple[ndarray, ndarray]],
-    lucks: Sequence[tuple[Luck | None, Luck | None]] | None = None,
+    lucks: Sequence[tuple[Luck | None, Luck | None]],
+    *,
+    family: int | None = None,
+    looks: Sequence[int] | None = None,
 ) -> list[PairedResult]:
     """Compare pairs of arms; intervals, p values and verdicts hold for all of them together.
 
     t is the mean difference, brought nearer to 0 by one prediction (it moves in such steps), over
     its standard error; p, interval and verdict are all read from it. Its level is 5 % over the
     number of comparisons (Bonferroni; Holm's steps would find a little more, but no interval says
-    the same as they do). The luck of two arms counts as independent: where a seed is lucky for
-    both, the interval is too wide rather than too narrow.
+    the same as they do), and over k^2 at the k-th look: who adds seeds until something shows would
+    find it in 12 to 15 % of studies of equal arms, and so in about 5 % (benchmarks/claims.py). The
+    luck of two arms counts as independent: where a seed is lucky for both, the interval is too
+    wide rather than too narrow.
 
     With one seed this is a paired t test over the images, corrected for continuity like McNemar's,
     and hardly ever less strict than the exact form of that; it compares two trained networks, and
@@ -99,8 +107,11 @@ def compare_all(
 
     Args:
         pairs: `correct` (seeds, images) of the first and the second arm of each comparison.
-        lucks: Of the two arms of each pair, pooled over the study they belong to; None pools over
-            the arms of these pairs.
+        lucks: Of the two arms of each pair, pooled over the study they belong to.
+        family: Number of comparisons that are to hold together, those that cannot be made yet
+            among them; None for these alone.
+        looks: How often each pair has been looked at, each time with more seeds, this time
+            included; None for once each.
 
     Raises:
         ValueError: If the two of a pair differ in shape.
@@ -117,13 +128,10 @@ def compare_all(
                 f"arms are compared on the same seeds and images, got {first.shape} "
                 f"and {second.shape}"
             )
-    if lucks is None:
-        arms = {id(arm): arm for pair in pairs for arm in pair}
-        known = dict(zip(arms, luck_of_arms(list(arms.values())), strict=True))
-        lucks = [(known[id(first)], known[id(second)]) for first, second in pairs]
+    family = len(pairs) if family is None else family
     return [
-        _compare(first - second, luck, level=LEVEL / len(pairs))
-        for (first, second), luck in zip(pairs, lucks, strict=True)
+        _compare(first - second, luck, family=family, look=look)
+        for (first, second), luck, look in zip(pairs, lucks, looks or [1] * len(pairs), strict=True)
     ]
 
 
@@ -131,9 +139,11 @@ def _compare(
     differences: Float[ndarray, "seeds images"],
     lucks: tuple[Luck | None, Luck | None],
     *,
-    level: float,
+    family: int,
+    look: int,
 ) -> PairedResult:
     num_seeds, num_images = differences.shape
+    level = LEVEL / family / look**2
     value, step = float(differences.mean()), 1 / differences.size
     if num_seeds == 1:
         lucks = None, None  # two networks are compared, whatever is known of their settings
@@ -149,26 +159,27 @@ def _compare(
         verdict = "better" if value > 0 else "worse"
         verdict = "these two networks differ" if num_seeds == 1 else verdict
 
-    def shows(seeds: float = 1.0, images: float = 1.0) -> float:
-        more = variance.detectable(level, seeds=seeds, images=images)
+    def shows(look: int, seeds: float = 1.0, images: float = 1.0) -> float:
+        more = variance.detectable(LEVEL / family / look**2, seeds=seeds, images=images)
         return step / seeds / images + more
 
-    def needed(count: int, most: int, of: Literal["seeds", "images"]) -> int | None:
+    def needed(count: int, most: int, of: Literal["seeds", "images"], look: int) -> int | None:
         if verdict != "cannot tell" or not value:
             return None
-        shown = lambda n: shows(**{of: n / count}) <= abs(value)  # noqa: E731
+        shown = lambda n: shows(look, **{of: n / count}) <= abs(value)  # noqa: E731
         least = bisect_left(range(most), True, lo=count, key=shown)
         return least if least < most else None
 
     return PairedResult(
         Interval(value, max(value - half, -1.0), min(value + half, 1.0)),
         p,
-        min(1.0, p * LEVEL / level),
+        min(1.0, p * family * look**2),
         verdict,
         luck=None if None in lucks else math.hypot(*(luck.sd for luck in lucks if luck)),
         freedom=freedom,
-        detectable=shows(),
+        looks=look,
+        detectable=shows(look),
         discordant=float((differences != 0).mean()),
-        needed_seeds=needed(num_seeds, MOST_SEEDS, "seeds") if num_seeds > 1 else None,
-        needed_images=needed(num_images, MOST_IMAGES, "images"),
+        needed_seeds=needed(num_seeds, MOST_SEEDS, "seeds", look + 1) if num_seeds > 1 else None,
+        needed_images=needed(num_images, MOST_IMAGES, "images", look),
     )

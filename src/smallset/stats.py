@@ -251,7 +251,6 @@ def fit_power_law(
     arms: Sequence[Float[ndarray, "_ images"]],
     *,
     at: Sequence[int],
-    lucks: Sequence[Luck | None] | None = None,
 ) -> PowerLaw:
     """Fit a power law to the test error against the number of training images.
 
@@ -264,7 +263,6 @@ def fit_power_law(
         images: Number of training images of each arm; at least two different ones.
         arms: `correct` of each arm, on the same test images.
         at: Numbers of training images to say the accuracy for.
-        lucks: As `luck_of_arms` returns them; None takes them from these arms.
 
     Raises:
         ValueError: If there are fewer than two different numbers of images.
@@ -274,7 +272,7 @@ def fit_power_law(
     """
     if len(set(images)) < 2:
         raise ValueError(f"a power law needs two numbers of images or more, got {list(images)}")
-    lucks = luck_of_arms(arms) if lucks is None else lucks
+    lucks = luck_of_arms(arms)
     logs = np.log(np.asarray(images, dtype=float))
     centred = logs - logs.mean()
     by_image = np.stack([arm.mean(axis=0) for arm in arms])

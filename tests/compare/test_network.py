@@ -8,9 +8,10 @@ import pytest
 import smallset
 from smallset.cli import main
 from smallset.compare import network as network_module
+from smallset.compare.account import write_study
 from smallset.compare.network import put_network
 from smallset.compare.spec import StudySpec, built_in_studies
-from smallset.compare.study import plan_study, write_study
+from smallset.compare.study import plan_study
 from smallset.errors import ConfigError, DataError, RunError
 from smallset.models.registry import Source
 

@@ -20,20 +20,24 @@ from support import picture
 from typer.testing import CliRunner
 
 import smallset
+from smallset import api
 from smallset.cli import app
 from smallset.compare import execute as execute_module
+from smallset.compare.account import Accountant
 from smallset.compare.execute import Resources, Todo, Trainings, find_execution, run_task
 from smallset.compare.spec import built_in_studies, read_study
-from smallset.compare.study import Accountant, plan_study
+from smallset.compare.study import plan_study
 from smallset.compare.summary import summarise
 from smallset.compare.watch import Watch
 from smallset.compute import commit
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
 from smallset.files import write_json
+from smallset.findings.in_words import study_notes
 from smallset.learn.plan import Planner
 from smallset.progress import Reporter, console_reporter
 from smallset.reading import read_json
+from smallset.record.looks import looks_at_test
 from smallset.record.record import Record
 
 STUDY = """
@@ -72,6 +76,10 @@ def tables(folder):
     return [(folder / name).read_bytes() for name in ("summary.csv", "comparisons.csv")]
 
 
+def notes_of(summary):
+    return [note.say("en") for note in study_notes(summary)]
+
+
 def rows(path):
     with path.open() as file:
         return list(csv.DictReader(file))
@@ -106,6 +114,11 @@ def test_a_study_leaves_tables_charts_and_a_record_per_arm_and_seed(split_folder
     assert float(row["difference"]) == pytest.approx(
         found.arms[1].accuracy.value - found.arms[0].accuracy.value, abs=1e-6
     )
+    [(_, _, _, result)] = found.comparisons
+    assert float(row["p_corrected"]) == pytest.approx(result.p_corrected, abs=1e-6)
+    assert float(row["degrees_of_freedom"]) == pytest.approx(result.freedom, abs=1e-6)
+    assert float(row["luck"]) == pytest.approx(result.luck, abs=1e-6)
+    assert (row["looks"], row["equal_within"]) == ("1", "")
 
 
 def test_the_way_and_the_order_change_no_byte_of_the_summary(split_folders, tmp_path, rates):
@@ -134,6 +147,74 @@ def test_finished_runs_are_not_repeated_and_more_seeds_add_to_them(split_folders
     assert len(before) == 2
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
     assert [arm.seeds for arm in found.arms] == [(0, 1, 2)] * 2
+
+
+def test_what_is_compared_is_decided_once_and_only_grows(split_folders, tmp_path, rates):
+    """A page made anew, or a command with fewer arms, makes no claim of a study stronger."""
+    Path(rates).write_text(STUDY + "[arms.third]\nlr = 0.02\n")
+    out, how = tmp_path / "out", "serial"
+    pairs = lambda found: [each[:2] for each in found.comparisons]  # noqa: E731
+    found = smallset.study(rates, split_folders, out=out, arms=["slow", "fast"], execute=how)
+    assert pairs(found) == [("fast", "slow")]
+    found = smallset.study(rates, split_folders, out=out, all_pairs=True, execute=how)
+    every = [("fast", "slow"), ("third", "slow"), ("fast", "third")]
+    assert pairs(found) == every
+    corrected = [each.result.p_corrected for each in found.comparisons]
+    assert corrected == pytest.approx([min(1, 3 * each.result.p) for each in found.comparisons])
+    before = (out / "study.json").read_bytes()
+    api.report(out, without_images=True)
+    assert (out / "study.json").read_bytes() == before
+    made = {path: path.stat().st_mtime_ns for path in out.glob("*/*/result.json")}
+    found = smallset.study(rates, split_folders, out=out, arms=["fast"], seeds=1, execute=how)
+    assert pairs(found) == every
+    assert [each.result.p_corrected for each in found.comparisons] == corrected
+    assert [len(arm.seeds) for arm in found.arms] == [2, 2, 2]
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    Path(rates).write_text(STUDY)  # its file has the third arm no more
+    found = smallset.study(rates, split_folders, out=out, execute=how)
+    assert pairs(found) == every
+    Path(rates).write_text(STUDY + "[arms.new]\nlr = 0.01\n")
+    with pytest.raises(RunError, match=r"(?s)slow/seed-0 holds a run with other settings.*epochs"):
+        smallset.study(
+            rates, split_folders, out=out, arms=["new"], settings={"epochs": 3}, execute=how
+        )
+    shutil.copy(rates, tmp_path / "another.toml")
+    with pytest.raises(RunError, match="holds the study rates, and this is another"):
+        smallset.study(str(tmp_path / "another.toml"), split_folders, out=out, execute=how)
+
+
+def test_more_seeds_after_a_look_are_counted(split_folders, tmp_path, rates):
+    looks = []
+    for seeds in (1, 2, 3, 3, 2):
+        found = smallset.study(
+            rates, split_folders, out=tmp_path / "out", seeds=seeds, execute="serial"
+        )
+        [compared] = found.comparisons
+        looks.append(compared.result.looks)
+        expected = min(1, compared.result.p * compared.result.looks**2)
+        assert compared.result.p_corrected == pytest.approx(expected)
+    assert looks == [1, 1, 2, 2, 2]
+    [kept] = json.loads((tmp_path / "out/study.json").read_text())["comparisons"]
+    assert kept == {"arm": "fast", "against": "slow", "looked_at": [2, 3]}
+    assert any(note.startswith("Looked at 2 times (with 2, 3 seeds)") for note in notes_of(found))
+
+
+def test_looks_at_the_test_images_are_counted_over_runs_and_studies(
+    split_folders, tmp_path, rates, tiny
+):
+    smallset.study(rates, split_folders, out=tmp_path / "runs/study", seeds=1, execute="serial")
+    alone = smallset.train(split_folders, tiny(epochs=1), out=tmp_path / "runs/alone")
+    shutil.copytree(split_folders, tmp_path / "data")
+    picture(0, 999).save(tmp_path / "data/test/ant/new.png")
+    smallset.train(tmp_path / "data", tiny(epochs=1), out=tmp_path / "runs/other")
+    (tmp_path / "runs/begun").mkdir()
+    assert looks_at_test(alone) == (3, 3)
+    first = Record(tmp_path / "runs/study/slow/seed-0")
+    assert looks_at_test(first) == (1, 3)
+    page = api.report(alone.folder, without_images=True)[-1].read_text(encoding="utf-8")
+    assert "have been looked at 3 times in this folder, and this run was look 3." in page
+    assert "已被查看 3 次" in page
+    assert looks_at_test(Record(tmp_path / "runs/other")).said is None
 
 
 def test_a_folder_with_other_settings_is_refused_and_the_difference_named(
@@ -198,7 +279,7 @@ def test_a_failed_run_is_told_and_stops_no_other(split_folders, tmp_path, rates)
     assert "learning rate 1e+30" in found.failed[0][1]
     assert [arm.name for arm in found.arms] == ["slow"]
     assert "failed  fast/seed-0: the loss stopped being finite" in (tmp_path / "said").read_text()
-    assert any("run fast/seed-1 failed" in note for note in found.notes())
+    assert any("Run fast/seed-1 failed" in note for note in notes_of(found))
 
 
 def dies_once(task):
@@ -285,7 +366,7 @@ def test_missing_weights_are_named_before_anything_trains(split_folders, tmp_pat
     )  # fmt: skip
     assert [arm.name for arm in found.arms] == ["slow", "fast"]
     assert any(
-        note.startswith("arm auto was left out: the ImageNet weights") for note in found.notes()
+        note.startswith("Arm auto was left out: the ImageNet weights") for note in notes_of(found)
     )
     assert json.loads((tmp_path / "out/study.json").read_text())["missing"].keys() == {"auto"}
     assert found.called[-3:] == ("--arms", "slow,fast,auto", "--without-missing")
@@ -384,7 +465,7 @@ def test_data_limits_say_what_more_images_would_give(split_folders, tmp_path):
     assert [arm.train_images for arm in found.arms] == [4, 8, 16, 32]
     assert found.power_law is not None
     assert set(found.power_law.expected) == {64, 128}
-    assert any("64 images" in note for note in found.notes())
+    assert any(" 64: " in note for note in notes_of(found))
     assert "power_law" in json.loads((tmp_path / "out/study.json").read_text())
 
 
@@ -494,6 +575,7 @@ def test_the_live_table_shows_what_is_on_disk(split_folders, tmp_path, rates):
     said = (tmp_path / "said").read_text()
     assert "1/2" in said
     assert "50.0%" in said
+    assert "test" not in said, "test is not looked at before the end"
     assert "2 runs: 1 done, 0 begun, 1 to begin" in said
     assert watch.seconds_left() == pytest.approx(10, abs=1)
 

@@ -1,18 +1,23 @@
 """What is said of a study, from run findings and comparisons made for it."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
 
+from smallset.compare.family import Looked
+from smallset.compare.leader import find_leader
 from smallset.compare.spec import StudySpec
 from smallset.compare.summary import Arm, Comparison, Summary
 from smallset.findings.facts import Finding
 from smallset.findings.finders import KINDS
-from smallset.findings.in_study import find_in_study, in_words
+from smallset.findings.in_study import find_in_study
+from smallset.findings.in_words import headline, in_words, study_notes
 from smallset.paired import PairedResult
 from smallset.record.record import Record
-from smallset.stats import Interval
+from smallset.stats import Interval, luck_of_arms
 from smallset.words import text
 
 
@@ -24,10 +29,13 @@ def arm(name, *seen):
     return Arm(name, tuple(range(len(seen))), records, ids, correct, None, Interval(1.0, 1.0, 1.0))
 
 
-def found(arms, comparisons=(), failed=()):
+def found(arms, comparisons=(), failed=(), *, looked_at=(), leader=None):
     spec = StudySpec(title="t", about="a", baseline="a", arms={"a": {}})
     called = ("smallset", "study", "rates", "--data", "DATA", "--set", "image_size=48")
-    return Summary(Path("OUT"), "rates", spec, 3, arms, comparisons, None, failed, {}, called)
+    family = tuple(Looked(each.arm, each.against, looked_at) for each in comparisons)
+    return Summary(
+        Path("OUT"), "rates", spec, 3, arms, comparisons, family, leader, None, failed, {}, called
+    )
 
 
 def finding(kind, level: Literal["problem", "hint"] = "problem"):
@@ -38,7 +46,7 @@ def finding(kind, level: Literal["problem", "hint"] = "problem"):
 
 def compared(points, verdict, *, needed_seeds=None, needed_images=None, detectable=3.0, within=5.0):
     return PairedResult(
-        Interval(points / 100, -within / 100, within / 100), 0.2, 0.2, verdict, 0.02, 9.0,
+        Interval(points / 100, -within / 100, within / 100), 0.2, 0.2, verdict, 0.02, 9.0, 1,
         detectable / 100, 0.2, needed_seeds, needed_images,
     )  # fmt: skip
 
@@ -123,11 +131,7 @@ def test_what_is_practically_equal_needs_no_more_images():
             compared(0.1, "cannot tell", needed_seeds=9, needed_images=818_525, within=0.6),
         ),
     )  # fmt: skip
-    [one] = find_in_study(found((arm("a", "x"),), pairs), look=lambda record: [])
-    said = one.lines[0][1].say("en")
-    assert said.endswith("Practically equal: within ±0.6.")
-    assert "818,525" not in said
-    assert one.command is None
+    assert find_in_study(found((arm("a", "x"),), pairs), look=lambda record: []) == []
     assert in_words(found((arm("a", "x"),), pairs))[0].say("en") == (
         "a is practically equal to b: +0.1 points of test accuracy (95 % interval -0.6 to +0.6; "
         "p = 0.2; 1,400 test images with 3 seeds)."
@@ -140,4 +144,79 @@ def test_one_seed_is_put_into_words_about_networks_and_not_about_settings():
     assert of_networks.startswith("One trained network of a differs from one of b: +9.0 points")
     assert of_networks.endswith("This says nothing of the two settings.")
     assert "better" not in of_networks
-    assert method.startswith("Method: McNemar's test")
+    assert (
+        method == "Method: paired t tests over the test images, with a correction for continuity."
+    )
+
+
+def test_claims_say_what_they_are_held_against():
+    pairs = tuple(Comparison(a, "b", 3, compared(9, "better", within=20)) for a in "ac")
+    *_, method = in_words(found((arm("a", "x"),), pairs, looked_at=(2, 3, 5)))
+    said = method.say("en")
+    assert "corrected for 2 comparisons (Bonferroni)" in said
+    assert said.endswith("allow for 3 looks (p times its square).")
+    assert "校正" in method.say("zh")
+    won = [said.say("en").split(":")[0] for said in in_words(found((arm("a", "x"),), pairs))[:2]]
+    assert won == ["a is better than b", "c is better than b"]
+    lost = (Comparison("a", "b", 3, compared(-9, "worse")),)
+    assert (
+        in_words(found((arm("a", "x"),), lost))[0].say("en").startswith("a is worse than b: -9.0")
+    )
+    unclear = (Comparison("a", "b", 3, compared(2, "cannot tell")),)
+    [said, _] = in_words(found((arm("a", "x"),), unclear))
+    assert said.say("en").startswith("a cannot be told from b: +2.0 points")
+
+
+def led(accuracies, comparisons=(), *, seeds=3):
+    """A study whose arms are right about so many of 1,400 images, with every seed the same."""
+    arms = []
+    for name, accuracy in accuracies.items():
+        correct = np.repeat((np.arange(1400) < 1400 * accuracy)[None], seeds, axis=0).astype(float)
+        shown = Interval(accuracy, accuracy - 0.02, accuracy + 0.02)
+        arms.append(replace(arm(name, *"x" * seeds), correct=correct, accuracy=shown))
+    leader = find_leader([a.correct for a in arms], luck_of_arms([a.correct for a in arms]))
+    return found(tuple(arms), tuple(comparisons), leader=leader)
+
+
+def test_the_headline_says_what_may_be_claimed_of_the_best_arm():
+    first = Comparison("a", "c", 3, compared(9, "better", within=20))
+    said = headline(led({"a": 0.9, "b": 0.898, "c": 0.7}, [first])).say("en")
+    assert said.startswith("a has the highest test accuracy, 90.0%. The highest of 3 is too high:")
+    assert "It is better than c by more than luck." in said
+    assert said.endswith("The second, b (0.1 points behind), cannot be told from it.")
+    said = headline(led({"a": 0.9, "b": 0.8, "c": 0.7})).say("en")
+    assert "No comparison of the study shows that this is more than luck." in said
+    assert said.endswith(
+        "It is better than the second, b, by 10.0 points, held against all pairs of arms."
+    )
+    of_networks = Comparison("a", "b", 1, compared(9, "these two networks differ"))
+    said = headline(led({"a": 0.9, "b": 0.8}, [of_networks], seeds=1)).say("en")
+    assert said.endswith(
+        "One seed each says nothing of the settings: another training may turn it round."
+    )
+    assert "better" not in said
+    assert headline(found(())).say("en") == "No run of this study is finished yet."
+
+
+def test_arms_that_guess_and_arms_with_more_training_are_named():
+    arms = []
+    for name, epochs, accuracy in (("short", 2, 0.6), ("long", 4, 0.9)):
+        shown = Interval(accuracy, accuracy - 0.2, accuracy + 0.05)
+        one = replace(arm(name, "x", "x"), accuracy=shown)
+        for record in one.records:
+            told(record, epochs)
+        arms.append(one)
+    said = [note.say("en") for note in study_notes(found(tuple(arms)))]
+    trained = "The arms were not trained alike: long saw 400 images"
+    assert any(note.startswith(trained) for note in said)
+    assert "Not shown to be better than guessing the most frequent class (50.0%): short." in said
+
+
+def told(record, epochs):
+    """Make a record of 100 training images, and 10 test images of 2 classes."""
+    vars(record).update(
+        history=[{}] * epochs,
+        config={"data": {"images": {"train": 100}}},
+        result={"seconds": 60.0 * epochs},
+        predictions=SimpleNamespace(labels=np.arange(10) % 2, splits=np.full(10, "test")),
+    )

@@ -10,6 +10,7 @@ from smallset.clean.families import families
 from smallset.config import RunConfig, override
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError
+from smallset.findings.in_words import study_notes
 from smallset.learn import folds
 from smallset.learn.run import train_run
 from smallset.models.probe import out_of_fold, probe, probe_probs
@@ -167,7 +168,8 @@ def test_a_study_compares_arms_on_the_same_folds(unsplit, tmp_path):
     )
     summary = api.study(str(file), str(unsplit), out=tmp_path / "out", execute="serial")
     assert summary.num_images == 24
-    assert any(note.startswith("2 folds scored each other") for note in summary.notes())
+    said = [note.say("en") for note in study_notes(summary)]
+    assert any(note.startswith("2 folds scored each other") for note in said)
     a, b = (record for arm in summary.arms for record in arm.records)
     assert a.predictions.ids == b.predictions.ids
     assert json.loads((a.folder / "result.json").read_text())["folds"]["folds"] == 2

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from smallset.compare.account import Accountant, run_study
 from smallset.compare.execute import Resources, default_workers, find_execution
-from smallset.compare.study import Accountant, Study, plan_study, run_study
+from smallset.compare.study import Study, plan_study
 from smallset.compare.summary import Summary, summarise
 from smallset.compare.watch import watched
 from smallset.data.cleaned import is_cleaned
@@ -75,6 +76,7 @@ def study(
         workers = workers or default_workers(threads, gpus)
         accountant = Accountant(planned, reporter)
         accountant.look(planned.all_jobs)
+        accountant.look_at_kept()
         reporter.close()
         resources = Resources(workers, threads, gpus, address)
         at_once = 1 if execute == "serial" else workers

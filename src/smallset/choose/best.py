@@ -292,7 +292,7 @@ def _compared(record: Record, plain: Record) -> dict[str, Any]:
         predictions = each.predictions
         test = predictions.splits == "test"
         right.append((predictions.predicted == predictions.labels)[test][None].astype(np.float64))
-    [result] = compare_all([(right[0], right[1])])
+    [result] = compare_all([(right[0], right[1])], [(None, None)])
     return {
         "difference": result.difference.value, "low": result.difference.low,
         "high": result.difference.high, "p": result.p, "verdict": result.verdict,

@@ -143,14 +143,17 @@ def report(
 
 def print_summary(summary: Any) -> None:
     """Print the tables of a study, and name its files."""
+    from smallset.findings.in_words import headline, study_notes
     from smallset.show.terminal import arms_table, comparisons_table
 
     shown = console()
     shown.print(arms_table(summary))
     if summary.comparisons:
         shown.print(comparisons_table(summary))
-    for note in summary.notes():
-        shown.print(f"note: {note}", style="yellow", markup=False, highlight=False)
+    for note in study_notes(summary):
+        said = f"note: {note.say('en')}"
+        shown.print(said, style="yellow", markup=False, highlight=False)
+    shown.print(headline(summary).say("en"), markup=False, highlight=False)
     for file in ("summary.csv", "comparisons.csv"):
         print(f"table:    {summary.folder / file}")
     for figure in sorted((summary.folder / "figures").glob("*.png")):

@@ -1,6 +1,5 @@
 """What a study found: tables from its records, and the claims they carry. No torch here."""
 
-import itertools
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from smallset.compare.family import Looked, read_family
+from smallset.compare.leader import Leader, find_leader
 from smallset.compare.spec import FIX, Chart, StudySpec, read_study_json
 from smallset.errors import DataError
 from smallset.files import csv_text, html_table, write_atomic, write_json
@@ -62,6 +63,16 @@ class Arm:
         """Return the number of training images."""
         return self.records[0].config["data"]["images"]["train"]
 
+    @property
+    def images_seen(self) -> float:
+        """Return how many images a run was shown while it trained: epochs times training images."""
+        return self.train_images * float(np.mean([len(each.history) for each in self.records]))
+
+    @property
+    def seconds(self) -> float:
+        """Return how long a run took, mean over its seeds."""
+        return float(np.mean([each.result["seconds"] for each in self.records]))
+
     def at(self, chart: Chart) -> float:
         """Return where the arm stands on the axis of a chart.
 
@@ -97,6 +108,11 @@ class Summary:
     arms: tuple[Arm, ...]
     """Those with a finished run, in the order of the study."""
     comparisons: tuple[Comparison, ...]
+    family: tuple[Looked, ...]
+    """All comparisons of the study, those that cannot be made yet among them: what is said of one
+    holds together with what is said of the others."""
+    leader: Leader | None
+    """The best arm; None where there is one alone."""
     power_law: PowerLaw | None
     failed: tuple[tuple[str, str], ...]
     """Run and reason."""
@@ -129,30 +145,19 @@ class Summary:
         head += ["verdict (against)"]
         return html_table(head, rows)
 
-    def notes(self) -> list[str]:
-        """Return what a reader must know beside the tables, as sentences."""
-        notes = [f"arm {arm} was left out: {why}" for arm, why in self.missing.items()]
-        notes += [f"run {run} failed: {why.strip().splitlines()[-1]}" for run, why in self.failed]
-        if self.arms and (folds := self.arms[0].records[0].result.get("folds")):
-            notes.append(
-                f"{folds['folds']} folds scored each other: where test is said, it means the "
-                "answers of runs that had not learnt from the image; each seed deals the folds anew"
-            )
-        for arm in self.arms:
-            if len(arm.seeds) < self.planned_seeds:
-                notes.append(f"arm {arm.name} has {len(arm.seeds)} of {self.planned_seeds} seeds")
-        if any(len(arm.seeds) == 1 for arm in self.arms):
-            notes.append(
-                "with one seed, a difference is one between two trained networks, not between two "
-                "settings: another seed may turn it round; --seeds 3 or more tells"
-            )
-        if self.power_law is not None:
-            notes.append(power_law_sentence(self.power_law))
-        return notes
+    @property
+    def chance(self) -> float:
+        """Return the test accuracy of always guessing the most frequent class."""
+        predictions = self.arms[0].records[0].predictions
+        counts = np.bincount(predictions.labels[predictions.splits == "test"])
+        return float(counts.max() / counts.sum())
 
 
 def summarise(folder: Path, *, all_pairs: bool = False) -> Summary:
     """Read the records of a study, and write summary.csv and comparisons.csv.
+
+    What is compared was decided when the study was first looked at, and stands in study.json; more
+    can be asked for, and then belongs to it from then on.
 
     Args:
         all_pairs: Compare every arm with every other, not only as the study says.
@@ -173,11 +178,14 @@ def summarise(folder: Path, *, all_pairs: bool = False) -> Summary:
                 "images; run the study again into another folder"
             )
     by_name = {arm.name: arm for arm in arms}
-    pairs = tuple(itertools.combinations(by_name, 2)) if all_pairs else spec.pairs
-    pairs = [(a, b) for a, b in pairs if a in by_name and b in by_name]
+    family = read_family(content.get("comparisons", ()), spec, all_pairs=all_pairs)
+    family = [each.again(len(_common_seeds(by_name, each))) for each in family]
+    several = len(arms) > 1
     summary = Summary(
         folder, content["study"], spec, content["seeds"], tuple(arms),
-        tuple(_compare(by_name, pairs)),
+        tuple(_compare(by_name, family)),
+        tuple(family),
+        find_leader([a.correct for a in arms], [a.luck for a in arms]) if several else None,
         _power_law(arms) if spec.power_law else None,
         tuple((run["folder"], run["error"]) for run in runs if run.get("error")),
         content["missing"],
@@ -185,25 +193,15 @@ def summarise(folder: Path, *, all_pairs: bool = False) -> Summary:
     )  # fmt: skip
     write_atomic(folder / "summary.csv", csv_text(_summary_rows(summary)))
     write_atomic(folder / "comparisons.csv", csv_text(_comparison_rows(summary)))
+    found: dict[str, Any] = {"comparisons": [each.as_json() for each in family]}
     if summary.power_law is not None:
         law = summary.power_law
         expected = {str(n): each._asdict() for n, each in law.expected.items()}
-        found = {"scale": law.scale._asdict(), "exponent": law.exponent._asdict()}
-        write_json(folder / "study.json", content | {"power_law": found | {"expected": expected}})
+        fitted = {"scale": law.scale._asdict(), "exponent": law.exponent._asdict()}
+        found["power_law"] = fitted | {"expected": expected}
+    if content | found != content:
+        write_json(folder / "study.json", content | found)
     return summary
-
-
-def power_law_sentence(law: PowerLaw) -> str:
-    """Say what more images would be expected to give."""
-    expected = ", ".join(
-        f"{images:,} images {at.value:.1%} ({at.low:.1%} to {at.high:.1%})"
-        for images, at in law.expected.items()
-    )
-    return (
-        f"the test error falls like images^-{law.exponent.value:.2f} "
-        f"({law.exponent.low:.2f} to {law.exponent.high:.2f}); expected test accuracy with "
-        f"{expected}, if the line goes on without a floor"
-    )
 
 
 def _read_arms(folder: Path, names: Iterable[str], runs: Sequence[Mapping[str, Any]]) -> list[Arm]:
@@ -243,19 +241,28 @@ def _test_answers(
     return ids, np.stack(rows)
 
 
-def _compare(arms: dict[str, Arm], pairs: Sequence[tuple[str, str]]) -> list[Comparison]:
+def _common_seeds(arms: Mapping[str, Arm], pair: Looked) -> list[int]:
+    """Return the seeds that both of a pair have."""
+    first, second = (set(arms[n].seeds) if n in arms else set() for n in pair[:2])
+    return sorted(first & second)
+
+
+def _compare(arms: Mapping[str, Arm], family: Sequence[Looked]) -> list[Comparison]:
     """Compare pairs on the seeds that both have."""
     shared: list[tuple[str, str, int]] = []
     values: list[tuple[ndarray, ndarray]] = []
     lucks: list[tuple[Luck | None, Luck | None]] = []
-    for a, b in pairs:
-        common = sorted(set(arms[a].seeds) & set(arms[b].seeds))
+    looks: list[int] = []
+    for pair in family:
+        common = _common_seeds(arms, pair)
         if common:
-            rows = [[arms[n].seeds.index(seed) for seed in common] for n in (a, b)]
-            values.append((arms[a].correct[rows[0]], arms[b].correct[rows[1]]))
-            lucks.append((arms[a].luck, arms[b].luck))
-            shared.append((a, b, len(common)))
-    results = compare_all(values, lucks)
+            a, b = arms[pair.arm], arms[pair.against]
+            rows = [[each.seeds.index(seed) for seed in common] for each in (a, b)]
+            values.append((a.correct[rows[0]], b.correct[rows[1]]))
+            lucks.append((a.luck, b.luck))
+            looks.append(pair.looks)
+            shared.append((a.name, b.name, len(common)))
+    results = compare_all(values, lucks, family=len(family), looks=looks)
     return [Comparison(*place, result) for place, result in zip(shared, results, strict=True)]
 
 
@@ -264,8 +271,7 @@ def _power_law(arms: Sequence[Arm]) -> PowerLaw | None:
     if len(set(images)) < 2:
         return None
     most = max(images)
-    correct, lucks = [arm.correct for arm in arms], [arm.luck for arm in arms]
-    return fit_power_law(images, correct, at=[2 * most, 4 * most], lucks=lucks)
+    return fit_power_law(images, [arm.correct for arm in arms], at=[2 * most, 4 * most])
 
 
 def _number(value: float | None) -> str:
@@ -276,12 +282,12 @@ def _summary_rows(summary: Summary) -> list[list[str]]:
     rows = [
         [
             "arm", "seeds", "train_images", "train_accuracy", "val_accuracy", "test_accuracy",
-            "test_low", "test_high", "luck", "test_sd_over_seeds",
+            "test_low", "test_high", "luck", "test_sd_over_seeds", "images_seen",
         ]
     ]  # fmt: skip
     for arm in summary.arms:
         numbers = [arm.mean("train"), arm.mean("val"), *arm.accuracy]
-        numbers += [arm.luck.sd if arm.luck else None, arm.spread]
+        numbers += [arm.luck.sd if arm.luck else None, arm.spread, arm.images_seen]
         counts = [str(len(arm.seeds)), str(arm.train_images)]
         rows.append([arm.name, *counts, *map(_number, numbers)])
     return rows
@@ -291,14 +297,15 @@ def _comparison_rows(summary: Summary) -> list[list[str]]:
     rows = [
         [
             "arm", "compared_with", "seeds", "difference", "low", "high", "luck",
-            "degrees_of_freedom", "p", "p_corrected", "verdict", "detectable", "discordant",
-            "needed_seeds", "needed_images", "equal_within",
+            "degrees_of_freedom", "looks", "p", "p_corrected", "verdict", "detectable",
+            "discordant", "needed_seeds", "needed_images", "equal_within",
         ]
     ]  # fmt: skip
     for arm, against, seeds, found in summary.comparisons:
-        measured = (*found.difference, found.luck, found.freedom, found.p, found.p_corrected)
+        measured = (*found.difference, found.luck, found.freedom)
+        counted = [str(found.looks), _number(found.p), _number(found.p_corrected)]
         needed = ["" if n is None else str(n) for n in (found.needed_seeds, found.needed_images)]
         said = [found.verdict, _number(found.detectable), _number(found.discordant), *needed]
         said.append(_number(found.equal_within))
-        rows.append([arm, against, str(seeds), *map(_number, measured), *said])
+        rows.append([arm, against, str(seeds), *map(_number, measured), *counted, *said])
     return rows

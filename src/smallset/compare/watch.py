@@ -56,7 +56,7 @@ class Watch:
         self.stages = stages
         self.live: Live | None = None
         self.ended = 0
-        self._results: dict[str, float] = {}
+        self._results: dict[str, float | None] = {}
 
     def __enter__(self) -> "Watch":
         """Begin to show."""
@@ -89,7 +89,7 @@ class Watch:
         left = self.seconds_left()
         about = "" if left is None or done == total else f", about {duration(left)} left"
         self.console.print(
-            f"done    {job.name}  test {self._test(job):.1%}  ({done} of {total}{about})",
+            f"done    {job.name}{self._val(job)}  ({done} of {total}{about})",
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
 
@@ -97,8 +97,9 @@ class Watch:
         """Say what is to be done."""
         study = self.study
         total, done, begun = len(study.all_jobs), study.count("done"), study.count("begun")
+        arms, seeds = ({getattr(job, of) for job in study.jobs} for of in ("arm", "seed"))
         lines = [
-            f"{study.spec.title}: {len(study.spec.arms)} arm(s) x {study.seeds} seed(s)"
+            f"{study.spec.title}: {len(arms)} arm(s) x {len(seeds)} seed(s)"
             + (f", and {len(study.before)} run(s) they start from" if study.before else ""),
             f"{total} runs: {done} done, {begun} begun, {total - done - begun} to begin; "
             f"{self.workers} at a time",
@@ -113,9 +114,12 @@ class Watch:
     def table(self) -> Table:
         """Return the table of arms as it is now."""
         table = Table(title=self.study.spec.title)
-        for name in ("arm", "runs", "epoch", "val", "test"):
+        for name in ("arm", "runs", "epoch", "val"):
             table.add_column(name, justify="left" if name in ("arm", "runs") else "right")
-        groups = {arm: [j for j in self.study.jobs if j.arm == arm] for arm in self.study.spec.arms}
+        groups = {
+            arm: [job for job in self.study.jobs + self.study.kept if job.arm == arm]
+            for arm in self.study.spec.arms
+        }
         for job in self.study.before:
             groups.setdefault(f"(before) {job.folder.parent.parent.name}/{job.arm}", []).append(job)
         for arm, jobs in groups.items():
@@ -127,10 +131,11 @@ class Watch:
                     epochs = f"{len(lines)}/{self._epochs(job)}"
                     accuracy = lines[-1]["val_accuracy"]
                     val = "" if accuracy is None else f"{accuracy:.1%}"
-            tests: list[float] = []
             with contextlib.suppress(DataError):  # the summary will name it
-                tests = [self._test(job) for job in jobs if job.state == "done"]
-            table.add_row(arm, marks, epochs, val, f"{np.mean(tests):.1%}" if tests else "")
+                shares = [self._share(job) for job in jobs if job.state == "done"]
+                known = [share for share in shares if share is not None]
+                val = f"{np.mean(known):.1%}" if known and not epochs else val
+            table.add_row(arm, marks, epochs, val)
         left = self.seconds_left()
         table.caption = "" if left is None else f"about {duration(left)} left"
         return table
@@ -164,10 +169,15 @@ class Watch:
             return job.state, []
         return ("begun" if job.state == "new" else job.state), lines
 
-    def _test(self, job: Job) -> float:
-        if job.name not in self._results or job.state != "done":
-            self._results[job.name] = Record(job.folder).result["test_accuracy"]
+    def _share(self, job: Job) -> float | None:
+        """Return the val accuracy of a finished run; test is not looked at before the end."""
+        if job.name not in self._results:
+            self._results[job.name] = Record(job.folder).result["val_accuracy"]
         return self._results[job.name]
+
+    def _val(self, job: Job) -> str:
+        share = self._share(job)
+        return "" if share is None else f"  val {share:.1%}"
 
 
 def duration(seconds: float) -> str:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from smallset.compare.summary import Arm, Comparison, Summary
+from smallset.compare.summary import Arm, Summary
 from smallset.findings.facts import Finding, read_facts
 from smallset.findings.finders import KINDS, find
+from smallset.findings.in_words import over
 from smallset.record.record import Record
 from smallset.words import Text, text
 
@@ -79,7 +80,11 @@ def _failed(summary: Summary) -> StudyFinding | None:
 
 def _cannot_tell(summary: Summary) -> StudyFinding | None:
     """Differences that these images and seeds cannot tell from luck, and what would."""
-    open_ones = [each for each in summary.comparisons if each.result.verdict == "cannot tell"]
+    open_ones = [
+        each
+        for each in summary.comparisons
+        if each.result.verdict == "cannot tell" and each.result.equal_within is None
+    ]
     if not open_ones:
         return None
     lines: list[tuple[str, Text]] = []
@@ -87,17 +92,14 @@ def _cannot_tell(summary: Summary) -> StudyFinding | None:
         seen = text(
             "{seen:+.1f} points; {over} can show {can:.1f} or more.",
             seen=100 * found.difference.value,
-            over=_over(summary.num_images, seeds),
+            over=over(summary.num_images, seeds),
             can=100 * found.detectable,
         )
-        if found.equal_within is not None:
-            within = 100 * found.equal_within
-            seen = text("{seen} Practically equal: within ±{within:.1f}.", seen=seen, within=within)
-        elif found.needed_images is not None:
+        if found.needed_images is not None:
             count = found.needed_images
             seen = text("{seen} {images:,} test images would settle it.", seen=seen, images=count)
         lines.append((f"{arm} / {against}", seen))
-    needed = [r.needed_seeds for _, _, _, r in open_ones if r.equal_within is None]
+    needed = [each.result.needed_seeds for each in open_ones]
     wanted = min([n for n in needed if n is not None and n <= MOST_SEEDS], default=None)
     command = None
     if wanted is not None:
@@ -114,56 +116,3 @@ def _cannot_tell(summary: Summary) -> StudyFinding | None:
         tuple(lines),
         command,
     )
-
-
-def _over(images: int, seeds: int) -> Text:
-    if seeds == 1:
-        return text("{images:,} test images with one seed", images=images)
-    return text("{images:,} test images with {seeds} seeds", images=images, seeds=seeds)
-
-
-def in_words(summary: Summary) -> list[Text]:
-    """Return a sentence for each comparison, as it may stand in a paper, and one for the method."""
-    said = [_in_words(each, summary.num_images) for each in summary.comparisons]
-    several = [each.seeds for each in summary.comparisons if each.seeds > 1]
-    method = text(
-        "Method: paired t tests over the test images and the seeds, degrees of freedom by "
-        "Satterthwaite, the variance over seeds moderated over all arms; p values and intervals "
-        "corrected for {count} comparisons (Bonferroni).",
-        count=len(said),
-    )
-    if not several:
-        method = text(
-            "Method: McNemar's test with the correction for continuity; p values and intervals "
-            "corrected for {count} comparisons (Bonferroni).",
-            count=len(said),
-        )
-    return [*said, method] if said else []
-
-
-def _in_words(compared: Comparison, images: int) -> Text:
-    found = compared.result
-    points = dict(zip(("value", "low", "high"), (100 * v for v in found.difference), strict=True))
-    p = "p < 0.001" if found.p_corrected < 0.001 else f"p = {found.p_corrected:.2g}"
-    measured = text(
-        "{value:+.1f} points of test accuracy (95 % interval {low:+.1f} to {high:+.1f}; {p}; "
-        "{over})",
-        **points,
-        p=p,
-        over=_over(images, compared.seeds),
-    )
-    names = {"arm": compared.arm, "against": compared.against, "measured": measured}
-    match found.verdict:
-        case "better":
-            return text("{arm} is better than {against}: {measured}.", **names)
-        case "worse":
-            return text("{arm} is worse than {against}: {measured}.", **names)
-        case "these two networks differ":
-            return text(
-                "One trained network of {arm} differs from one of {against}: {measured}. This says "
-                "nothing of the two settings.",
-                **names,
-            )
-    if found.equal_within is not None:
-        return text("{arm} is practically equal to {against}: {measured}.", **names)
-    return text("{arm} cannot be told from {against}: {measured}.", **names)

@@ -9,12 +9,13 @@ import numpy as np
 
 from smallset.compare.summary import Arm, Summary
 from smallset.files import write_atomic
-from smallset.findings.in_study import find_in_study, in_words
+from smallset.findings.in_study import find_in_study
+from smallset.findings.in_words import headline, in_words, study_notes
 from smallset.paired import Verdict
 from smallset.show.report.render import render
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails
 from smallset.show.study_figures import AXIS_NAMES
-from smallset.words import LANGS, Lang, Text, text, translate
+from smallset.words import LANGS, Lang, translate
 
 
 def write_study_page(
@@ -45,7 +46,7 @@ def write_study_page(
         ],
         "charts": _charts(summary),
     }  # fmt: skip
-    notes = [text("{note}", note=note) for note in summary.notes()]
+    notes = study_notes(summary)
     context = _context(summary)
     if pictures is not None and summary.arms:
         rows = np.flatnonzero(summary.arms[0].records[0].predictions.splits == "test").tolist()
@@ -136,7 +137,7 @@ def _context(summary: Summary) -> dict[str, Any]:
     return {
         "spec": summary.spec,
         "summary": summary,
-        "headline": _headline(summary),
+        "headline": headline(summary),
         "verdicts": {v: verdicts.count(v) for v in _possible(summary)},
         "words": in_words(summary),
         "findings": find_in_study(summary),
@@ -151,45 +152,6 @@ def _context(summary: Summary) -> dict[str, Any]:
         "command": summary.command(seeds=summary.planned_seeds, out="NEW"),
         "version": version("smallset"),
     }  # fmt: skip
-
-
-def _headline(summary: Summary) -> Text:
-    """Say in one sentence what the study lets one say."""
-    if not summary.arms:
-        return text("No run of this study is finished yet.")
-    best = max(summary.arms, key=lambda arm: arm.accuracy.value)
-    beaten = [
-        against if arm == best.name else arm
-        for arm, against, _, found in summary.comparisons
-        if (arm == best.name and found.verdict == "better")
-        or (against == best.name and found.verdict == "worse")
-    ]
-    differing = [
-        against if arm == best.name else arm
-        for arm, against, _, found in summary.comparisons
-        if best.name in (arm, against) and found.verdict == "these two networks differ"
-    ]
-    seen = {"best": best.name, "accuracy": best.accuracy.value}
-    if beaten:
-        return text(
-            "{best} has the highest test accuracy, {accuracy:.1%}, and is better than {others} by "
-            "more than luck.",
-            **seen,
-            others=", ".join(beaten),
-        )
-    if differing:
-        return text(
-            "The network of {best} has the highest test accuracy, {accuracy:.1%}, and differs from "
-            "that of {others} by more than the luck of the images. One seed each says nothing of "
-            "the settings: another training may turn it round.",
-            **seen,
-            others=", ".join(differing),
-        )
-    return text(
-        "{best} has the highest test accuracy, {accuracy:.1%}, but no comparison shows that this "
-        "is more than luck.",
-        **seen,
-    )
 
 
 def _possible(summary: Summary) -> list[Verdict]:

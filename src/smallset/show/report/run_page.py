@@ -20,6 +20,7 @@ from smallset.findings.mistakes import memorised_classes
 from smallset.groups import AugmentConfig, FigureConfig
 from smallset.record.doubt import read_temperature
 from smallset.record.explained import Explained
+from smallset.record.looks import looks_at_test
 from smallset.record.measures import (
     balanced,
     calibration,
@@ -88,7 +89,8 @@ def write_run_page(
         "calibration": _calibration(facts),
         "trust": trust(predictions, read_temperature(record.model).value),
     }
-    left_out = list(notes)
+    looks = looks_at_test(record).said
+    left_out = [*notes, *([looks] if looks else [])]
     cams = _cams(predictions, pictures, explained)
     context = _context(record, facts) | {
         "findings": findings,
@@ -292,7 +294,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         "num_checks": len(KINDS),
         "notes": result["findings"],
         "class_rows": _class_rows(predictions),
-        "calibration_error": calibration(confidence, facts.right[facts.test]).error,
+        "calibration": calibration(confidence, facts.right[facts.test]),
         "mean_confidence": float(confidence.mean()),
         "image_size": settings["image_size"],
         "resize": settings["data"]["resize"],
@@ -318,7 +320,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
 def _class_rows(predictions: Predictions) -> list[dict[str, Any]]:
     counts = predictions.confusion("test")
     train = predictions.recall("train")
-    learnt = set(memorised_classes(predictions))
+    learnt = set(memorised_classes(predictions, np.flatnonzero(predictions.splits == "test")))
     rows = []
     for k, score in enumerate(class_scores(counts)):
         wrong = counts[k].copy()

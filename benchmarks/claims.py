@@ -11,8 +11,8 @@ smallset had until then (normal law, own seeds only), `2 arms` as if there were 
 with the luck of all five. Printed is the share of studies that claim a difference where there is
 none, the share of intervals that hold the true one, and the share that finds three points.
 
---looks: somebody adds seeds to two equal arms until a difference is claimed, by what p is multiplied
-with at the k-th look. --leader: how much too high the best of several equal arms looks.
+--looks: somebody adds seeds to two equal arms until a difference is claimed, by what p is
+multiplied with at the k-th look. --leader: how much too high the best of several equal arms looks.
 """
 
 import argparse
@@ -91,8 +91,13 @@ def measure(studies: int, *, images: int, seeds: int, luck: float, unequal: bool
 
 def looks(studies: int) -> None:
     """Print the share of studies of equal arms that claim something at one of several looks."""
-    rules = {"1": lambda _: 1, "k": lambda k: k, "k (k + 1) / 2": lambda k: k * (k + 1) / 2,
-             "k^2": lambda k: k**2, "the first look alone": lambda k: 1 if k == 1 else math.inf}  # fmt: skip
+    rules = {
+        "1": lambda _: 1,
+        "k": lambda k: k,
+        "k (k + 1) / 2": lambda k: k * (k + 1) / 2,
+        "k^2": lambda k: k**2,
+        "the first look alone": lambda k: 1 if k == 1 else math.inf,
+    }
     for luck, images in ((1.0, 1400), (2.0, 5000)):
         for plan in ((2, 3, 5, 10), (3, 5, 8), tuple(range(2, 9))):
             claimed = dict.fromkeys(rules, 0)

@@ -10,8 +10,8 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src/smallset"
 ORDER = (
-    "errors", "seeds", "words", "files", "reading", "store", "contents", "settings", "groups",
-    "config", "recipes", "own_code", "compute", "stats", "paired", "progress", "record", "data",
+    "errors", "seeds", "words", "files", "reading", "store", "contents", "own_code", "settings",
+    "groups", "config", "recipes", "compute", "stats", "paired", "progress", "record", "data",
     "models", "clean", "learn", "compare", "choose", "findings", "show", "use", "api", "cli",
     "__init__", "__main__",
 )  # fmt: skip

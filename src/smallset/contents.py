@@ -46,6 +46,7 @@ class Config(TypedDict):
     start: str | None
     digest: str
     joined: NotRequired[Joined]
+    own_code: NotRequired[dict[str, str]]
 
 
 class Folds(TypedDict):

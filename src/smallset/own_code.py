@@ -1,16 +1,44 @@
 """A user's own models and losses, named as "module:object"."""
 
+import ast
 import contextlib
+import hashlib
 import importlib
+import site
+import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from smallset.errors import ConfigError, SmallsetError
 
+_beside: list[str] = []
+_loaded: dict[str, str] = {}
+"""What the source of a module was when it was imported."""
+
+
+def is_function(name: str) -> bool:
+    """Whether a setting names an object of the user's own, not a network or a loss of a package."""
+    return ":" in name and "+" not in name and not name.startswith("timm:")
+
+
+def look_in(folder: str | Path) -> None:
+    """Look for own code in a folder, before the current one: that of a TOML file that names it."""
+    place = str(Path(folder).absolute())
+    _beside[:] = [place, *(each for each in _beside if each != place)]
+
+
+def places() -> tuple[str, ...]:
+    """Return the folders where own code is looked for, for a worker to look there, too."""
+    return (*_beside, str(Path.cwd()))
+
 
 def load_object(name: str) -> Any:
-    """Import "package.module:object".
+    """Import "package.module:object" from beside the TOML file, the current folder or the path.
+
+    A module whose source has changed since it was imported, as in a notebook, is imported again.
 
     Args:
         name: As a user writes it in a setting.
@@ -19,13 +47,124 @@ def load_object(name: str) -> Any:
         ConfigError: If it cannot be imported.
     """
     module, _, attribute = name.partition(":")
-    with running(name, imports=True):
+    with running(name, imports=True), _found_first(module.partition(".")[0]):
+        if _is_stale(module):
+            for stale in _sources(module):
+                sys.modules.pop(stale, None)
+            importlib.invalidate_caches()
         found = importlib.import_module(module)
+        _loaded[module] = _digest(module)
     if not callable(loaded := getattr(found, attribute, None)):
         what = "is no function" if hasattr(found, attribute) else "is not there"
         place = getattr(found, "__file__", None) or module
         raise ConfigError(f"cannot import {name!r}: {attribute!r} of {place} {what}")
     return loaded
+
+
+def source_digest(name: str) -> str:
+    """Return a hash of the source that an object comes from, and of what that imports beside it.
+
+    Args:
+        name: As for `load_object`.
+
+    Raises:
+        ConfigError: If it cannot be imported.
+    """
+    load_object(name)
+    return _loaded[name.partition(":")[0]]
+
+
+def _is_stale(module: str) -> bool:
+    """Whether a module was imported from a source that has changed, or from another folder."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or module not in _loaded:
+        return False
+    here = next((own for each in places() if (own := _file_of(module, Path(each)))), None)
+    return _loaded[module] != _digest(module) or (here is not None and here != Path(file))
+
+
+@contextlib.contextmanager
+def _found_first(top: str) -> Iterator[None]:
+    """Let a module beside the TOML file or in the current folder be found before installed ones.
+
+    The folder stays on the path afterwards, at its end: own code may import late, but a file of the
+    user's must not be taken for a module of the standard library.
+    """
+    for folder in places():
+        if (Path(folder) / f"{top}.py").is_file() or (Path(folder) / top).is_dir():
+            sys.path.insert(0, folder)
+            try:
+                yield
+            finally:
+                sys.path.remove(folder)
+                if folder not in sys.path:
+                    sys.path.append(folder)
+            return
+    yield
+
+
+def _digest(module: str) -> str:
+    """Return the hash of a module's source; "" where it is not loaded or has no file."""
+    total = hashlib.sha256()
+    for name, file in sorted(_sources(module).items()):
+        content = file.read_bytes() if file.is_file() else b""
+        total.update(f"{name} {len(content)}\n".encode() + content)
+    return total.hexdigest()[:16]
+
+
+def _sources(module: str) -> dict[str, Path]:
+    """Return the files of a module and of what it imports from beside it, by module."""
+    loaded = sys.modules.get(module)
+    file = getattr(loaded, "__file__", None)
+    if file is None:
+        return {}
+    start = Path(file)
+    depth = module.count(".") + (start.name == "__init__.py")
+    root = start.parents[depth]
+    top = module.partition(".")[0] if root in _installed() else ""
+    found: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _file_of(name, root)
+        if path is None or name in found or (top and name.partition(".")[0] != top):
+            continue
+        found[name] = path
+        parents = name.split(".")[:-1]
+        waiting += [".".join(parents[: n + 1]) for n in range(len(parents))]
+        if path.suffix == ".py":
+            waiting += _imported(path, name)
+    return found or {module: start}
+
+
+def _file_of(module: str, root: Path) -> Path | None:
+    """Return the file of a module below a folder; None where it is elsewhere."""
+    base = root.joinpath(*module.split("."))
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+
+
+def _imported(path: Path, module: str) -> list[str]:
+    """Return the names of what a file may import, at its top or inside functions."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # whoever runs it says so
+        return []
+    names: list[str] = []
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names += [base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)]
+    return [name for name in names if name]
+
+
+def _installed() -> set[Path]:
+    """Return the folders of packages, where what lies beside a module is not a user's own."""
+    paths = [*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()]
+    return {Path(path) for path in paths}
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ConfigDict
 
 from smallset.errors import ConfigError
+from smallset.own_code import look_in
 
 MAX_TOML = 1_000_000  # bytes
 SHORT = reprlib.Repr()  # neither long nor deep, whatever was given
@@ -58,6 +59,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_TOML + 1)
+        look_in(path.parent)
         if len(content) > MAX_TOML:
             raise ConfigError(f"{path} is over {MAX_TOML:,} bytes, the limit of settings")
         return tomllib.loads(content.decode("utf-8-sig"))

@@ -1,13 +1,17 @@
 """A record is data: the code that it names runs where its user said so, and nowhere else."""
 
+import re
 import shutil
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from smallset import api
 from smallset.config import RunConfig, override
-from smallset.errors import ConfigError
+from smallset.errors import ConfigError, RunError
 from smallset.files import write_json
 from smallset.reading import read_json
 from smallset.record.record import Record
@@ -116,3 +120,115 @@ def test_no_command_that_reads_a_record_imports_what_it_names(
             COMMANDS[command](strange, tmp_path)
     assert not mark.exists()
     assert "own_network" not in sys.modules
+
+
+NET = """
+from torch import nn
+from helper_of_mine import WIDTH
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv2d(3, WIDTH, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
+        self.head = nn.Linear(4 * WIDTH, num_classes)
+
+    def forward(self, images):
+        return self.head(self.maps(images).flatten(1))
+
+def loss(logits, labels):
+    return nn.functional.cross_entropy(logits, labels)
+"""
+SETTINGS = {
+    "recipe": "course-report", "image_size": 32, "epochs": 1, "batches.size": 8,
+    "figures.tsne": False, "figures.report": False,
+}  # fmt: skip
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A folder with a network of one's own, made of an ordinary Module, and of a file beside it."""
+    (tmp_path / "of_mine.py").write_text(NET)
+    (tmp_path / "helper_of_mine.py").write_text("WIDTH = 4")
+    monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
+    yield tmp_path
+    sys.path[:] = path
+    for name in ("of_mine", "helper_of_mine"):
+        sys.modules.pop(name, None)
+
+
+def own(**settings):
+    named = {"model": "of_mine:Net", "loss": "of_mine:loss"}
+    return override(RunConfig(), {**SETTINGS, **named, **settings})
+
+
+def test_an_ordinary_module_and_a_loss_of_logits_and_labels_train(mine, split_folders):
+    record = api.train(split_folders, own(), out=mine / "run")
+    assert record.embeddings("test").shape[1] == 16, "what goes into its last layer"
+    frozen = api.train(split_folders, own(trains="classifier"), out=mine / "frozen")
+    first, second = (load_file(r.folder / "model.safetensors") for r in (record, frozen))
+    assert first.keys() == second.keys()
+    said = api.predict(record.folder, [split_folders / "test"], own_code=True)
+    of_run = record.predictions
+    np.testing.assert_array_equal(
+        said.probs.argmax(axis=1), of_run.predicted[of_run.splits == "test"]
+    )
+
+
+@pytest.mark.parametrize("file", ["of_mine.py", "helper_of_mine.py"])
+def test_edited_code_is_another_run(mine, split_folders, file):
+    """Even in the same process, and where only what it imports from beside it was edited."""
+    first = api.train(split_folders, own(), out=mine / "study-a/arm/seed-0")
+    (mine / file).write_text((mine / file).read_text() + "\nEDITED = True\n")
+    with pytest.raises(RunError, match=r"(?s)own_code\.of_mine:Net"):
+        api.train(split_folders, own(), out=first.folder, resume=True)
+    again = api.train(split_folders, own(), out=mine / "again")
+    assert again.config["digest"] != first.config["digest"]
+    (mine / "helper_of_mine.py").write_text("WIDTH = 6")
+    wider = api.train(split_folders, own(), out=mine / "wider")
+    assert wider.embeddings("test").shape[1] == 24
+
+
+def test_code_beside_the_toml_file_is_found_by_studies_and_their_workers(
+    mine, split_folders, monkeypatch
+):
+    (mine / "elsewhere").mkdir()
+    for name in ("of_mine.py", "helper_of_mine.py"):
+        (mine / name).rename(mine / "elsewhere" / name)
+    arms = "".join(f"[arms.{name}]\nlr = {lr}\n" for name, lr in (("low", 0.01), ("high", 0.1)))
+    (mine / "elsewhere/s.toml").write_text(
+        'title = "t"\nabout = "a"\nseeds = 1\nbaseline = "low"\n[base]\nmodel = "of_mine:Net"\n'
+        'recipe = "course-report"\nimage_size = 32\nepochs = 1\nbatches.size = 8\n'
+        f"figures.report = false\n{arms}"
+    )
+    found = api.study(str(mine / "elsewhere/s.toml"), split_folders, out=mine / "s", workers=2)
+    assert not found.failed
+    assert len(found.arms) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("cross_entropy(logits, labels)", "cross_entropy(logits, labels) * float('nan')"), "nan"),
+        (("self.head(", "self.head.weight.detach() @ ("), "raised"),
+        (("nn.Linear(4 * WIDTH, num_classes)", "nn.Linear(4 * WIDTH, 3)"), r"must give \(1, 4\)"),
+        (("return self.head", "assert len(images) < 2\n        return self.head"), "of_mine.py:"),
+    ],
+)  # fmt: skip
+def test_a_batch_is_tried_before_anything_is_written(mine, split_folders, change, said):
+    (mine / "of_mine.py").write_text(NET.replace(*change))
+    with pytest.raises(ConfigError, match=said):
+        api.train(split_folders, own(), out=mine / "run")
+    assert not (mine / "run").exists()
+
+
+def test_the_example_of_the_docs_trains(tmp_path, monkeypatch, split_folders):
+    text = (Path(__file__).parents[2] / "docs/own-code.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n# mine\.py\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "mine.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    settings = {**SETTINGS, "model": "mine:Net", "loss": "mine:loss"}
+    record = api.train(split_folders, override(RunConfig(), settings), out=tmp_path / "run")
+    assert set(record.config["own_code"]) == {"mine:Net", "mine:loss"}
+    sys.modules.pop("mine", None)

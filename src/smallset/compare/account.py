@@ -13,6 +13,7 @@ from smallset.compare.study import Job, Study
 from smallset.data.prepare import DataSource
 from smallset.errors import RunError
 from smallset.files import clear_unfinished, make_folder, write_json
+from smallset.own_code import places
 from smallset.progress import Reporter
 from smallset.record.record import Record
 from smallset.settings import differences
@@ -98,7 +99,7 @@ class Accountant:
                 Todo(job.config, job.folder, plan)
             )
         return [
-            Trainings(self.study.data, tuple(map(tuple, groups.values())), draw)
+            Trainings(self.study.data, tuple(map(tuple, groups.values())), draw, places())
             for groups in tasks.values()
         ]
 

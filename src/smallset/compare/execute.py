@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from smallset.config import RunConfig
 from smallset.errors import ConfigError, SmallsetError, suggest
 from smallset.groups import FigureConfig
+from smallset.own_code import look_in
 from smallset.record.record import Record
 
 Draw = Callable[[Record, FigureConfig], object]
@@ -75,9 +76,13 @@ class Trainings:
     groups: tuple[tuple[Todo, ...], ...]
     draw: Draw | None = None
     """Draws the figures of a finished run; importable by name."""
+    code: tuple[str, ...] = ()
+    """Folders where code of the user's own is looked for."""
 
     def run(self) -> list[Outcome]:
         """Train the runs; see `Task`."""
+        for folder in self.code:
+            look_in(folder)
         from smallset.data.prepare import DataSource
         from smallset.learn.plan import Planner
         from smallset.learn.run import train_runs

@@ -7,6 +7,7 @@ from smallset.compute import commit, device_name, versions
 from smallset.config import RunConfig
 from smallset.data.prepare import Prepared
 from smallset.data.read import Data
+from smallset.own_code import is_function, source_digest
 
 TRAINING_RULES = 2
 """Version of the training procedure, part of the digest. Raise it whenever the same settings and
@@ -31,6 +32,9 @@ def describe(
     """
     fingerprint = prepared.fingerprint()
     decides = f"{config.digest()}/{fingerprint}/{weights}/{start}/{cleaning}/{TRAINING_RULES}"
+    named = [name for name in (config.model, config.loss) if is_function(name)]
+    own_code = {name: source_digest(name) for name in named}
+    decides += f"/{own_code}" if own_code else ""
     return {
         "config": config.model_dump(mode="json"),
         "versions": versions(),
@@ -47,6 +51,7 @@ def describe(
         "start": start,
         "cleaning": cleaning,
         "training_rules": TRAINING_RULES,
+        **({"own_code": own_code} if own_code else {}),
         "digest": hashlib.sha256(decides.encode()).hexdigest()[:16],
     }
 

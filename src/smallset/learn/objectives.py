@@ -1,14 +1,15 @@
 """What a training minimises: objectives, and the losses that the command line knows by name."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Int
 from numpy import ndarray
-from torch import Tensor
+from torch import Tensor, nn
 
 from smallset.data.balance import class_weights, log_prior
 from smallset.data.feed import Batch
@@ -57,17 +58,24 @@ class OnePass:
 def own_loss(name: str) -> Callable[[Output, Tensor], Tensor]:
     """Return a loss of the user's own, whose every value is looked at.
 
+    It is called with logits (batch, classes) and labels (batch,); one whose first parameter is
+    called "output" gets the whole `Output` instead, embeddings and all.
+
     Args:
-        name: "module:function".
+        name: "module:object", a function or a class that is called without arguments for one.
 
     Raises:
         ConfigError: If it cannot be imported; and later, if it raises or returns no loss.
     """
-    loss = load_object(name)
+    loss: Any = load_object(name)
+    with running(name):
+        loss = loss() if inspect.isclass(loss) else loss
+        called = loss.forward if isinstance(loss, nn.Module) else loss
+        wants_output = next(iter(inspect.signature(called).parameters), "") == "output"
 
     def checked(output: Output, labels: Tensor) -> Tensor:
         with running(name):
-            value = loss(output, labels)
+            value = loss(output if wants_output else output.logits, labels)
         if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
             got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)[:80]
             raise ConfigError(f"{name} must return the loss, a Tensor of one float, got {got}")

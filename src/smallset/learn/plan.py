@@ -29,6 +29,7 @@ from smallset.learn.objectives import (
 )
 from smallset.learn.settle import settle
 from smallset.learn.stack import is_stackable
+from smallset.learn.try_out import try_own_code
 from smallset.models.registry import Weights, outline, resolve_weights
 from smallset.models.weights import file_sha256
 from smallset.progress import Reporter
@@ -80,6 +81,9 @@ class Planner:
         stages_of(config)  # an unknown loss should not wait for the data
         cleaning = describe_cleaning(config)
         data = self.source.prepared(config)
+        classes = len(data.images.classes)
+        of_code = [config.model, config.loss, str(config.image_size), str(classes)]
+        self.source.once("tried", of_code, lambda: try_own_code(config, classes))
         start = _start_file(config, data.images.classes) if config.start_from else None
         described = describe(
             self.source.data,

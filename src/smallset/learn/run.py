@@ -10,12 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
-from smallset.errors import ConfigError, RunError
+from smallset.errors import RunError
 from smallset.files import clear_unfinished, holds_files, make_folder, write_json
 from smallset.learn.folds import FOLDS, OutOfFold, score_folds
 from smallset.learn.inputs import Inputs
@@ -23,12 +21,12 @@ from smallset.learn.plan import Plan, Planner, check_batches, clean_labels, stag
 from smallset.learn.score import predict
 from smallset.learn.stages import Run, train_together
 from smallset.learn.training import CHECKPOINT, Training
+from smallset.learn.try_out import try_model
 from smallset.models.forward import placed
 from smallset.models.parts import Classifier
 from smallset.models.pretrained import draw_last_layer
-from smallset.models.registry import build_model, is_own, preprocessing_for
+from smallset.models.registry import build_model, preprocessing_for
 from smallset.models.restore import load_weights, write_network
-from smallset.own_code import running
 from smallset.progress import Reporter
 from smallset.record.doubt import Temperature, fit_temperature
 from smallset.record.predictions import Predictions, write_predictions
@@ -164,7 +162,7 @@ def _build(plan: Plan) -> Classifier:
     )
     if plan.start is not None:
         load_weights(model, Record(plan.start.parent))
-    _try_model(model, config, len(plan.data.images.classes))
+    try_model(model, config, len(plan.data.images.classes))
     model.mirror = config.mirror
     return model
 
@@ -202,25 +200,6 @@ def _write_record(run: Run, notes: list[str], began: float, held: OutOfFold | No
     write_result(folder, result | ({} if held is None else held.described()))
     shutil.rmtree(folder / FOLDS, ignore_errors=True)
     (folder / CHECKPOINT).unlink(missing_ok=True)
-
-
-def _try_model(model: Classifier, config: RunConfig, num_classes: int) -> None:
-    size = config.image_size
-    assert size is not None
-    own = is_own(config.model) and ":" in config.model
-    guard = running(config.model) if own else contextlib.nullcontext()
-    try:
-        with torch.no_grad(), guard:
-            logits = model.eval()(torch.zeros(1, 3, size, size)).logits
-        if logits.shape != (1, num_classes):
-            raise ConfigError(
-                f"{config.model} gives {tuple(logits.shape)} logits for one image of {num_classes} "
-                f"classes; it must give (1, {num_classes})"
-            )
-    except ConfigError:
-        raise
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise ConfigError(f"this model cannot take images of {size} px: {error}") from None
 
 
 def refuse_overwriting(record: Record, resume: bool | None) -> None:

@@ -1,5 +1,6 @@
 """What every model is: a feature part, a classifier part, and what they return."""
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -77,3 +78,34 @@ class Classifier(nn.Module):
             return Output(self.classifier(maps), maps.flatten(1))
         logits = self.classifier(maps.flatten(0, 1)).unflatten(0, (-1, 2))
         return Output(logits.mean(dim=1), maps.mean(dim=1).flatten(1))
+
+
+def as_classifier(network: nn.Module, image_size: int) -> Classifier:
+    """Return an ordinary network in two parts: all of it but its last Linear layer, and that layer.
+
+    Where the network does not end in it, all of it is the feature part, and its logits are the
+    embeddings.
+
+    Args:
+        network: Maps normalised images (batch, 3, side, side) to logits (batch, classes).
+        image_size: Side of the images, px.
+    """
+    found = last_linear(network)
+    if found is None:
+        return Classifier(network, nn.Identity())
+    name, head = found
+    images = torch.rand(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    was = network.training
+    with torch.no_grad():
+        whole = network.eval()(images)
+        body = copy.deepcopy(network)
+        parent, _, last = name.rpartition(".")
+        setattr(body.get_submodule(parent), last, nn.Identity())
+        features = body(images)
+        parts_agree = features.ndim == 2 and features.shape[1] == head.in_features
+        parts_agree = parts_agree and torch.equal(head(features), whole)
+    network.train(was)
+    if not parts_agree:
+        return Classifier(network, nn.Identity())
+    setattr(network.get_submodule(parent), last, nn.Identity())
+    return Classifier(network, head)

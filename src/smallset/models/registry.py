@@ -1,5 +1,6 @@
 """Models by name."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -8,12 +9,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
+from torch import nn
 
 from smallset.config import RunConfig
 from smallset.data.preprocessing import Preprocessing, square_of
 from smallset.errors import ConfigError, DataError, suggest
 from smallset.models.packages import PACKAGED, packaged_file, require_package
-from smallset.models.parts import Classifier
+from smallset.models.parts import Classifier, as_classifier
 from smallset.models.plain import plain
 from smallset.models.pretrained import (
     download_place,
@@ -30,7 +32,7 @@ from smallset.models.pretrained import (
 from smallset.models.residual import bottleneck, residual
 from smallset.models.together import together
 from smallset.models.weights import file_sha256, imported, read_weights
-from smallset.own_code import load_object, running
+from smallset.own_code import is_function, load_object, running
 
 MODELS: dict[str, Callable[[int, int], Classifier]] = {
     "plain": lambda num_classes, image_size: plain(num_classes, image_size=image_size),
@@ -151,7 +153,7 @@ def is_own(name: str) -> bool:
     Args:
         name: As in `RunConfig.model`.
     """
-    return name in MODELS or _is_function(name)
+    return name in MODELS or is_function(name)
 
 
 def default_image_size(name: str) -> int:
@@ -191,7 +193,7 @@ def build_model(
         torch.manual_seed(seed)
         if name in MODELS:
             return MODELS[name](num_classes, image_size)
-        if _is_function(name):
+        if is_function(name):
             return _call(name, num_classes, image_size)
         if "+" in name:
             built = [
@@ -274,16 +276,15 @@ def _members(name: str, setting: str) -> list[tuple[str, str]]:
     return list(zip(names, settings, strict=True))
 
 
-def _is_function(name: str) -> bool:
-    return ":" in name and "+" not in name and not name.startswith("timm:")
-
-
 def _call(name: str, num_classes: int, image_size: int) -> Classifier:
     build = load_object(name)
     with running(name):
-        model = build(num_classes, image_size=image_size)
+        wants_size = "image_size" in inspect.signature(build).parameters
+        model = build(num_classes, **({"image_size": image_size} if wants_size else {}))
+        if isinstance(model, nn.Module) and not isinstance(model, Classifier):
+            model = as_classifier(model, image_size)
     if not isinstance(model, Classifier):
         raise ConfigError(
-            f"{name} must return a smallset.models.parts.Classifier, got {type(model).__name__}"
+            f"{name} must return a network, a torch.nn.Module, got {type(model).__name__}"
         )
     return model

@@ -75,5 +75,5 @@ def find(facts: Facts) -> list[Finding]:
     for name, kind in KINDS.items():
         seen = kind.look(facts)
         if seen is not None:
-            found.append(Finding(name, kind.level, *seen))
+            found.append(Finding(name, seen.level or kind.level, *seen[:4]))
     return sorted(found, key=lambda finding: finding.level == "hint")

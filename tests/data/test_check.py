@@ -1,9 +1,13 @@
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 from support import picture
 
 from smallset.api import check
+from smallset.data.check import find_problems, nearly_same
+from smallset.data.listing import ImageSet
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def test_every_kind_of_problem_is_found(folders):
     picture(4, 1000).save(folders / "train/fox/0.png")
     found = kinds(folders)
     assert [kind for kind, _ in found] == [
-        "unreadable", "leak", "conflict", "duplicate", "empty", "missing", "single",
+        "unreadable", "leak", "leaks", "conflict", "duplicate", "empty", "missing", "single",
     ]  # fmt: skip
     text = dict(found)
     assert text["unreadable"] == "train/dog/0.png: the file is empty"
@@ -54,3 +58,55 @@ def test_one_class_alone_is_a_problem(tmp_path):
         (tmp_path / "a").mkdir(exist_ok=True)
         picture(0, n).save(tmp_path / "a" / f"{n}.png")
     assert [kind for kind, _ in kinds(tmp_path)] == ["single"]
+
+
+# -- What leaks are worth --------------------------------------------------------------------------
+
+
+def listed(splits, labels):
+    splits, labels = np.array(splits), np.array(labels)
+    paths = tuple(f"{n}.png" for n in range(len(splits)))
+    return ImageSet(Path(), ("a", "b"), paths, labels, splits)
+
+
+def worth(problems):
+    return [(p.message, p.is_hint) for p in problems if p.kind in ("leaks", "near-leaks")]
+
+
+def test_leaks_say_how_many_points_they_can_be_worth_and_which_way():
+    # Rows 0 and 1 are learnt from; 2 and 3 are copies of row 0, one with another label.
+    splits, labels = ["train", "train", "test", "test"] + ["test"] * 98, [0, 1, 0, 1] + [0, 1] * 49
+    ids = ["x", "y", "x", "x", *map(str, range(98))]
+    images = listed(splits, labels)
+    assert worth(find_problems(images, ids, {})) == [
+        (
+            "1 of 100 test images has a copy in train with the same label: "
+            "test accuracy can be too high by up to 1.0 points",
+            False,
+        ),
+        (
+            "1 of 100 test images has a copy in train with another label: "
+            "test accuracy can be too low by up to 1.0 points",
+            False,
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("copies", "is_hint"), [(1, True), (3, False)])
+def test_one_copy_among_547_is_a_hint(copies, is_hint):
+    images = listed(["train"] * 10 + ["test"] * 547, [0] * 10 + [1, 0] * 273 + [0])
+    ids = [str(n) for n in range(557)]
+    pairs = [(n, 11 + 2 * n, 0.95) for n in range(copies)]
+    found = nearly_same(images, pairs, ids)
+    [(message, level)] = worth(found)
+    assert f"too high by up to {100 * copies / 547:.1f} points" in message
+    assert level == is_hint
+    assert {p.is_hint for p in found if p.kind == "near-leak"} == {is_hint}
+
+
+def test_val_with_copies_in_train_is_said_and_extra_is_not_learnt_from():
+    images = listed(["train", "val", "test", "extra"], [0, 0, 0, 0])
+    near = [(0, 1, 0.95), (2, 3, 0.95)]
+    [(message, is_hint)] = worth(nearly_same(images, near, list("abcd")))
+    assert message.startswith("1 of 1 val images has a copy in train with the same label: val acc")
+    assert not is_hint

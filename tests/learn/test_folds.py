@@ -6,8 +6,8 @@ from PIL import Image
 from support import Listening, picture, same_numbers
 
 from smallset import api
-from smallset.clean.families import families
 from smallset.config import RunConfig, override
+from smallset.data.families import families
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError
 from smallset.findings.in_words import study_notes
@@ -121,8 +121,8 @@ def test_what_belongs_together_is_in_one_fold(tmp_path):
     config = override(RunConfig(image_size=32), {"data.folds": 2})
     data = DataSource(tmp_path / "list.csv").prepared(config)
     listening = Listening()
-    names = families(data, config.data, listening)
-    assert listening.notes[-1].startswith("4 images belong to others")
+    names, said = families(data.images, config.data, listening)
+    assert said == "1 of a group and 1 near copies and 2 of a burst in 3 groups"
     at = dict(zip(data.images.paths, names, strict=True))
     assert at["1.jpg"] == at["2.jpg"]
     assert at["4.jpg"] == at["5.jpg"] == at["6.jpg"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smallset.config import RunConfig
 from smallset.data.cache import load_pixels
-from smallset.data.check import Problem, find_problems
+from smallset.data.check import Problem, find_problems, nearly_same
 from smallset.data.listing import ImageSet
 from smallset.data.out import taken
 from smallset.data.preprocessing import square_of
@@ -138,7 +138,7 @@ def check(
     Args:
         data: As in `train`.
         config: Settings; its `data` group and image size are used.
-        deep: Look for pictures that are nearly the same too: resized, cut, mirrored, brightened.
+        deep: Look for pictures that are nearly the same too: resized, cut, turned, framed.
         reporter: Told of progress; None says nothing.
 
     Raises:
@@ -147,15 +147,15 @@ def check(
     from smallset.models.registry import default_image_size
 
     config, reporter = config or RunConfig(), reporter or Reporter()
-    images = read_data(data, config.data)
+    images = read_data(data, config.data, reporter)
     size = config.image_size or default_image_size(config.model)
     square = square_of(config.model_copy(update={"image_size": size}))
     decoding = partial(reporter.counted, "decoding")
     pixels = load_pixels(images, square, progress=decoding, note=reporter.note)
     problems = find_problems(images, pixels.ids, pixels.errors)
     if deep:
-        from smallset.clean.duplicates import find_nearly_same
+        from smallset.data.duplicates import find_nearly_same
 
-        problems += find_nearly_same(images, config.data, pixels.ids, on_progress=reporter.counted)
+        problems += nearly_same(images, find_nearly_same(images, config.data, reporter), pixels.ids)
     reporter.close()
     return images, problems

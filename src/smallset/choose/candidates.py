@@ -16,11 +16,11 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from smallset import contents
-from smallset.clean.families import families
 from smallset.config import RunConfig, override
 from smallset.data.prepare import DataSource, Prepared
 from smallset.errors import ConfigError, RunError
 from smallset.files import clear_unfinished, make_folder, write_arrays, write_json
+from smallset.learn.folds import families_of
 from smallset.learn.plan import Plan, Planner
 from smallset.learn.run import build_run
 from smallset.learn.stages import Run
@@ -204,7 +204,7 @@ class Heads:
     def families(self) -> list[str]:
         """Return a name per image that those which belong together share."""
         data = self.plan(next(iter(self.networks))).data
-        find = partial(families, data, self.config.data, self.reporter)
+        find = partial(families_of, data, self.config.data, self.reporter)
         return self.source.once("families", [], find)
 
     def file(self, name: str) -> Path:

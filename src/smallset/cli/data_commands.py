@@ -26,7 +26,7 @@ def check(
     ] = None,
     deep: Annotated[
         bool,
-        typer.Option("--deep", help="Find pictures that are nearly the same too: resized, cut."),
+        typer.Option("--deep", help="Find pictures that are nearly the same too: cut, turned."),
     ] = False,
     config: ConfigFile = None,
     sets: Sets = None,
@@ -47,13 +47,16 @@ def check(
         shown.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     for problem in problems:
         text = f"{problem.kind}: {problem.message}"
-        shown.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+        style = "dim" if problem.is_hint else "red"
+        shown.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
     if write_split is not None:
         write_new(write_split, manifest_text(images, write_split))
         shown.print(f"split written to {write_split}", markup=False, highlight=False)
-    found = f"{len(problems)} problem(s) found" if problems else "no problems found"
-    shown.print(found, highlight=False)
-    raise typer.Exit(1 if problems else 0)
+    count = sum(not problem.is_hint for problem in problems)
+    found = f"{count} problem(s) found" if count else "no problems found"
+    hints = f", {len(problems) - count} hint(s)" if count < len(problems) else ""
+    shown.print(found + hints, highlight=False)
+    raise typer.Exit(1 if count else 0)
 
 
 def clean(

@@ -11,9 +11,12 @@ from smallset.data.listing import ImageSet
 from smallset.groups import SPLITS
 
 Kind = Literal[
-    "unreadable", "empty", "single", "missing", "duplicate", "conflict", "leak",
-    "near-duplicate", "near-conflict", "near-leak",
+    "unreadable", "empty", "single", "missing", "duplicate", "conflict", "leak", "leaks",
+    "near-duplicate", "near-conflict", "near-leak", "near-leaks",
 ]  # fmt: skip
+LEARNT_FROM: dict[str, tuple[str, ...]] = {"test": ("train", "val"), "val": ("train",)}
+"""Where copies of the images of a split make its accuracy another; `best` learns from val too."""
+WORTH = 0.5  # points of accuracy that leaks must be worth to be a problem
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Problem:
     kind: Kind
     message: str
     """One sentence."""
+    is_hint: bool = False
+    """Too little to matter; nothing needs to be done."""
 
 
 def find_problems(images: ImageSet, ids: Sequence[str], errors: dict[int, str]) -> list[Problem]:
@@ -48,19 +53,53 @@ def _same_pixels(images: ImageSet, ids: Sequence[str]) -> list[Problem]:
     leaks: list[Problem] = []
     conflicts: list[Problem] = []
     duplicates: list[Problem] = []
-    for rows in rows_of.values():
-        if len(rows) == 1:
-            continue
+    several = [rows for rows in rows_of.values() if len(rows) > 1]
+    worth = _worth(images, several, "leaks")
+    is_hint = all(problem.is_hint for problem in worth)
+    for rows in several:
         splits = _in_order(str(images.splits[row]) for row in rows)
         labels = sorted({images.classes[images.labels[row]] for row in rows})
         same = f"the same picture {len(rows)} times: {', '.join(images.paths[row] for row in rows)}"
         if len(splits) > 1:
-            leaks.append(Problem("leak", f"in {' and '.join(splits)}, {same}"))
+            leaks.append(Problem("leak", f"in {' and '.join(splits)}, {same}", is_hint))
         if len(labels) > 1:
             conflicts.append(Problem("conflict", f"labelled {' and '.join(labels)}, {same}"))
         elif len(splits) == 1:
             duplicates.append(Problem("duplicate", f"in {splits[0]}, {same}"))
-    return leaks + conflicts + duplicates
+    return leaks + worth + conflicts + duplicates
+
+
+def _worth(
+    images: ImageSet, copies: Iterable[Sequence[int]], kind: Literal["leaks", "near-leaks"]
+) -> list[Problem]:
+    """Return by how many points copies in what is learnt from can move an accuracy, and which way.
+
+    Args:
+        copies: Rows of the images that are copies of each other.
+    """
+    copies = list(copies)
+    problems: list[Problem] = []
+    for split, learnt_from in LEARNT_FROM.items():
+        total = int((images.splits == split).sum())
+        same, other = set[int](), set[int]()
+        for rows in copies:
+            learnt = {int(images.labels[row]) for row in rows if images.splits[row] in learnt_from}
+            for row in rows if learnt else ():
+                if images.splits[row] == split:
+                    (same if int(images.labels[row]) in learnt else other).add(row)
+        where = " or ".join(each for each in learnt_from if (images.splits == each).any())
+        for rows, label, way in (
+            (same, "the same label", "high"), (other - same, "another label", "low")
+        ):  # fmt: skip
+            points = 100 * len(rows) / max(total, 1)
+            if rows:
+                have = "has" if len(rows) == 1 else "have"
+                message = (
+                    f"{len(rows)} of {total} {split} images {have} a copy in {where} with {label}: "
+                    f"{split} accuracy can be too {way} by up to {points:.1f} points"
+                )
+                problems.append(Problem(kind, message, points < WORTH))
+    return problems
 
 
 def nearly_same(
@@ -72,10 +111,13 @@ def nearly_same(
         pairs: Rows of two pictures, and how alike they are in [-1, 1].
         ids: sha256 of each image's decoded pixels; pairs of equal ones were found before.
     """
-    found: dict[Kind, list[Problem]] = {"near-leak": [], "near-conflict": [], "near-duplicate": []}
+    pairs = [pair for pair in pairs if ids[pair[0]] != ids[pair[1]]]
+    worth = _worth(images, [pair[:2] for pair in pairs], "near-leaks")
+    is_hint = all(problem.is_hint for problem in worth)
+    found: dict[Kind, list[Problem]] = {
+        "near-leak": [], "near-leaks": worth, "near-conflict": [], "near-duplicate": []
+    }  # fmt: skip
     for first, second, likeness in pairs:
-        if ids[first] == ids[second]:
-            continue
         splits = _in_order(str(images.splits[row]) for row in (first, second))
         labels = sorted({images.classes[images.labels[row]] for row in (first, second)})
         kind: Kind = "near-conflict" if len(labels) > 1 else "near-duplicate"
@@ -85,7 +127,7 @@ def nearly_same(
             f"{images.paths[first]}, {images.paths[second]}"
         )
         kind = "near-leak" if len(splits) > 1 else kind
-        found[kind].append(Problem(kind, message))
+        found[kind].append(Problem(kind, message, is_hint and kind == "near-leak"))
     return [problem for problems in found.values() for problem in problems]
 
 

@@ -140,7 +140,7 @@ def open_images(data: Data, config: RunConfig, reporter: Reporter) -> Opened:
     Raises:
         DataError: If a file is unreadable (unless such files are to be skipped).
     """
-    images = read_data(data, config.data)
+    images = read_data(data, config.data, reporter)
     decoding = partial(reporter.counted, "decoding")
     pixels = load_pixels(images, square_of(config), progress=decoding, note=reporter.note)
     problems = find_problems(images, pixels.ids, pixels.errors)

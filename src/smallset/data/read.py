@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +20,7 @@ from smallset.data.torchvision_sets import torchvision_folder
 from smallset.errors import ConfigError, DataError
 from smallset.files import given_path
 from smallset.groups import SPLITS, DataConfig
+from smallset.progress import Reporter
 
 Data = str | Path | ImageSet
 """A data set by its name, or one that was listed before."""
@@ -29,28 +31,44 @@ IMAGE_SUFFIXES = frozenset([
 """Names that end so are pictures to be read; what they hold decides how, or why not."""
 
 
-def read_data(data: Data, config: DataConfig | None = None) -> ImageSet:
-    """List the images of a data set; nothing is decoded, nothing is changed.
+def read_data(
+    data: Data, config: DataConfig | None = None, reporter: Reporter | None = None
+) -> ImageSet:
+    """List the images of a data set; nothing is changed.
+
+    Pictures are decoded where smallset draws the split itself: copies and bursts go to one side.
 
     Args:
         data: A folder ``train|val|test|extra/<class>/image``; a folder ``<class>/image``; a CSV or
             JSON-lines manifest; "torchvision:NAME"; "sample:shapes"; a folder that
             ``smallset clean`` left; or a listing.
         config: Fractions and seed of the split, for data that has none of its own.
+        reporter: Told of progress, where pictures are decoded.
 
     Raises:
         DataError: If there is no such data, or it is not laid out as one of these.
     """
     config = config or DataConfig()
     if not isinstance(data, ImageSet) and is_cleaned(path := given_path(data)):
-        return read_cleaned(path, lambda origin: read_data(origin, config))
+        return read_cleaned(path, lambda origin: read_data(origin, config, reporter))
     images = _listed(data)
     if (images.splits == "").all():
-        return one_pool(images) if config.folds else split_images(images, config)
+        return one_pool(images) if config.folds else _split(images, config, reporter or Reporter())
     for name in ("val_fraction", "test_fraction", "split_seed"):
         if getattr(config, name) != DataConfig.model_fields[name].default:
             raise ConfigError(f"data.{name} is not read: {data} has splits of its own")
     return images
+
+
+def _split(images: ImageSet, config: DataConfig, reporter: Reporter) -> ImageSet:
+    from smallset.data.families import families  # torch, which many who list data need not
+
+    known = families(images, config, reporter)
+    split = split_images(images, config, known.names)
+    if not known.said:
+        return split
+    note = f"{known.said} kept on one side of the split"
+    return replace(split, notes=(*split.notes, note))
 
 
 def folds_for(data: Data, config: DataConfig) -> int:

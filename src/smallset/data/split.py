@@ -17,22 +17,26 @@ FEW_IN_VAL = 10
 """With fewer val images of a class, val says little: then folds are the better half."""
 
 
-def split_images(images: ImageSet, config: DataConfig) -> ImageSet:
+def split_images(
+    images: ImageSet, config: DataConfig, families: Sequence[str] | None = None
+) -> ImageSet:
     """Give every image a split, train, val or test, fixed by the split seed.
 
     Each class is shared out by the same fractions, with at least one image in train and, from three
-    images on, one in each split whose fraction is not 0. With groups, whole groups are dealt out,
-    largest first, each to the split that is furthest below its share of the group's classes.
+    images on, one in each split whose fraction is not 0. Where images belong together, whole
+    families are dealt out, largest first, each to the split that lacks most of its classes.
 
     Args:
         config: `val_fraction`, `test_fraction` and `split_seed`.
+        families: A name per image that those share which belong on one side; None takes the groups.
     """
     rng = stream(config.split_seed, "split")
     shares = {"val": config.val_fraction, "test": config.test_fraction}
-    if images.groups is None:
+    families = images.groups if families is None else families
+    if families is None or len(set(families)) == len(images):
         splits = _by_class(images, shares, rng)
     else:
-        splits = _by_group(images, shares, rng)
+        splits = _by_family(images, families, shares, rng)
     note = (
         f"split by smallset into train, val and test (seed {config.split_seed}); "
         "`smallset check DATA --write-split FILE.csv` writes it down"
@@ -93,26 +97,43 @@ def _by_class(images: ImageSet, shares: dict[str, float], rng: np.random.Generat
     for label in range(len(images.classes)):
         rows = rng.permutation(by_name[images.labels[by_name] == label])
         start = 0
-        for split, share in shares.items():
-            least = 1 if share and len(rows) >= 3 else 0
-            count = min(max(round(share * len(rows)), least), max(len(rows) - 1 - start, 0))
+        for split, count in _wanted(len(rows), shares).items():
             splits[rows[start : start + count]] = split
             start += count
     return splits
 
 
-def _by_group(images: ImageSet, shares: dict[str, float], rng: np.random.Generator) -> np.ndarray:
-    assert images.groups is not None
-    names, group_of = np.unique(np.array(images.groups), return_inverse=True)
-    members = np.zeros((len(names), len(images.classes)))  # images by group and class
-    np.add.at(members, (group_of, images.labels), 1)
-    order = rng.permutation(len(names))
+def _wanted(count: int, shares: dict[str, float]) -> dict[str, int]:
+    """Return how many of the images of a class each split gets, but train."""
+    wanted: dict[str, int] = {}
+    for split, share in shares.items():
+        least = 1 if share and count >= 3 else 0
+        left = max(count - 1 - sum(wanted.values()), 0)
+        wanted[split] = min(max(round(share * count), least), left)
+    return wanted
+
+
+def _by_family(
+    images: ImageSet,
+    families: Sequence[str],
+    shares: dict[str, float],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    # Families are numbered by their first file, whatever they are called.
+    by_name = np.argsort(np.array(images.paths))
+    number = {name: n for n, name in enumerate(dict.fromkeys(families[row] for row in by_name))}
+    family = np.array([number[name] for name in families])
+    members = np.zeros((len(number), len(images.classes)))  # images by family and class
+    np.add.at(members, (family, images.labels), 1)
+    order = rng.permutation(len(number))
     order = order[np.argsort(-members[order].sum(axis=1), kind="stable")]
 
-    targets = {"train": 1 - sum(shares.values()), **shares}
-    missing = np.stack([share * members.sum(axis=0) for share in targets.values()])
-    home = np.empty(len(names), dtype=int)
-    for group in order:
-        home[group] = np.argmax(missing @ members[group])
-        missing[home[group]] -= members[group]
-    return np.array(list(targets))[home][group_of]
+    missing = np.zeros((1 + len(shares), len(images.classes)))
+    for label, count in enumerate(members.sum(axis=0).astype(int).tolist()):
+        missing[1:, label] = list(_wanted(count, shares).values())
+        missing[0, label] = count - missing[1:, label].sum()
+    home = np.empty(len(number), dtype=int)
+    for each in order:
+        home[each] = np.argmax(missing @ members[each])
+        missing[home[each]] -= members[each]
+    return np.array(["train", *shares])[home][family]

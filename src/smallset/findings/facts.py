@@ -28,6 +28,8 @@ class Seen(NamedTuple):
     """What to try next; None where nothing is to be run."""
     images: tuple[int, ...] = ()
     """Rows of predictions.csv concerned."""
+    level: Level | None = None
+    """How much it matters; None for what its kind always does."""
 
 
 class Judged(NamedTuple):

@@ -77,7 +77,8 @@ def find(facts: Facts) -> list[Finding]:
     for name, kind in KINDS.items():
         seen = kind.look(facts)
         if seen is not None:
-            found.append(Finding(name, kind.level, *_owned_up(name, seen, facts)))
+            level = seen.level or kind.level
+            found.append(Finding(name, level, *_owned_up(name, seen, facts)[:4]))
     return sorted(found, key=lambda finding: finding.level == "hint")
 
 

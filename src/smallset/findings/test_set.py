@@ -12,26 +12,36 @@ from smallset.record.predictions import Predictions
 from smallset.stats import LEVEL, share_interval
 from smallset.words import text
 
+WORTH = 0.5  # points of accuracy that leaks must be worth to be a problem
+
 
 def leak(facts: Facts) -> Seen | None:
     """Test images that were trained on: the same pixels in both splits."""
-    ids = facts.predictions.ids
-    known = {ids[row] for row in facts.train}
-    both = tuple(int(row) for row in facts.test if ids[row] in known)
+    said = facts.predictions
+    learnt: dict[str, set[int]] = {}
+    for row in facts.train:
+        learnt.setdefault(said.ids[row], set()).add(int(said.labels[row]))
+    both = tuple(int(row) for row in facts.test if said.ids[row] in learnt)
     if not both:
         return None
-    return Seen(
-        text(
-            "{count} test images are also training images, so the test accuracy is too high.",
-            count=len(both),
-        ),
-        text(
-            "They have exactly the same pixels; the first is {path}.",
-            path=facts.predictions.paths[both[0]],
-        ),
-        f"smallset check {facts.data}",
-        both,
-    )
+    same = sum(int(said.labels[row]) in learnt[said.ids[row]] for row in both)
+    high, low = (100 * count / len(facts.test) for count in (same, len(both) - same))
+    counts = {"count": len(both), "all": len(facts.test), "high": high, "low": low}
+    if not low:
+        sentence = text("{count} of {all} test images are also training images: the test accuracy "
+                        "can be too high by up to {high:.1f} points.", **counts)  # fmt: skip
+    elif not high:
+        sentence = text("{count} of {all} test images are also training images with another label: "
+                        "the test accuracy can be too low by up to {low:.1f} points.",
+                        **counts)  # fmt: skip
+    else:
+        sentence = text("{count} of {all} test images are also training images, some with another "
+                        "label: the test accuracy can be too high by up to {high:.1f} points, or "
+                        "too low by up to {low:.1f}.", **counts)  # fmt: skip
+    evidence = text("They have exactly the same pixels; the first is {path}.",
+                    path=said.paths[both[0]])  # fmt: skip
+    level = "hint" if max(high, low) < WORTH else None
+    return Seen(sentence, evidence, f"smallset check {facts.data}", both, level)
 
 
 def few_test_images(facts: Facts) -> Seen | None:

@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from smallset.clean.families import families
+from smallset.data.families import families
 from smallset.data.feed import FeatureFeed
 from smallset.data.prepare import Prepared
 from smallset.errors import DataError, RunError
 from smallset.files import make_folder, write_arrays
+from smallset.groups import DataConfig
 from smallset.learn.plan import Plan
 from smallset.learn.score import predict
 from smallset.learn.stages import Run, train_together
@@ -101,6 +102,14 @@ class OutOfFold(NamedTuple):
         )  # fmt: skip
 
 
+def families_of(data: Prepared, config: DataConfig, reporter: Reporter) -> list[str]:
+    """Return a name per training image that those which belong together share, and say so."""
+    known = families(data.images.where(data.images.splits == "train"), config, reporter)
+    if known.said:
+        reporter.note(f"{known.said} kept in one fold, or the estimate would be too hopeful")
+    return known.names
+
+
 def deal(plan: Plan, reporter: Reporter) -> Int[ndarray, "repeats n"]:
     """Deal the training images into folds: by class, those that belong together into one.
 
@@ -109,7 +118,7 @@ def deal(plan: Plan, reporter: Reporter) -> Int[ndarray, "repeats n"]:
     """
     config, data = plan.config.data, plan.data
     assert config.folds
-    names = families(data, config, reporter)
+    names = families_of(data, config, reporter)
     if len(set(names)) < config.folds:
         raise DataError(
             f"{config.folds} folds need as many images that are not of one group, burst or copy, "

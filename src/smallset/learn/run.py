@@ -239,8 +239,8 @@ def _refuse_other_run(record: Record, new: dict[str, Any]) -> None:
     )
     if old["data"]["fingerprint"] != new["data"]["fingerprint"]:
         changed += differences(old["data"], new["data"], "data.")
-    others = ("weights", "start", "cleaning", "training_rules")
-    changed += differences({k: old.get(k) for k in others}, {k: new[k] for k in others})
+    others = ("weights", "start", "cleaning", "training_rules", "own_code")
+    changed += differences({k: old.get(k) for k in others}, {k: new.get(k) for k in others})
     if changed:
         raise RunError(
             f"{record.folder} was begun with other settings or data; resuming would mix them:\n  "

@@ -5,10 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from smallset.clean.duplicates import LIKENESS, SIZE, near_duplicates
 from smallset.cli import main
+from smallset.data.duplicates import LIKENESS, near_duplicates
+from smallset.data.lookalikes import SIZE, TURNS, turned, without_frame
 
 
 def scene(seed, size=120):
@@ -34,12 +37,25 @@ def saved_again(picture):
     return Image.open(content).convert("RGB")
 
 
+def captioned(picture):
+    picture = picture.copy()
+    picture.paste("white", (60, 104, 120, 120))
+    return picture
+
+
 CHANGES = {
     "saved again": saved_again,
     "resized": lambda p: p.resize((70, 90)),
     "brighter": lambda p: ImageEnhance.Brightness(p).enhance(1.3),
     "grey": lambda p: ImageOps.grayscale(p).convert("RGB"),
     "mirrored": ImageOps.mirror,
+    "rotated by 90": lambda p: p.transpose(Image.Transpose.ROTATE_90),
+    "rotated by 270": lambda p: p.transpose(Image.Transpose.ROTATE_270),
+    "upside down": ImageOps.flip,
+    "letterboxed": lambda p: ImageOps.expand(p, (0, 40), "black"),
+    "framed, rotated": lambda p: ImageOps.expand(p, 25, "white").rotate(180),
+    "captioned": lambda p: captioned(p),
+    "cut at a side": lambda p: p.crop((14, 0, 120, 120)),
     "cut": lambda p: p.crop((10, 4, 112, 106)),
     "cut, mirrored": lambda p: ImageOps.mirror(p.crop((2, 12, 104, 114))),
 }
@@ -55,8 +71,7 @@ def arrays(pictures):
 def test_a_changed_copy_is_found_and_nothing_else(change):
     pictures = [scene(n) for n in range(12)]
     images = arrays([*pictures, CHANGES[change](pictures[7])])
-    features = images.reshape(len(images), -1).astype(np.float32)
-    [pair] = near_duplicates(features - features.mean(axis=0), images)
+    [pair] = near_duplicates(images)
     assert (pair.first, pair.second) == (7, 12)
     assert LIKENESS <= pair.likeness <= 1.001
 
@@ -64,7 +79,32 @@ def test_a_changed_copy_is_found_and_nothing_else(change):
 def test_flat_pictures_are_like_nothing():
     images = np.full((6, SIZE, SIZE, 3), 200, dtype=np.uint8)
     images += np.random.default_rng(0).integers(0, 2, images.shape, dtype=np.uint8)
-    assert near_duplicates(np.eye(6, dtype=np.float32), images) == []
+    assert near_duplicates(images) == []
+
+
+def test_pictures_of_one_kind_are_no_copies():
+    rng = np.random.default_rng(0)
+    images = []
+    for _ in range(8):  # an ellipse like the others on white, with a texture of its own
+        picture = Image.new("L", (SIZE, SIZE), 255)
+        mask = Image.fromarray((np.hypot(*np.mgrid[-1:1:96j, -0.7:0.7:96j]) < 0.5).astype(np.uint8))
+        texture = Image.fromarray(rng.integers(0, 256, (12, 12), dtype=np.uint8))
+        picture.paste(texture.resize((SIZE, SIZE)), (0, 0), mask.point(lambda v: 255 * v))
+        images.append(np.asarray(picture.convert("RGB")))
+    assert near_duplicates(np.stack(images)) == []
+
+
+def test_every_way_to_see_a_square_is_another_one():
+    square = torch.arange(9.0).view(1, 3, 3)
+    ways = {tuple(turned(square, turn).flatten().tolist()) for turn in range(len(TURNS))}
+    assert len(ways) == 8
+
+
+def test_a_frame_is_lines_of_one_colour_at_the_edge():
+    inside = torch.from_numpy(np.random.default_rng(0).uniform(0, 255, (40, 60))).float()
+    picture = F.pad(inside, (10, 26, 8, 48), value=255.0)[None]
+    assert without_frame(picture).tolist() == [[8, 48, 10, 70]]
+    assert without_frame(torch.zeros(1, 96, 96))[0, 0] == 96  # nothing but frame
 
 
 def test_check_deep_tells_leaks_and_conflicts(tmp_path, monkeypatch, capsys):

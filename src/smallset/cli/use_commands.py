@@ -85,9 +85,9 @@ def predict(
     try:
         tally = api.predict_files(
             run, images, out=out, file_format=file_format, top=top, embeddings=embeddings,
-            page=page, sets=sets, reject=reject, lang=lang or "auto", device=device, own_code=own_code,
-            force=force, execute=execute, workers=workers, address=address, on_line=_print_line,
-            reporter=reporter,
+            page=page, sets=sets, reject=reject, lang=lang or "auto", device=device,
+            own_code=own_code, force=force, execute=execute, workers=workers, address=address,
+            on_line=_print_line, reporter=reporter,
         )  # fmt: skip
     except KeyboardInterrupt:
         kept = "" if prints_table else "; the same command goes on with what is done"

@@ -247,6 +247,7 @@ class _Pool:
 
 
 def _said(error: Exception) -> str:
-    """Return the first line of what Ray says, and the last, where the cause is."""
+    """Return one line of what Ray says: of a traceback the last, or else the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ... ".join(dict.fromkeys([lines[0], lines[-1]])) if lines else type(error).__name__
+    has_traceback = any(line.startswith("Traceback") for line in lines)
+    return lines[-1 if has_traceback else 0] if lines else type(error).__name__

@@ -122,12 +122,14 @@ class Mlflow:
 
     def _create(self, run: Logged) -> _Held:
         tags = {f"smallset.{name}": value for name, value in run.about.items()}
+        tags |= {"mlflow.source.type": "LOCAL", "mlflow.source.name": str(self.runs / run.place)}
         tags |= {KEY: self._key(run.place, run.about["digest"])}
+        name = run.place
         if self.study is not None:
             arm, seed = Path(run.place).parts[-2:]
             tags |= {"mlflow.parentRunId": self.study}
             tags |= {"arm": arm, "seed": seed.removeprefix("seed-")}
-        name = "/".join(Path(run.place).parts[-2:])
+            name = f"{arm}/{seed}"
         held = _Held(self._new(name, tags, round(1000 * run.began)))
         params = [self.entities.Param(k, setting_text(v)) for k, v in run.settings.items()]
         for start in range(0, len(params), PER_CALL):
@@ -141,7 +143,8 @@ class Mlflow:
             self.study = found.info.run_id
             self.client.update_run(self.study, status="RUNNING")
             return
-        self.study = self._new(place, {KEY: key}, None)
+        source = {"mlflow.source.type": "LOCAL", "mlflow.source.name": str(self.runs / place)}
+        self.study = self._new(place, {KEY: key, **source}, None)
 
     def end_study(self, study: LoggedStudy) -> None:
         """See `smallset.show.loggers.Logger`."""
@@ -157,7 +160,7 @@ class Mlflow:
         if found is not None:
             return found.experiment_id
         # Without a place, files would go into the current folder.
-        is_own = "MLFLOW_TRACKING_URI" not in os.environ
+        is_own = not os.environ.get("MLFLOW_TRACKING_URI")
         place = (self.runs / "mlflow-artifacts").as_uri() if is_own else None
         tags = {"mlflow.experimentKind": "custom_model_development"}
         return self.client.create_experiment("smallset", artifact_location=place, tags=tags)
@@ -173,7 +176,7 @@ class Mlflow:
 
     def _key(self, place: str, digest: str = "") -> str:
         # A store of its own moves with its runs; one that is shared must tell machines apart.
-        shared = "MLFLOW_TRACKING_URI" in os.environ
+        shared = bool(os.environ.get("MLFLOW_TRACKING_URI"))
         whole = f"{socket.gethostname()}:{self.runs / place}" if shared else place
         return hashlib.sha256(f"{whole}\n{digest}".encode()).hexdigest()[:32]
 
@@ -184,4 +187,12 @@ class Mlflow:
 
 
 def _uri(runs: Path) -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs.absolute() / 'mlflow.db'}"
+    if named := os.environ.get("MLFLOW_TRACKING_URI"):
+        return named
+    for odd in "%?":  # they would be read as a part of the address, and another file be opened
+        if odd in str(runs.absolute()):
+            raise ConfigError(
+                f"--log mlflow keeps its database in {runs.absolute()}, whose name holds {odd!r}, "
+                "which its address cannot; give another --out"
+            )
+    return f"sqlite:///{runs.absolute() / 'mlflow.db'}"

@@ -206,15 +206,22 @@ ANY_ORDER = Order(Path("/run"), {}, {}, threads=1, decoders=1)
 
 def made(cluster, note=print):
     parts = make_parts(cluster, ANY_ORDER, range(9), lambda number: [f"{number}.png"], note)
-    return {part.number: part.block for part in parts}
+    answers = [(part.number, part.block) for part in parts]
+    assert len(answers) == 9
+    return dict(answers)
 
 
 WHOLE = {number: f"answers for {number}.png" for number in range(9)}
 
 
 def test_each_part_is_made_once_whatever_dies():
-    cluster = fake_cluster(ends=lambda worker, part: RayError("died") if worker % 3 else "")
-    assert made(cluster) == WHOLE
+    for which in ({"open"}, {f"{number}.png" for number in range(9)}):
+        cluster = fake_cluster(
+            ends=lambda worker, part, which=which: (
+                RayError("died") if worker % 3 and part in which else ""
+            )
+        )
+        assert made(cluster) == WHOLE
     deaths = iter([RayError("died")] * (TRIES - 1))
     cluster = fake_cluster(ends=lambda worker, part: part == "4.png" and next(deaths, ""))
     assert made(cluster) == WHOLE

@@ -16,6 +16,7 @@ from smallset.files import given_path
 from smallset.groups import FigureConfig
 from smallset.progress import Reporter
 from smallset.record.record import Record
+from smallset.show.loggers import check_loggers, logged_study
 from smallset.words import language
 
 
@@ -33,6 +34,7 @@ def study(
     address: str | None = None,
     without_missing: bool = False,
     all_pairs: bool = False,
+    log: str | Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> Summary:
     """Run a study, or what of it is not done yet, and leave its tables and charts.
@@ -49,10 +51,13 @@ def study(
         workers: Processes at a time; None shares the processors out.
         address: Of the Ray cluster; None takes ``RAY_ADDRESS``, or the one that runs here.
         without_missing: Leave arms out whose pretrained weights are missing.
+        log: "mlflow", "tensorboard" or both, which keep their files beside `out`; each run is
+            logged when it has ended.
         reporter: Told of progress; None says nothing.
 
     Raises:
-        ConfigError: If there is no such study, arm or setting, or it takes no such network.
+        ConfigError: If there is no such study, arm or setting, it takes no such network, or a
+            logger is not installed.
         DataError: If the data is not fit for training, or weights are missing.
         RunError: If the study's folder cannot be written, or holds other runs.
 
@@ -63,9 +68,9 @@ def study(
         'cannot tell'
     """
     from smallset.compute import num_gpus
-    from smallset.show.study_figures import draw_study
 
     reporter, execution = reporter or Reporter(), find_execution(execute)
+    check_loggers(log)
     with taken(out, data) as folder:
         planned = plan_study(
             name, data, folder, seeds=seeds, arms=arms, network=network, overrides=settings,
@@ -81,22 +86,31 @@ def study(
         resources = Resources(workers, threads, gpus, address)
         at_once = 1 if execute == "serial" else workers
         stages = _num_stages(planned, accountant)
-        with watched(planned, reporter.console, workers=at_once, stages=stages) as on_outcome:
-            run_study(
-                planned,
-                accountant,
-                lambda tasks: execution(tasks, resources),
-                draw=draw_record if planned.spec.draw_runs else None,
-                on_outcome=on_outcome,
-            )
-        summary = summarise(planned.folder, all_pairs=all_pairs)
-        lang = language(first.figures.lang)
-        draw_study(summary, lang=lang)
-        if first.figures.report:
-            from smallset.use.pages import Page, write_study
-
-            write_study(summary, Page(lang, str(data), reporter=reporter))
+        with logged_study(log, planned.folder, reporter.note) as logs:
+            with watched(planned, reporter.console, workers=at_once, stages=stages) as shown:
+                run_study(
+                    planned,
+                    accountant,
+                    lambda tasks: execution(tasks, resources),
+                    draw=draw_record if planned.spec.draw_runs else None,
+                    on_outcome=lambda job: (logs.ended(job.folder, job.error), shown(job)),
+                )
+            summary = summarise(planned.folder, all_pairs=all_pairs)
+            _show(summary, first.figures, str(data), reporter)
+            logs.finish(summary)
     return summary
+
+
+def _show(summary: Summary, figures: FigureConfig, data: str, reporter: Reporter) -> None:
+    """Draw the figures of a study, and write its page."""
+    from smallset.show.study_figures import draw_study
+
+    lang = language(figures.lang)
+    draw_study(summary, lang=lang)
+    if figures.report:
+        from smallset.use.pages import Page, write_study
+
+        write_study(summary, Page(lang, data, reporter=reporter))
 
 
 def _num_stages(planned: Study, accountant: Accountant) -> dict[str, int]:

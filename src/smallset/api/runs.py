@@ -16,6 +16,7 @@ from smallset.files import given_path
 from smallset.groups import FigureConfig
 from smallset.progress import Reporter
 from smallset.record.record import Record
+from smallset.show.loggers import check_loggers, logged_run
 from smallset.words import language
 
 
@@ -25,6 +26,7 @@ def train(
     *,
     out: str | Path | None = None,
     resume: bool = False,
+    log: str | Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> Record:
     """Train one classifier, and leave its record with figures and a page.
@@ -35,10 +37,11 @@ def train(
         config: Settings; None takes the defaults.
         out: Folder of the record; None takes "runs/<model>-<digest>".
         resume: Continue the run that `out` holds.
+        log: "mlflow", "tensorboard" or both, which keep their files beside `out`.
         reporter: Told of progress; None says nothing.
 
     Raises:
-        ConfigError: If settings do not fit.
+        ConfigError: If settings do not fit, or a logger is not installed.
         DataError: If the data is not fit for training.
         RunError: If the run fails, or cannot be resumed, or `out` holds something else.
 
@@ -55,7 +58,8 @@ def train(
     if out is None:
         out = f"runs/{re.sub(r'[:/]', '-', config.model)}-{config.digest()}"
     reporter = reporter or Reporter()
-    with taken(out, data) as folder:
+    check_loggers(log)
+    with taken(out, data) as folder, logged_run(log, folder, reporter) as reporter:
         record = train_run(data, config, folder, resume=resume, reporter=reporter)
         _show(record, str(data), config.figures, reporter, own_code=True)  # the caller named it
     return record

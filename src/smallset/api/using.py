@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from smallset.compare.execute import find_execution
 from smallset.errors import ConfigError, need
 from smallset.files import given_path, html_table
 from smallset.progress import Reporter
 from smallset.record.new_pictures import Row
+from smallset.use.cluster import Cluster, cluster_at
 from smallset.use.limits import Limits
 from smallset.use.predict import Outputs, Tally
 from smallset.words import language
@@ -136,6 +138,9 @@ def predict_files(
     device: str = "auto",
     own_code: bool = False,
     force: bool = False,
+    execute: str = "serial",
+    workers: int | None = None,
+    address: str | None = None,
     on_line: Callable[[str], object] | None = None,
     reporter: Reporter | None = None,
 ) -> Tally:
@@ -157,19 +162,19 @@ def predict_files(
         device: Where it computes: "auto", "cpu", "cuda" or "mps".
         own_code: Let the record import the function that builds its network; trust it first.
         force: Write over finished files.
+        execute: "serial" computes in this process, on all its processors; "ray" on a Ray cluster,
+            whose machines read record and pictures under the same paths. The files are the same.
+        workers: On Ray, networks at a time; None takes as many as the cluster has places for.
+        address: Of the Ray cluster; None takes ``RAY_ADDRESS``, or the one that runs here.
         on_line: Given the table line by line, with line ends, where no file is named at all.
         reporter: Told of progress; None says nothing.
 
     Raises:
-        ConfigError: If a setting does not fit, or nothing is to be written.
+        ConfigError: If a setting does not fit, nothing is to be written, or there is no Ray cluster
+            that has a place for a worker.
         DataError: If `run` is no record of a finished run, or a name means no picture.
-        RunError: If a finished file is there, or cannot be written.
+        RunError: If a finished file is there, or cannot be written, or a worker cannot answer.
     """
-    from smallset.use.named import find_named
-    from smallset.use.predict import predict_files as write_all
-    from smallset.use.predict import predict_lines
-    from smallset.use.predictor import Predictor, open_record
-
     reporter = reporter or Reporter()
     table, vectors, html = (
         None if path is None else given_path(path) for path in (out, embeddings, page)
@@ -180,26 +185,50 @@ def predict_files(
     )  # fmt: skip
     if not outputs.files and on_line is None:
         raise ConfigError("nothing is to be written: give out, embeddings, page or on_line")
-    with closing(reporter):
-        record = open_record(given_path(run))
-        named = find_named(_names(images), read_list=lambda: sys.stdin.buffer.read())
-        for note in named.notes:
-            reporter.note(note)
-        outputs.check(record, named, len(record.model["classes"]))
-        predictor = Predictor(
-            record, device=device, embeddings=vectors is not None, sets=sets, reject=reject,
-            own_code=own_code,
-        )  # fmt: skip
-        if predictor.is_slow:
-            reporter.note("the run computed in bfloat16, which this machine emulates: it is slow")
-        tally = Tally(doubt=tuple(predictor.doubt))
-        if outputs.files:
-            write_all(record, predictor, named, outputs, tally, reporter)
-            return tally
-        assert on_line
-        for line in predict_lines(predictor, named, outputs, tally, reporter):
-            on_line(line)
+    with (
+        closing(reporter),
+        _cluster(execute, outputs, device, workers=workers, address=address) as cluster,
+    ):
+        return _predict_files(
+            given_path(run), _names(images), outputs, cluster, device, own_code, on_line, reporter
+        )
+
+
+def _predict_files(
+    run: Path,
+    images: Sequence[str],
+    outputs: Outputs,
+    cluster: Cluster | None,
+    device: str,
+    own_code: bool,
+    on_line: Callable[[str], object] | None,
+    reporter: Reporter,
+) -> Tally:
+    from smallset.use.named import find_named
+    from smallset.use.predict import predict_files as write_all
+    from smallset.use.predict import predict_lines
+    from smallset.use.predictor import Predictor, open_record
+
+    record = open_record(run)
+    named = find_named(images, read_list=lambda: sys.stdin.buffer.read())
+    for note in named.notes:
+        reporter.note(note)
+    outputs.check(record, named, len(record.model["classes"]))
+    # Beside a cluster, the network here says how long embeddings are, and no more.
+    predictor = Predictor(
+        record, device="cpu" if cluster else device, embeddings=outputs.embeddings is not None,
+        sets=outputs.sets, reject=outputs.reject, own_code=own_code,
+    )  # fmt: skip
+    if predictor.is_slow and not (cluster and cluster.gpus):
+        reporter.note("the run computed in bfloat16, which this machine emulates: it is slow")
+    tally = Tally(doubt=tuple(predictor.doubt))
+    if outputs.files:
+        write_all(record, predictor, named, outputs, tally, reporter, cluster)
         return tally
+    assert on_line
+    for line in predict_lines(predictor, named, outputs, tally, reporter):
+        on_line(line)
+    return tally
 
 
 def serve(
@@ -255,6 +284,31 @@ def serve(
         limits=limits or Limits(), sets=sets, reject=reject, top=top, device=device,
         own_code=own_code, lang=language(lang), on_line=on_line,
     )  # fmt: skip
+
+
+@contextmanager
+def _cluster(
+    execute: str, outputs: Outputs, device: str, *, workers: int | None, address: str | None
+) -> Iterator[Cluster | None]:
+    """Give the cluster that predicts; None where this process does."""
+    if execute == "serial":
+        if workers is not None or address is not None:
+            raise ConfigError("--workers and --address belong to --execute ray")
+        yield None
+        return
+    if execute != "ray":
+        find_execution(execute)
+        raise ConfigError(
+            f"a prediction is not made in {execute}: one process keeps all processors of a machine "
+            "busy; --execute is serial or ray"
+        )
+    if not outputs.files:
+        raise ConfigError(
+            "--execute ray makes parts on disk, beside the first file; give --out FILE, or "
+            "--embeddings or --page"
+        )
+    with cluster_at(address, device=device, workers=workers) as cluster:
+        yield cluster
 
 
 def _names(images: str | Path | Sequence[str | Path]) -> list[str]:

@@ -28,6 +28,12 @@ Language = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result only.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes at a time.")]
 Address = Annotated[str | None, typer.Option(help="Of the Ray cluster.")]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TOOL", help="Log to mlflow or tensorboard too, beside --out; may be given twice."
+    ),
+]
 Folds = Annotated[
     int | None,
     typer.Option(metavar="N", help="Cross-validation: N parts score each other; 0 for none."),
@@ -89,6 +95,15 @@ def reporter_of(quiet: bool) -> Any:
     from smallset.progress import Reporter, console_reporter
 
     return Reporter() if quiet else console_reporter(console())
+
+
+def print_logs(log: list[str] | None, folder: Path) -> None:
+    """Print the commands that show what was logged."""
+    if log:
+        from smallset.show.loggers import look
+
+        for command in look(log, folder):
+            print(f"log:      {command}")
 
 
 def print_page(folder: Path) -> None:

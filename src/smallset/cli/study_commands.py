@@ -9,6 +9,7 @@ from smallset.cli.options import (
     Address,
     Folds,
     Language,
+    Log,
     OwnCode,
     Quiet,
     Sets,
@@ -16,6 +17,7 @@ from smallset.cli.options import (
     assignments,
     console,
     keep_memory_here,
+    print_logs,
     print_page,
     reporter_of,
 )
@@ -50,6 +52,7 @@ def study(
     all_pairs: Annotated[
         bool, typer.Option("--all-pairs", help="Compare every arm with every other.")
     ] = False,
+    log: Log = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the built-in studies.")] = False,
     lang: Language = None,
     quiet: Quiet = False,
@@ -88,11 +91,13 @@ def study(
             address=address,
             without_missing=without_missing,
             all_pairs=all_pairs,
+            log=log or (),
             reporter=reporter_of(quiet),
         )
     except KeyboardInterrupt:
         raise RunError("stopped; the same command goes on after the last finished epochs") from None
     print_summary(summary)
+    print_logs(log, folder)
     raise typer.Exit(1 if summary.failed else 0)
 
 

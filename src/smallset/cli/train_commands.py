@@ -12,6 +12,7 @@ from smallset.cli.options import (
     Data,
     Folds,
     Language,
+    Log,
     OwnCode,
     Quiet,
     Sets,
@@ -22,6 +23,7 @@ from smallset.cli.options import (
     flags_of,
     free_folder,
     keep_memory_here,
+    print_logs,
     print_page,
     reporter_of,
     settings_of,
@@ -56,6 +58,7 @@ def train(
     skip_unreadable: SkipUnreadable = False,
     lang: Language = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
+    log: Log = None,
     quiet: Quiet = False,
 ) -> None:
     """Train one classifier, and leave a record with figures and a page."""
@@ -82,7 +85,7 @@ def train(
         "figures.lang": lang,
     }
     settings = settings_of(config, sets, flags)
-    _train(data, settings, out, resume=resume, quiet=quiet)
+    _train(data, settings, out, resume=resume, log=log, quiet=quiet)
 
 
 def best(
@@ -226,7 +229,6 @@ def demo(
         "sample:shapes",
         RunConfig(recipe="quick", epochs=8),
         free_folder(out),
-        resume=False,
         quiet=quiet,
     )
 
@@ -292,19 +294,28 @@ def _folds(folds: dict[str, Any]) -> str:
     )
 
 
-def _train(data: str, settings: Any, out: Path, *, resume: bool, quiet: bool) -> None:
+def _train(
+    data: str,
+    settings: Any,
+    out: Path,
+    *,
+    quiet: bool,
+    resume: bool = False,
+    log: list[str] | None = None,
+) -> None:
     from smallset import api
 
     keep_memory_here()
     findings: list[Any] = []
     reporter = replace(reporter_of(quiet), found=findings.append)
     try:
-        record = api.train(data, settings, out=out, resume=resume, reporter=reporter)
+        record = api.train(data, settings, out=out, resume=resume, log=log or (), reporter=reporter)
     except KeyboardInterrupt:
         raise RunError(
             "stopped; once an epoch was finished, the same command with --resume goes on after it"
         ) from None
     _print_record(record, out, findings)
+    print_logs(log, out)
 
 
 def _print_record(record: Any, out: Path, findings: list[Any]) -> None:

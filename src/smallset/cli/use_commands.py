@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smallset.cli.options import Language, OwnCode, Quiet, keep_memory_here, reporter_of
+from smallset.cli.options import Address, Language, OwnCode, Quiet, keep_memory_here, reporter_of
 from smallset.errors import RunError
 
 Sets = Annotated[
@@ -54,6 +54,13 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     own_code: OwnCode = False,
     force: Annotated[bool, typer.Option("--force", help="Write over finished files.")] = False,
+    execute: Annotated[
+        str, typer.Option(help="serial (here, on all processors) or ray (on a cluster).")
+    ] = "serial",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="On Ray, networks at a time; default: all that fit.")
+    ] = None,
+    address: Address = None,
     lang: Language = None,
     quiet: Quiet = False,
 ) -> None:
@@ -77,22 +84,11 @@ def predict(
         reporter = Reporter(note=reporter.note)
     try:
         tally = api.predict_files(
-            run,
-            images,
-            out=out,
-            file_format=file_format,
-            top=top,
-            embeddings=embeddings,
-            page=page,
-            sets=sets,
-            reject=reject,
-            lang=lang or "auto",
-            device=device,
-            own_code=own_code,
-            force=force,
-            on_line=_print_line,
-            reporter=reporter,
-        )
+            run, images, out=out, file_format=file_format, top=top, embeddings=embeddings,
+            page=page, sets=sets, reject=reject, lang=lang or "auto", device=device,
+            own_code=own_code, force=force, execute=execute, workers=workers, address=address,
+            on_line=_print_line, reporter=reporter,
+        )  # fmt: skip
     except KeyboardInterrupt:
         kept = "" if prints_table else "; the same command goes on with what is done"
         raise RunError(f"stopped{kept}") from None

@@ -243,15 +243,23 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _on_ray(tasks: Sequence[Task], resources: Resources) -> Iterator[list[Outcome]]:
+@contextlib.contextmanager
+def on_cluster(address: str | None) -> Iterator[Any]:
+    """Give the module `ray`, connected to a cluster that runs already, and let go of it after that.
+
+    Args:
+        address: Of the cluster; None takes ``RAY_ADDRESS`` or the one running here.
+
+    Raises:
+        ConfigError: If the extra is not installed, or there is no such cluster.
+    """
     try:
         import ray
-        from ray.exceptions import RayError
     except ImportError:
         raise ConfigError("--execute ray needs the extra: pip install 'smallset[ray]'") from None
     try:
         ray.init(
-            address=resources.address or os.environ.get("RAY_ADDRESS") or "auto",
+            address=address or os.environ.get("RAY_ADDRESS") or "auto",
             log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True,
         )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -261,6 +269,13 @@ def _on_ray(tasks: Sequence[Task], resources: Resources) -> Iterator[list[Outcom
             "`ray start --address=HEAD:6379` on the other machines"
         ) from None
     try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _on_ray(tasks: Sequence[Task], resources: Resources) -> Iterator[list[Outcome]]:
+    with on_cluster(resources.address) as ray:
         needs: Any = {"num_cpus": resources.threads, "num_gpus": 1 if resources.gpus else 0}
         remote = ray.remote(**needs, max_retries=TRIES - 1)(_ray_task)
         pending = {remote.remote(task.elsewhere()): task for task in tasks}
@@ -270,11 +285,9 @@ def _on_ray(tasks: Sequence[Task], resources: Resources) -> Iterator[list[Outcom
                 task = pending.pop(reference)
                 try:
                     yield ray.get(reference)
-                except RayError as error:
+                except ray.exceptions.RayError as error:
                     why = f"Ray gave up on it: {str(error).splitlines()[0]}"
                     yield task.failed(why)
-    finally:
-        ray.shutdown()
 
 
 def _ray_task(task: Task) -> list[Outcome]:

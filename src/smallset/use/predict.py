@@ -11,14 +11,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from smallset.compute import versions
 from smallset.errors import ConfigError, RunError
 from smallset.files import LOCK, clear_unfinished, locked, make_folder, written_aside
-from smallset.models.weights import file_sha256
 from smallset.progress import Reporter
 from smallset.record.new_pictures import BETWEEN, FORMATS, Block, Row, more_columns
 from smallset.record.record import Record
 from smallset.show.report.predict_page import write_predict_page
+from smallset.use.cluster import Cluster, Order, make_parts
 from smallset.use.named import Named
 from smallset.use.predictor import Predictor
 from smallset.use.shards import PLAN, SIZE, Shards, remove
@@ -170,6 +169,7 @@ def predict_files(
     outputs: Outputs,
     tally: Tally,
     reporter: Reporter,
+    cluster: Cluster | None = None,
 ) -> None:
     """Write all files of a prediction; the same call goes on where a stopped one was.
 
@@ -178,6 +178,7 @@ def predict_files(
     Args:
         outputs: Checked, with one file at least.
         tally: Counts what is written.
+        cluster: Has workers that make the parts; None makes them here.
 
     Raises:
         RunError: If another prediction was begun there, or a file cannot be written.
@@ -186,30 +187,29 @@ def predict_files(
         make_folder(path.parent)
     work = make_folder(outputs.work)
     with locked(work / LOCK, f"another process is writing {outputs.files[0]}"):
-        plan = _plan(record, predictor, named)
+        decided_by = predictor.decided_by | ({"device": cluster.device} if cluster else {})
+        plan = _plan(decided_by, named)
         shards = Shards(work, plan, len(named.paths), force=outputs.force)
-        tally.earlier = _fill(shards, predictor, named, reporter)
+        if cluster is None:
+            tally.earlier = _fill(shards, predictor, named, reporter)
+        else:
+            order = _order(cluster, predictor, outputs, decided_by)
+            tally.earlier = _fill_there(shards, cluster, order, predictor, named, reporter)
         _write(shards, predictor, named, outputs, tally, record)
         shards.clear()
     remove(work)
 
 
-def _plan(record: Record, predictor: Predictor, named: Named) -> dict[str, Any]:
+def _plan(decided_by: dict[str, Any], named: Named) -> dict[str, Any]:
     """Return everything that decides the answers."""
     paths = hashlib.sha256()
     for path in named.paths:
         paths.update(os.fsencode(Path(path).absolute()) + b"\0")
-    described = hashlib.sha256((record.folder / "model.json").read_bytes()).hexdigest()
-    return {
-        "weights": file_sha256(record.folder / "model.safetensors"),
-        "model.json": described,
+    pictures = {
         "number of pictures": len(named.paths),
         "paths of the pictures": paths.hexdigest(),
-        "embeddings": predictor.dim is not None,
-        "distances": predictor.refusal is not None,
-        "device": predictor.device,
-        "versions": versions(),
     }
+    return decided_by | pictures
 
 
 def _fill(shards: Shards, predictor: Predictor, named: Named, reporter: Reporter) -> int:
@@ -221,6 +221,47 @@ def _fill(shards: Shards, predictor: Predictor, named: Named, reporter: Reporter
     blocks = predictor.blocks(named.paths, ranges, progress=progress.add)
     for number, block in zip(todo, blocks, strict=True):
         shards.write(number, block)
+    return earlier
+
+
+def _order(
+    cluster: Cluster, predictor: Predictor, outputs: Outputs, decided_by: dict[str, Any]
+) -> Order:
+    settings = {
+        "device": cluster.device, "embeddings": predictor.dim is not None,
+        "reject": outputs.reject, "own_code": predictor.own_code,
+    }  # fmt: skip
+    folder = predictor.folder.absolute()
+    return Order(folder, settings, decided_by, cluster.threads, decoders=cluster.cpus + 1)
+
+
+def _fill_there(
+    shards: Shards,
+    cluster: Cluster,
+    order: Order,
+    predictor: Predictor,
+    named: Named,
+    reporter: Reporter,
+) -> int:
+    """Do what `_fill` does by the workers of a cluster; the parts are written here."""
+
+    def paths(number: int) -> list[str]:
+        return [str(Path(named.paths[row]).absolute()) for row in shards.ranges[number]]
+
+    todo = shards.todo
+    earlier = len(named.paths) - sum(len(shards.ranges[number]) for number in todo)
+    progress = _Progress(reporter, len(named.paths), earlier)
+    for made in make_parts(cluster, order, todo, paths, reporter.note):
+        for path, error in zip(paths(made.number), made.block.errors, strict=True):
+            # What is unreadable everywhere is a row that says so. Here it would be without Ray.
+            if error and (here := predictor.open(path).error) != error:
+                raise RunError(
+                    f"{made.machine} says of {path}: {error}; here it is "
+                    f"{here or 'readable'}. Pictures must lie where every machine of the cluster "
+                    "reads them, under the same path"
+                )
+        shards.write(made.number, made.block)
+        progress.add(len(made.block.ids))
     return earlier
 
 

@@ -1,5 +1,6 @@
 """A trained network that answers for picture files, as fast as they can be decoded."""
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,20 +8,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-from smallset.compute import has_bfloat16, resolve
+from smallset.compute import has_bfloat16, resolve, versions
 from smallset.config import RunConfig, override
 from smallset.data.feed import Normalise
 from smallset.data.pictures import Unreadable, read_file
 from smallset.errors import DataError
 from smallset.models.forward import BATCH_SIZE, forward, one_by_one, placed
 from smallset.models.restore import refuse_own_code, restore
+from smallset.models.weights import file_sha256
 from smallset.record.doubt import fit_sets, read_temperature
 from smallset.record.new_pictures import Block, Row, ranked, rows_of, seen_in
 from smallset.record.record import Record
@@ -90,6 +92,7 @@ class Predictor:
         own_code: bool = False,
         apart: bool = False,
     ) -> None:
+        self.folder, self.own_code = record.folder, own_code
         described = record.model
         refuse_own_code(record, allowed=own_code)
         self.device = resolve(override(RunConfig(), {"compute.device": device}).compute).device
@@ -122,6 +125,19 @@ class Predictor:
     def is_slow(self) -> bool:
         """Whether the run's bfloat16 is emulated here."""
         return self.bfloat16 and not has_bfloat16(self.device)
+
+    @property
+    def decided_by(self) -> dict[str, Any]:
+        """Return everything that decides its answers, but for the pictures."""
+        described = hashlib.sha256((self.folder / "model.json").read_bytes()).hexdigest()
+        return {
+            "weights": file_sha256(self.folder / "model.safetensors"),
+            "model.json": described,
+            "embeddings": self.dim is not None,
+            "distances": self.refusal is not None,
+            "device": self.device,
+            "versions": versions(),
+        }
 
     def open(self, path: str) -> Decoded:
         """Decode a picture file."""
@@ -165,15 +181,17 @@ class Predictor:
         ranges: Iterable[range],
         *,
         progress: Callable[[int], object] = lambda _: None,
+        decoders: int | None = None,
     ) -> Iterator[Block]:
         """Yield the answers for some ranges of a list of files, decoding ahead of the network.
 
         Args:
             ranges: Positions in `paths`, a block each. A block does not depend on the others.
             progress: Told how many more pictures are done.
+            decoders: Threads that decode; None takes one per processor.
         """
         ranges = list(ranges)
-        pool = ThreadPoolExecutor(os.cpu_count())
+        pool = ThreadPoolExecutor(decoders or os.cpu_count())
         try:
             wanted = (paths[row] for rows in ranges for row in rows)
             decoded = in_order(pool, self.open, wanted, ahead=AHEAD)

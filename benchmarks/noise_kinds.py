@@ -15,7 +15,6 @@ on val and is scored on test, both with true labels; nothing else reads them.
 """
 
 import argparse
-import statistics
 import time
 import warnings
 from typing import NamedTuple
@@ -159,14 +158,20 @@ def judge_draw(splits, kind, *, rate, num_classes, seed, with_probe):
     line = {
         "AUROC": roc_auc_score(wrong, -right) if wrong.any() else np.nan,
         "F1": f1(suspects, wrong),
+        "F1 doubted": f1(suspects | found.contradicted, wrong),
         "decided": f1(changed, wrong),
         "cleanlab": f1(find_label_issues(given, probs), wrong),
         "kNN": f1(vote != given, wrong),
         "low": rate.low,
-        "high": rate.high,
-        "inside": float(rate.low <= wrong.mean() <= rate.high),
-        "said": float((1 - right[suspects]).mean()) if suspects.any() else np.nan,
+        "most": found.most_wrong,
+        "inside": float(rate.low <= wrong.mean() <= found.most_wrong),
+        "said": found.expected_precision if suspects.any() else np.nan,
         "true": float(wrong[suspects].mean()) if suspects.any() else np.nan,
+        "nowhere": found.nowhere.sum(),
+        "of them foreign": float((train.labels[found.nowhere] < 0).mean())
+        if found.nowhere.any()
+        else np.nan,
+        "taken": float(bool(cleaning and cleaning.name == "contradicted")),
         "seconds": seconds,
     }
     if with_probe:
@@ -215,7 +220,7 @@ def main():
             lines.append(line)
             shown = "  ".join(f"{name} {value:.3f}" for name, value in line.items())
             print(f"{kind} draw {seed}: {shown}", flush=True)
-        mean = {name: statistics.fmean(line[name] for line in lines) for name in lines[0]}
+        mean = {name: float(np.nanmean([line[name] for line in lines])) for name in lines[0]}
         shown = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
         print(f"{kind}: {shown}", flush=True)
 

@@ -109,10 +109,13 @@ def tell(about: Mapping[str, Any]) -> list[str]:
             "train despite wrong labels (smallset train --loss gce)",
             "decided:  nothing is changed",
         ]
-    lines.append(
-        f"suspects: {about['suspects']}; an estimated {about['expected_precision']:.0%} of them "
-        f"are wrong, and {about['expected_recall']:.0%} of all wrong labels are among them"
-    )
+    suspects = f"suspects: {about['suspects']}"
+    if about["suspects"]:
+        suspects += (
+            f"; an estimated {about['expected_precision']:.0%} of them are wrong, and "
+            f"{about['expected_recall']:.0%} of all wrong labels are among them"
+        )
+    lines.append(suspects)
     if about.get("contradicted"):
         lines.append(
             f"doubtful: {about['contradicted']} more labels that held-out looks contradict: hard "

@@ -5,9 +5,11 @@ import torch
 from PIL import Image
 from torchvision import models as zoo
 
+from smallset.clean.posterior import Posterior
 from smallset.files import write_json
 from smallset.progress import Reporter
 from smallset.reading import read_json
+from smallset.stats import Interval
 
 COLOURS = [(200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40), (40, 200, 200)]
 
@@ -108,3 +110,25 @@ def pairs(labels, rate, seed=0):
     rows = rng.permutation(np.flatnonzero(labels % 2 == 0))[: round(rate * len(labels) / 2)]
     given[rows] += 1
     return given
+
+
+def border(features, labels, rate):
+    """The images nearest to the centre of another class get its label."""
+    centres = np.stack([features[labels == k].mean(axis=0) for k in range(K)])
+    away = np.linalg.norm(features[:, None] - centres, axis=2)
+    rows = np.arange(len(labels))
+    own = away[rows, labels].copy()
+    away[rows, labels] = np.inf
+    chosen = np.argsort(away.min(axis=1) - own)[: round(rate * len(labels))]
+    given = labels.copy()
+    given[chosen] = away.argmin(axis=1)[chosen]
+    return given
+
+
+def posterior(probs, rate=0.2):
+    """A posterior of these probabilities."""
+    probs = np.asarray(probs, dtype=float)
+    return Posterior(
+        scale=np.ones(2), flips=np.eye(probs.shape[1]), looks=probs, probs=probs,
+        rate=Interval(rate, rate, rate), likelihood=-1.0, noise="even",
+    )  # fmt: skip

@@ -13,7 +13,9 @@ SPOKEN = {**said(), **dict.fromkeys(AXIS_NAMES.values(), "AXIS_NAMES")}
 # Chosen by their value at run time.
 SPOKEN |= dict.fromkeys(["train", "val", "test"], "values")
 SPOKEN |= dict.fromkeys(get_args(Verdict), "values")
-SPOKEN |= dict.fromkeys(["keep", "relabel", "drop", "posterior", "pruning"], "values")
+SPOKEN |= dict.fromkeys(
+    ["keep", "relabel", "drop", "posterior", "pruning", "contradicted"], "values"
+)
 
 
 def has_words(template):

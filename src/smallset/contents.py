@@ -199,10 +199,13 @@ class Cleaning(Cleaned):
     """clean.json, as its page and the terminal show it."""
 
     rate: Limits
+    most_wrong: NotRequired[float]
     accuracy: float
     is_weak: bool
     noise_kind: str
     suspects: int
+    contradicted: NotRequired[int]
+    nowhere: NotRequired[int]
     expected_precision: float
     expected_recall: float
     gate: list[Gate]

@@ -1,30 +1,24 @@
 """Decisions from posteriors, and the gate that asks held-out labels whether they help."""
 
+from dataclasses import replace
+
 import numpy as np
-from support import K, clouds, flip
+from support import K, clouds, flip, posterior
 
 from smallset.clean import decide
 from smallset.clean.decide import (
     Candidate,
     Cleaning,
     Judged,
+    by_contradiction,
     by_posterior,
     choose,
     judge,
 )
 from smallset.clean.find import _blind, find_wrong_labels
 from smallset.clean.outoffold import reduce_features
-from smallset.clean.posterior import Posterior
 from smallset.models.probe import fold_of
 from smallset.stats import Interval
-
-
-def posterior(probs, rate=0.2):
-    probs = np.asarray(probs, dtype=float)
-    return Posterior(
-        scale=np.ones(2), flips=np.eye(probs.shape[1]), looks=probs, probs=probs,
-        rate=Interval(rate, rate, rate), likelihood=-1.0, noise="even",
-    )  # fmt: skip
 
 
 def test_suspects_are_relabelled_where_another_class_is_clear_and_dropped_elsewhere(monkeypatch):
@@ -77,12 +71,53 @@ def test_held_out_labels_like_the_truth_better_than_noise():
     assert judged[2].gain.value < judged[0].gain.value
 
 
-def test_the_gate_takes_what_is_proven_and_else_what_does_no_harm():
-    def judged(name, value, over, wide=0.01):
-        nothing = Cleaning(name, np.array([], dtype=object), np.array([], dtype=int))
-        gain = Interval(value, value - wide, value + wide)
-        return Judged(nothing, gain, Interval(over, over, over))
+def judged(name, value, over, wide=0.01, changes=0):
+    decisions = np.array(["drop"] * changes + ["keep"] * (10 - changes), dtype=object)
+    gain = Interval(value, value - wide, value + wide)
+    compared = Interval(over, over - wide / 2, over + wide / 2)
+    return Judged(Cleaning(name, decisions, np.zeros(10, dtype=int)), gain, compared, 0.02)
 
+
+def test_what_looks_contradict_is_dropped_only_where_that_gains():
+    nothing, much = judged("posterior", 0, 0), judged("posterior", 0.01, 0, changes=4)
+    gains, loses = (judged("contradicted", v, v, changes=6) for v in (0.003, -0.003))
+    assert choose([nothing, gains]) is gains
+    assert choose([nothing, loses]) is nothing
+    # Where the posterior explains most of it, it must be beaten beyond chance.
+    assert choose([much, judged("contradicted", 0.012, 0.002, changes=6)]) is much
+    assert choose([much, best := judged("contradicted", 0.02, 0.01, changes=6)]) is best
+
+
+def test_the_loss_that_does_no_harm_shrinks_with_the_number_of_images():
+    harmless = []
+    for per_class in (30, 120):
+        features, labels = clouds(per_class=per_class, apart=3.5)
+        fold = fold_of(labels, np.random.default_rng(0))
+        keep = Cleaning("posterior", np.full(len(labels), "keep", dtype=object), labels)
+        blind = [Cleaning("", keep.decisions[fold != n], labels[fold != n]) for n in range(5)]
+        [one] = judge(
+            reduce_features([features]), labels, fold, [Candidate(keep, blind)], num_classes=K,
+            penalty=1e-3,
+        )  # fmt: skip
+        harmless.append(one.harmless)
+    assert harmless[0] <= 0.02
+    assert harmless[1] < 0.7 * harmless[0]
+    lost = judged("posterior", -0.004, 0, wide=0.008)
+    assert choose([lost]) is lost
+    assert choose([replace(lost, harmless=0.005)]) is None
+
+
+def test_what_looks_contradict_is_dropped_and_not_relabelled():
+    labels = np.array([0] * 15 + [1] * 15)
+    looks = np.tile([0.9, 0.1], (30, 1))
+    looks[15:] = [0.2, 0.8]
+    looks[:3] = [0.05, 0.95]
+    cleaning = by_contradiction(posterior(looks), labels)
+    assert cleaning.decisions.tolist() == ["drop"] * 3 + ["keep"] * 27
+    assert (cleaning.labels == labels).all()
+
+
+def test_the_gate_takes_what_is_proven_and_else_what_does_no_harm():
     first, better = judged("posterior", 0.001, 0), judged("pruning", 0.02, 0.01)
     assert choose([first, better]) is better
     assert choose([first, judged("pruning", 0.02, -0.01)]) is first

@@ -41,7 +41,7 @@ def test_the_gate_is_not_fooled_by_images_relabelled_by_their_neighbours(monkeyp
     rng = np.random.default_rng(0)
     given = rng.permutation(np.arange(1050) % 35)
     found = find_wrong_labels([rng.normal(size=(1050, 64))], given, num_classes=35)
-    [judged] = found.judged
+    judged = found.judged[0]
     assert (judged.cleaning.decisions != "keep").mean() > 0.5
     assert judged.gain.value < 0.03
 

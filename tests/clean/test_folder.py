@@ -5,10 +5,12 @@ import json
 import shutil
 import sys
 
+import numpy as np
 import pytest
 from support import edit_json
 
 from smallset import api
+from smallset.clean.review import read_rows
 from smallset.cli import main
 from smallset.data.read import read_data
 from smallset.errors import DataError
@@ -45,9 +47,19 @@ def test_clean_leaves_a_row_per_image_judged_and_touches_no_file(cleaned, split_
     assert len(rows) == len(judged)
     assert {row["path"] for row in rows} == judged
     probabilities = [float(row["probability"]) for row in rows]
-    assert probabilities == sorted(probabilities)
+    # Those in doubt first, and the least probable first among each.
+    doubted = [row["why"] != "" for row in rows]
+    assert doubted == sorted(doubted, reverse=True)
+    assert probabilities == [
+        p for _, p in sorted(zip(np.logical_not(doubted), probabilities, strict=True))
+    ]
     about = json.loads((folder / "clean.json").read_text())
     assert about["suspects"] == sum(p < 0.5 for p in probabilities)
+    more = [row for row in rows if row["why"] and float(row["probability"]) >= 0.5]
+    assert about["contradicted"] == len(more)
+    assert about["nowhere"] == sum(row["why"] == "nowhere" for row in rows)
+    assert all(row["suggested"] != row["given"] for row in more)
+    assert f"up to {about['most_wrong']:.1%} if they sit between look-alikes" in said.out
     after = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in split_folders.rglob("*.png")}
     assert after == before
 
@@ -55,7 +67,7 @@ def test_clean_leaves_a_row_per_image_judged_and_touches_no_file(cleaned, split_
 def test_the_labels_of_chosen_splits_are_judged(cleaned):
     folder, said, _ = cleaned("--splits", "train")
     assert {row["path"].split("/")[0] for row in rows_of(folder)} == {"train"}
-    assert "32 labels of train\n" in said.out
+    assert "32 labels of train" in said.out
 
 
 def test_test_labels_are_judged_where_asked_and_that_is_said(cleaned, split_folders, tmp_path):
@@ -130,6 +142,18 @@ def test_labels_that_no_longer_fit_the_data_are_refused(cleaned, split_folders, 
         read_data(folder)
 
 
+def test_a_folder_without_reasons_is_read_and_an_unknown_reason_is_refused(cleaned):
+    folder, _, _ = cleaned("--noise", "0.2")
+    path = folder / "labels.csv"
+    lines = [row[:-1] for row in csv.reader(path.read_text(encoding="utf-8").splitlines())]
+    path.write_text("".join(",".join(line) + "\n" for line in lines), encoding="utf-8")
+    assert {row.why for row in read_rows(folder)} == {""}
+    lines = [[*lines[0], "why"], *([*line, "odd"] for line in lines[1:])]
+    path.write_text("".join(",".join(line) + "\n" for line in lines), encoding="utf-8")
+    with pytest.raises(DataError, match="image 1: why is improbable, contradicted, nowhere or"):
+        read_rows(folder)
+
+
 def test_a_cleaned_set_can_be_trained_on(cleaned, tmp_path, tiny):
     from smallset.learn.run import train_run
 
@@ -156,7 +180,7 @@ def test_a_folder_with_files_is_not_written_over(cleaned):
 
 def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):
     folder, said, _ = cleaned("--noise", "0.2", "--lang", "en")
-    suspects = [row for row in rows_of(folder) if float(row["probability"]) < 0.5]
+    suspects = [row for row in rows_of(folder) if row["why"]]
     assert f"page:     {folder / 'report.html'}" in said.out
     page = browser.new_page()
     complaints = []
@@ -166,6 +190,7 @@ def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):
     page.wait_for_selector("html[data-ready=yes]")
     about = json.loads((folder / "clean.json").read_text())
     assert page.inner_text(".big") == f"{about['rate']['value']:.1%}"
+    assert f"up to {about['most_wrong']:.1%}" in page.inner_text(".headline")
     tiles = page.locator("#gallery .tile")
     assert tiles.count() == len(suspects)
     for n, row in enumerate(suspects):

@@ -79,7 +79,7 @@ def test_noise_of_pairs_is_seen_as_such_and_found(apart, least):
     assert found.posterior.noise == "by class"
     assert f1(found.posterior.of_given(given) < 0.5, wrong) > least
     assert f1(by_pruning(found.posterior, given).decisions != "keep", wrong) > 0.7
-    assert [each.cleaning.name for each in found.judged] == ["posterior", "pruning"]
+    assert [each.cleaning.name for each in found.judged] == ["posterior", "pruning", "contradicted"]
 
 
 @pytest.mark.parametrize("rate", [0, 0.1, 0.3])
@@ -87,7 +87,7 @@ def test_even_noise_is_not_taken_for_noise_by_class(rate):
     features, labels = clouds(apart=3.5)
     found = find_wrong_labels([features], flip(labels, rate), num_classes=K)
     assert found.posterior.noise == "even"
-    assert [each.cleaning.name for each in found.judged] == ["posterior"]
+    assert [each.cleaning.name for each in found.judged] == ["posterior", "contradicted"]
 
 
 def test_few_numbers_are_fitted_on_some_of_many_images(monkeypatch):

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from smallset.clean import review as review_module
 from smallset.clean.review import HISTORY, Conflict, Review, alone
-from smallset.data.cleaned import COLUMNS
+from smallset.data.cleaned import WRITTEN
 from smallset.data.read import read_data
 from smallset.errors import DataError, RunError
 from smallset.use.review_server import Album, PageGuard, build_app
@@ -36,11 +36,11 @@ def make_folder(made, data, splits=("train",), suspects=2):
         suspect = n % suspects == 0
         rows.append([
             images.paths[at], f"id{n}", given, other if suspect else given,
-            "0.01" if suspect else "0.99", "relabel" if suspect else "keep", "smallset",
+            "0.01" if suspect else "0.99", "relabel" if suspect else "keep", "smallset", "",
         ])  # fmt: skip
     made.mkdir()
     with (made / "labels.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
+        csv.writer(file).writerows([WRITTEN, *rows])
     np.save(made / "features.npy", np.random.default_rng(0).normal(size=(len(rows), 8)))
     about = {"data": str(data), "noise": {"rate": 0, "seed": 0}}
     (made / "clean.json").write_text(json.dumps(about))
@@ -62,6 +62,21 @@ def state(row):
 
 
 # -- The file --------------------------------------------------------------------------------------
+
+
+def test_a_label_that_looks_contradict_is_a_suspect_whatever_its_probability(folder):
+    path = folder / "labels.csv"
+    rows = rows_of(folder)
+    assert not Review(folder, "ann").rows()[1].is_suspect
+    rows[1]["why"] = "contradicted"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    review = Review(folder, "ann")
+    assert review.rows()[1].is_suspect
+    review.decide(1, "keep", "", seen=state(rows[1]))
+    assert rows_of(folder)[1]["why"] == "contradicted"
 
 
 def test_a_decision_changes_its_row_alone_and_is_on_disk(folder):
@@ -188,8 +203,8 @@ def test_a_second_review_of_the_same_folder_is_kept_out(folder):
     ("name", "content", "message"),
     [
         ("labels.csv", "path,id,given\na,b,c\n", "no column 'suggested'"),
-        ("labels.csv", ",".join(COLUMNS) + "\na,b,c,d,much,keep,x\n", "probability is a number"),
-        ("labels.csv", ",".join(COLUMNS) + "\na,b,c,d,0.5,maybe,x\n", "decision is keep"),
+        ("labels.csv", ",".join(WRITTEN) + "\na,b,c,d,much,keep,x,\n", "probability is a number"),
+        ("labels.csv", ",".join(WRITTEN) + "\na,b,c,d,0.5,maybe,x,\n", "decision is keep"),
     ],
 )
 def test_a_damaged_file_is_named(folder, name, content, message):

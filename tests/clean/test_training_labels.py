@@ -52,7 +52,7 @@ def decided(monkeypatch):
         changed = labels.copy()
         decisions[2], decisions[4], changed[4] = "drop", "relabel", num_classes - 1
         zero = Interval(0, 0, 0)
-        chosen = Judged(Cleaning("posterior", decisions, changed), zero, zero)
+        chosen = Judged(Cleaning("posterior", decisions, changed), zero, zero, 0.0)
         return Mock(spec=Found, chosen=chosen, is_weak=False)
 
     monkeypatch.setattr(training_labels, "find_wrong_labels", find_wrong_labels)

@@ -8,13 +8,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
+from smallset.clean.contradicted import contradicted
 from smallset.clean.posterior import Posterior, confident_joint
 from smallset.models.probe import FOLDS, probe, probe_probs
 from smallset.stats import Interval
 
 RELABEL = 0.8  # probability of another class from which a label is changed rather than dropped
 MIN_IMAGES_PER_CLASS = 10  # that stay
-MAX_HARM = 0.02  # accuracy lost
+MAX_HARM = 0.02  # accuracy lost, however few images there are
+CONTRADICTED = "contradicted"
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,16 @@ class Cleaning:
     """What is to become of each image."""
 
     name: str
-    """Of the rule: "posterior" or "pruning"."""
+    """Of the rule: "posterior", "pruning" or "contradicted"."""
     decisions: ndarray
     """A `smallset.data.cleaned.Decision` per image."""
     labels: Int[ndarray, " n"]
     """The label each image has afterwards; that of a dropped one is its given label."""
+
+    @property
+    def changes(self) -> int:
+        """Return how many images are relabelled or dropped."""
+        return int((self.decisions != "keep").sum())
 
     @property
     def kept(self) -> Bool[ndarray, " n"]:
@@ -54,6 +61,8 @@ class Judged:
     """Accuracy on held-out given labels after it, minus that without it, in [-1, 1]."""
     over_first: Interval
     """The same, minus that after the first cleaning that was considered."""
+    harmless: float
+    """Accuracy that may be lost: one standard error of it, as these images measure it."""
 
 
 def by_posterior(posterior: Posterior, labels: Int[ndarray, " n"]) -> Cleaning:
@@ -82,6 +91,18 @@ def by_pruning(posterior: Posterior, labels: Int[ndarray, " n"]) -> Cleaning:
         count = int(np.round(joint[k].sum() - joint[k, k]))
         suspect[rows[np.argsort(own[rows], kind="stable")][:count]] = True
     return _act("pruning", posterior, labels, suspect)
+
+
+def by_contradiction(posterior: Posterior, labels: Int[ndarray, " n"]) -> Cleaning:
+    """Drop the images that look more like another class than like that of their label.
+
+    None is relabelled: at the border of a class, a look is too often wrong for that.
+    """
+    suspect = contradicted(posterior, labels)
+    decisions = np.where(suspect, "drop", "keep").astype(object)
+    own = posterior.looks[np.arange(len(labels)), labels]
+    _keep_classes(decisions, labels.copy(), labels, own)
+    return Cleaning(CONTRADICTED, decisions, labels)
 
 
 def _act(
@@ -134,6 +155,7 @@ def judge(
         _held_out_right, features, labels, fold, classes=num_classes, penalty=penalty
     )
     without = right_after(labels, outside)
+    harmless = min(MAX_HARM, float(without.std()) / len(labels) ** 0.5)
     judged: list[Judged] = []
     first: ndarray | None = None
     for candidate in candidates:
@@ -143,7 +165,8 @@ def judge(
             used[number, outside[number]] = cleaning.kept
         right = right_after(taught, used)
         first = right if first is None else first
-        judged.append(Judged(candidate.cleaning, _gain(right - without), _gain(right - first)))
+        gains = _gain(right - without), _gain(right - first)
+        judged.append(Judged(candidate.cleaning, *gains, harmless))
     return judged
 
 
@@ -172,11 +195,23 @@ def choose(judged: Sequence[Judged]) -> Judged | None:
 
     The first one, the posterior, unless another is better than it beyond chance. Held-out labels
     say less for a cleaning than there is to say: without them it is decided on three fifths of the
-    labels and not refitted. So it is rejected if it loses accuracy, unless the loss is below two
-    points with 95 % confidence.
+    labels and not refitted. So it is rejected if it loses accuracy, unless the loss is below one
+    standard error of that accuracy with 95 % confidence: 0.5 points of 94 % on 2,100 images.
+
+    Dropping what looks contradict is taken only where it gains. Where the posterior changes less
+    than half as many images, it has explained the others away; then it has no precedence.
     """
     if not judged:
         return None
-    better = [each for each in judged if each.over_first.low > 0]
+    better = [each for each in judged if _is_better(each, judged[0])]
     best = max(better, key=lambda each: each.gain.value, default=judged[0])
-    return best if best.gain.value >= 0 or best.gain.low > -MAX_HARM else None
+    return best if best.gain.value >= 0 or best.gain.low > -best.harmless else None
+
+
+def _is_better(each: Judged, first: Judged) -> bool:
+    if each.cleaning.name != CONTRADICTED:
+        return each.over_first.low > 0
+    explained = 2 * first.cleaning.changes >= each.cleaning.changes
+    return each.gain.value > 0 and (
+        each.over_first.low > 0 if explained else each.over_first.value > 0
+    )

@@ -4,10 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from smallset.clean.decide import Candidate, Judged, by_posterior, by_pruning, choose, judge
+from smallset.clean.contradicted import belong_nowhere, contradicted, expected_precision, most_wrong
+from smallset.clean.decide import (
+    Candidate,
+    Judged,
+    by_contradiction,
+    by_posterior,
+    by_pruning,
+    choose,
+    judge,
+)
 from smallset.clean.outoffold import (
     PENALTIES,
     neighbour_probs,
@@ -46,6 +55,14 @@ class Found:
     """Refits on the images that the one before kept; 0 where none raised the likelihood."""
     joint_rate: float
     """Share of wrong labels by the confident joint, which allows any pairs of classes."""
+    most_wrong: float
+    """Share of wrong labels if those sit where looks contradict them, in [0, 1]."""
+    expected_precision: float
+    """Estimated share of the suspects whose label is wrong, in [0, 1]."""
+    contradicted: Bool[ndarray, " n"]
+    """Where an image looks more like another class; nowhere by a weak judge."""
+    nowhere: Bool[ndarray, " n"]
+    """Which of these lie far from every class, as pictures of something else do."""
     judged: tuple[Judged, ...]
     """The cleanings that were considered; none by a weak judge."""
     chosen: Judged | None
@@ -79,6 +96,7 @@ def find_wrong_labels(
     on_progress(1, steps)
     penalty = _choose_penalty(features, labels, num_classes, seed)
     on_progress(2, steps)
+    first: Posterior | None = None
     best: Posterior | None = None
     accuracy, is_weak = 0.0, False
     rounds, keep = 0, None
@@ -93,7 +111,7 @@ def find_wrong_labels(
         # All given labels are held out here, so the likelihoods can be compared.
         if best is not None and fitted.likelihood <= best.likelihood:
             break
-        best, rounds = fitted, number
+        best, rounds, first = fitted, number, first or fitted
         if number == 0:
             # A refit on images whose labels agree with the first fit would agree with it too.
             accuracy = float((fitted.looks.argmax(axis=1) == labels).mean())
@@ -103,20 +121,13 @@ def find_wrong_labels(
         keep = fitted.of_given(labels) >= 0.5
         if np.bincount(labels[keep], minlength=num_classes).min() < 2:
             break
+    assert first is not None
     assert best is not None
     judged: list[Judged] = []
+    doubted = np.zeros(len(labels), dtype=bool)
     if not is_weak:
-        fold = fold_of(labels, np.random.default_rng(seed + 1))
-        blind = _blind(features, labels, fold, best, penalty=penalty)
-        rules = [by_posterior, by_pruning] if best.noise == "by class" else [by_posterior]
-        candidates = [
-            Candidate(
-                rule(best, labels),
-                [rule(part, labels[fold != number]) for number, part in enumerate(blind)],
-            )
-            for rule in rules
-        ]
-        judged = judge(features, labels, fold, candidates, num_classes=num_classes, penalty=penalty)
+        judged = _judge_cleanings(features, labels, best, penalty=penalty, seed=seed)
+        doubted = contradicted(best, labels)
     on_progress(steps, steps)
     return Found(
         features,
@@ -126,9 +137,32 @@ def find_wrong_labels(
         penalty,
         rounds,
         joint_rate(best.looks, labels),
+        best.rate.high if is_weak else most_wrong(best, labels),
+        expected_precision(first, best, labels),
+        doubted,
+        belong_nowhere(features, labels, doubted, num_classes=num_classes),
         tuple(judged),
         choose(judged),
     )
+
+
+def _judge_cleanings(
+    features: ndarray, labels: ndarray, best: Posterior, *, penalty: float, seed: int
+) -> list[Judged]:
+    fold = fold_of(labels, np.random.default_rng(seed + 1))
+    blind = _blind(features, labels, fold, best, penalty=penalty)
+    rules = [by_posterior, by_contradiction]
+    if best.noise == "by class":
+        rules.insert(1, by_pruning)
+    candidates = [
+        Candidate(
+            rule(best, labels),
+            [rule(part, labels[fold != number]) for number, part in enumerate(blind)],
+        )
+        for rule in rules
+    ]
+    num_classes = best.looks.shape[1]
+    return judge(features, labels, fold, candidates, num_classes=num_classes, penalty=penalty)
 
 
 def _skill(accuracy: float, rate: float, labels: ndarray) -> float:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from smallset.clean.decide import Cleaning
+from smallset.clean.decide import CONTRADICTED, Cleaning
 from smallset.clean.find import Found, find_wrong_labels
 from smallset.clean.judges import Judge, features_of, plan_judges
 from smallset.clean.review import TOOL
 from smallset.compute import torch_as_it_was, versions
 from smallset.config import RunConfig
-from smallset.data.cleaned import COLUMNS
+from smallset.data.cleaned import WRITTEN, Why
 from smallset.data.prepare import DataSource, Prepared
 from smallset.data.read import read_data
 from smallset.errors import ConfigError, DataError, RunError, suggest
@@ -72,13 +72,14 @@ def clean_folder(
             ),
         )  # fmt: skip
     make_folder(out)
-    order = np.argsort(found.posterior.of_given(labels), kind="stable")
+    right = found.posterior.of_given(labels)
+    order = np.lexsort((right, ~(found.contradicted | (right < 0.5))))
     table = _table(found, prepared, rows, order)
     # For whoever reviews: which images look like which.
     content = io.BytesIO()
     np.save(content, found.features[order].astype(np.float16))
     write_atomic(out / "features.npy", content.getvalue())
-    write_atomic(out / "labels.csv", csv_text([list(COLUMNS), *table]))
+    write_atomic(out / "labels.csv", csv_text([list(WRITTEN), *table]))
     # Written last: a folder with it is whole.
     sums = {"files": {"features.npy": file_sum(out / "features.npy")}}
     write_json(out / "clean.json", _about(found, judges, prepared, data, chosen) | sums)
@@ -97,6 +98,7 @@ def tell(about: Mapping[str, Any]) -> list[str]:
         f"wrong labels: {'cannot tell, a guess is ' if about['is_weak'] else ''}"
         f"{rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%}) of "
         f"{about['images']:,} labels of {' + '.join(about['splits'])}"
+        + ("" if about["is_weak"] else _at_most(about))
     )
     if about["is_weak"]:
         return [
@@ -107,14 +109,28 @@ def tell(about: Mapping[str, Any]) -> list[str]:
             "train despite wrong labels (smallset train --loss gce)",
             "decided:  nothing is changed",
         ]
-    lines.append(
-        f"suspects: {about['suspects']}; an estimated {about['expected_precision']:.0%} of them "
-        f"are wrong, and {about['expected_recall']:.0%} of all wrong labels are among them"
-    )
+    suspects = f"suspects: {about['suspects']}"
+    if about["suspects"]:
+        suspects += (
+            f"; an estimated {about['expected_precision']:.0%} of them are wrong, and "
+            f"{about['expected_recall']:.0%} of all wrong labels are among them"
+        )
+    lines.append(suspects)
+    if about.get("contradicted"):
+        lines.append(
+            f"doubtful: {about['contradicted']} more labels that held-out looks contradict: hard "
+            "images, or wrong labels between look-alikes; they come right after the suspects in "
+            "labels.csv and in the review"
+        )
+    if about.get("nowhere"):
+        lines.append(
+            f"nowhere:  {about['nowhere']} of the suspects and doubtful ones lie far from every "
+            "class; drop those that show something else"
+        )
     for each in about["gate"]:
         value, low, high = (100 * each["gain"][name] for name in ("value", "low", "high"))
         lines.append(
-            f"gate:     after cleaning by {each['cleaning']}, accuracy on held-out given labels "
+            f"gate:     after {_done(each['cleaning'])}, accuracy on held-out given labels "
             f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
         )
     if about["noise_kind"] == "by class":
@@ -124,6 +140,23 @@ def tell(about: Mapping[str, Any]) -> list[str]:
     decided = f"relabel {about['relabelled']}, drop {about['dropped']}"
     lines.append(f"decided:  {'nothing is changed' if about['chosen'] is None else decided}")
     return lines
+
+
+def _at_most(about: Mapping[str, Any]) -> str:
+    """Return what the rate takes for granted, and how high it is otherwise."""
+    if "most_wrong" not in about:
+        return ""
+    spread = "differ by class" if about["noise_kind"] == "by class" else "are spread evenly"
+    return (
+        f" if mistakes {spread}; up to {about['most_wrong']:.1%} if they sit between look-alikes "
+        "or show something else: labels alone cannot settle it"
+    )
+
+
+def _done(cleaning: str) -> str:
+    if cleaning == CONTRADICTED:
+        return "dropping what looks contradict"
+    return f"cleaning by {cleaning}"
 
 
 def _splits_to_judge(
@@ -148,7 +181,7 @@ def _chosen(found: Found) -> Cleaning | None:
 
 
 def _table(found: Found, prepared: Prepared, rows: ndarray, order: ndarray) -> list[list[str]]:
-    """Return the rows of labels.csv, the least probable labels first."""
+    """Return the rows of labels.csv."""
     classes = prepared.images.classes
     labels = prepared.given_labels[rows]
     right = found.posterior.of_given(labels)
@@ -157,12 +190,23 @@ def _table(found: Found, prepared: Prepared, rows: ndarray, order: ndarray) -> l
     table: list[list[str]] = []
     for n in order:
         decision = "keep" if cleaning is None else str(cleaning.decisions[n])
-        suggested = other[n] if right[n] < 0.5 or decision != "keep" else labels[n]
+        why = _why(found, int(n), float(right[n]))
+        suggested = other[n] if why or decision != "keep" else labels[n]
+        if why in ("contradicted", "nowhere"):
+            suggested = found.posterior.looks[n].argmax()
         table.append([
             prepared.images.paths[rows[n]], ids[n], classes[labels[n]], classes[suggested],
-            f"{right[n]:.6g}", decision, TOOL,
+            f"{right[n]:.6g}", decision, TOOL, why,
         ])  # fmt: skip
     return table
+
+
+def _why(found: Found, row: int, right: float) -> Why:
+    if found.nowhere[row]:
+        return "nowhere"
+    if right < 0.5:
+        return "improbable"
+    return "contradicted" if found.contradicted[row] else ""
 
 
 def _about(
@@ -191,6 +235,7 @@ def _about(
         "weights": [judge.sha256 for judge in judges],
         "versions": versions(),
         "rate": found.posterior.rate._asdict(),
+        "most_wrong": found.most_wrong,
         "joint_rate": found.joint_rate,
         "accuracy": found.accuracy,
         "is_weak": found.is_weak,
@@ -198,7 +243,9 @@ def _about(
         "penalty": found.penalty,
         "rounds": found.rounds,
         "suspects": int(flagged.sum()),
-        "expected_precision": caught / max(int(flagged.sum()), 1),
+        "contradicted": int((found.contradicted & ~flagged).sum()),
+        "nowhere": int(found.nowhere.sum()),
+        "expected_precision": found.expected_precision,
         "expected_recall": caught / max(wrong, 1e-12),
         "gate": [
             {"cleaning": each.cleaning.name, "gain": each.gain._asdict()} for each in found.judged

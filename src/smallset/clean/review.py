@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from smallset import contents
-from smallset.data.cleaned import COLUMNS, Decision, is_cleaned, origin, read_labels
+from smallset.data.cleaned import WRITTEN, Decision, Why, is_cleaned, origin, read_labels
 from smallset.data.listing import ImageSet
 from smallset.data.read import read_data
 from smallset.errors import DataError, RunError
@@ -39,6 +39,7 @@ class Row:
     """That the given label is right."""
     decision: Decision
     by: str
+    why: Why = ""
 
     @property
     def label(self) -> str:
@@ -52,8 +53,8 @@ class Row:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether the label was found more probably wrong than right, or something was decided."""
-        return self.probability < 0.5 or self.decision != "keep"
+        """Whether the label is doubted, or something was decided."""
+        return self.probability < 0.5 or self.why != "" or self.decision != "keep"
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -74,8 +75,8 @@ def read_rows(folder: Path) -> list[Row]:
                 f"{folder / 'labels.csv'}, image {number}: probability is a number, got "
                 f"{row['probability']!r}"
             ) from None
-        # `read_labels` let nothing but decisions through.
-        fields: Any = {name: row[name] for name in COLUMNS}
+        # `read_labels` let nothing but known decisions and reasons through.
+        fields: Any = {name: row[name] for name in WRITTEN}
         found.append(Row(**{**fields, "probability": probability}))
     return found
 
@@ -242,13 +243,13 @@ class Review:
             raise RunError(f"cannot write {path}: {error.strerror}; nothing was decided") from error
 
     def _write(self, rows: list[Row]) -> None:
-        cells = operator.attrgetter(*COLUMNS)
+        cells = operator.attrgetter(*WRITTEN)
         table = [
             [f"{cell:.6g}" if isinstance(cell, float) else cell for cell in cells(row)]
             for row in rows
         ]
         with self._lock:
-            write_atomic(self.folder / "labels.csv", csv_text([list(COLUMNS), *table]))
+            write_atomic(self.folder / "labels.csv", csv_text([list(WRITTEN), *table]))
             self._rows, self._version = rows, self._version_there()
 
 

@@ -21,7 +21,7 @@ from smallset.reading import read_array
 from smallset.store import build_folder
 
 ORACLE = "oracle"
-RULES = "3"  # part of the key of what was decided: a change in how it is decided must change it
+RULES = "4"  # part of the key of what was decided: a change in how it is decided must change it
 
 
 def describe_cleaning(config: RunConfig) -> dict[str, Any] | None:

@@ -109,7 +109,7 @@ def clean(
     about = read_about(out, Cleaning)
     print("\n".join(tell(about)))
     print(f"labels:   {out / 'labels.csv'}    (smallset train {out} --out RUN)")
-    if about["suspects"]:
+    if about["suspects"] or about["contradicted"]:
         print(f"review:   smallset review {out}")
     if (out / "report.html").exists():
         print(f"page:     {out / 'report.html'}")

@@ -1,7 +1,7 @@
 """A cleaned set: the images of another data set, with the labels that were decided on.
 
-The folder holds labels.csv (path, id, given, suggested, probability, decision, by) and clean.json,
-which says where the images are. The images themselves stay where and as they are.
+The folder holds labels.csv (path, id, given, suggested, probability, decision, by, why) and
+clean.json, which says where the images are. The images themselves stay where and as they are.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,12 @@ from smallset.reading import read_csv, read_json, reading
 
 FIX = "copy the folder again from where it is whole, or run smallset clean again"
 COLUMNS = ("path", "id", "given", "suggested", "probability", "decision", "by")
+WRITTEN = (*COLUMNS, "why")  # folders of earlier versions have no `why`
 Decision = Literal["keep", "relabel", "drop"]
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
+Why = Literal["", "improbable", "contradicted", "nowhere"]
+"""Why a label is doubted: it is more probably wrong than right, or the image looks more like
+another class; "nowhere" where it also lies far from every class."""
 
 
 def is_cleaned(folder: Path) -> bool:
@@ -35,7 +39,7 @@ def read_labels(folder: Path) -> list[dict[str, str]]:
 
     Raises:
         DataError: If it is damaged: a column or a row is missing, a row is there twice, a decision
-            is unknown.
+            or a reason is unknown.
     """
     path = folder / "labels.csv"
     with reading(path, FIX):
@@ -56,6 +60,9 @@ def read_labels(folder: Path) -> list[dict[str, str]]:
                 f"{path}, image {number}: decision is {', '.join(DECISIONS)}, got "
                 f"{row['decision']!r}"
             )
+        if row.setdefault("why", "") not in get_args(Why):
+            known = ", ".join(filter(None, get_args(Why)))
+            raise DataError(f"{path}, image {number}: why is {known} or empty, got {row['why']!r}")
     return rows
 
 

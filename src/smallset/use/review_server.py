@@ -140,7 +140,7 @@ class Album:
         usable = [
             n for n, row in enumerate(rows)
             if n != number and row.label == label and row.decision != "drop"
-            and (row.probability >= 0.5 or row.by != TOOL)
+            and not (row.is_suspect and row.by == TOOL)
         ]  # fmt: skip
         if not usable:
             return []
@@ -204,7 +204,7 @@ def _serve_images(app: FastAPI, review: Review, album: Album) -> None:
             "words": catalogue(),
             "images": [
                 {"path": row.path, "given": row.given, "probability": row.probability,
-                 "suspect": row.is_suspect, **row.state}
+                 "suspect": row.is_suspect, "why": row.why, **row.state}
                 for row in review.rows()
             ],
         })  # fmt: skip

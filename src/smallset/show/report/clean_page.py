@@ -43,7 +43,13 @@ def write_clean_page(
     suspects = [row for row in rows if row.is_suspect]
     content: dict[str, Any] = {
         "suspects": [
-            {"path": row.path, "given": row.given, "probability": row.probability, **row.state}
+            {
+                "path": row.path,
+                "given": row.given,
+                "probability": row.probability,
+                "why": row.why,
+                **row.state,
+            }
             for row in suspects
         ],
         "thumbs": {},

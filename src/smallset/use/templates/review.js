@@ -73,7 +73,13 @@ async function refresh() {
   return got !== null;
 }
 
-/* Which images, in which order: as in labels.csv, the least probable labels first. */
+/* Which images, in which order: as in labels.csv, those in doubt first. */
+const WHY = {
+  contradicted: () => T("looks more like another class"),
+  nowhere: () => T("looks like none of the classes"),
+};
+const inDoubt = ({ probability, why, decision }) =>
+  probability < 0.5 || why !== "" || decision !== "keep";
 const WHICH = {
   suspects: [() => T("suspects"), (image) => image.suspect || byHand(image)],
   done: [() => T("decided by hand"), byHand],
@@ -166,7 +172,8 @@ function show() {
     (byHand(image) ? T("Decided by {by}:", { by: image.by }) : T("smallset would:")) +
     " " +
     T(image.decision) +
-    (image.decision === "relabel" ? ` → ${image.suggested}` : "");
+    (image.decision === "relabel" ? ` → ${image.suggested}` : "") +
+    (image.why in WHY && !byHand(image) ? ` (${WHY[image.why]()})` : "");
   byId("other").value = "";
   document.body.dataset.shown = n;
   for (const ahead of queue.slice(at + 1, at + 3)) new Image().src = `/image/${ahead}/big`;
@@ -203,7 +210,7 @@ async function decide(decision, label = "") {
     byId("said").textContent = T("Somebody else decided on this image meanwhile; look again.");
     return;
   }
-  image.suspect = image.probability < 0.5 || image.decision !== "keep";
+  image.suspect = inDoubt(image);
   at += 1;
   while (at < queue.length && byHand(S.images[queue[at]])) at += 1;
   show();
@@ -221,7 +228,7 @@ async function undo() {
   }
   const n = got.content.image;
   Object.assign(S.images[n], got.content.state);
-  S.images[n].suspect = S.images[n].probability < 0.5 || S.images[n].decision !== "keep";
+  S.images[n].suspect = inDoubt(S.images[n]);
   if (!queue.includes(n)) queue.splice(at, 0, n);
   at = queue.indexOf(n);
   show();

@@ -9,6 +9,10 @@ function tile(row) {
   caption.push(make("br"), make("span", { cls: "soft", text: T(one.decision) + by }));
   return framed(row, one.path, caption);
 }
+const WHY = {
+  contradicted: () => T("looks more like another class"),
+  nowhere: () => T("looks like none of the classes"),
+};
 function closer(row) {
   const one = D.suspects[row],
     content = byId("closer-content");
@@ -21,6 +25,7 @@ function closer(row) {
     `${T("looks like")} ${one.suggested}`,
     `${T("the given label is right with probability")} ${percent(one.probability, 2)}`,
     `${T(one.decision)} (${one.by})`,
+    ...(one.why in WHY ? [WHY[one.why]()] : []),
   ])
     content.append(make("p", { text: line }));
   byId("closer").showModal();

@@ -195,7 +195,7 @@ def test_study_prints_tables_and_verdicts_and_its_status_tells_of_failed_runs(
     command[5] = tmp_path / "other"
     status, out, _ = call(capsys, monkeypatch, *command, "--set", "lr=1e30", "--seeds", "1")
     assert status == 1
-    assert "run fast/seed-0 failed: the loss stopped being finite" in out
+    assert "Run fast/seed-0 failed: the loss stopped being finite" in out
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ OWN = {
 }
 MODEL = {
     "raises": ("raise KeyError('k')", r"broken:build raised KeyError: 'k' \(.*broken.py:\d+\)"),
-    "returns None": ("return None", "must return a smallset.models.parts.Classifier, got NoneType"),
+    "returns None": ("return None", "must return a network, a torch.nn.Module, got NoneType"),
     "wrong arguments": ("return num_classes.x", "broken:build raised AttributeError"),
     "too few logits": (
         "return Classifier(nn.Flatten(), nn.Linear(3 * image_size**2, 1))",
@@ -178,7 +178,7 @@ MODEL = {
 LOSS = {
     "raises": ("raise OSError('disk')", "broken:loss raised OSError: disk"),
     "number": ("return 0.5", "must return the loss, a Tensor of one float, got 0.5"),
-    "vector": ("return output.logits.sum(1)", r"got shape \(8,\)"),
+    "vector": ("return output.logits.sum(1)", r"got shape \(6,\)"),
     "detached": ("return output.logits.sum().detach()", "by torch"),
     "shape": ("return output.logits + labels", "broken:loss raised RuntimeError"),
 }  # fmt: skip

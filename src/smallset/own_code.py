@@ -25,14 +25,13 @@ def is_function(name: str) -> bool:
 
 
 def look_in(folder: str | Path) -> None:
-    """Look for own code in a folder, before the current one: that of a TOML file that names it."""
-    place = str(Path(folder).absolute())
-    _beside[:] = [place, *(each for each in _beside if each != place)]
+    """Look for own code in a folder beside the current one: that of the last TOML file read."""
+    _beside[:] = [str(Path(folder).absolute())]
 
 
 def places() -> tuple[str, ...]:
     """Return the folders where own code is looked for, for a worker to look there, too."""
-    return (*_beside, str(Path.cwd()))
+    return tuple(dict.fromkeys([*_beside, str(Path.cwd())]))
 
 
 def load_object(name: str) -> Any:
@@ -90,17 +89,23 @@ def _found_first(top: str) -> Iterator[None]:
     The folder stays on the path afterwards, at its end: own code may import late, but a file of the
     user's must not be taken for a module of the standard library.
     """
-    for folder in places():
-        if (Path(folder) / f"{top}.py").is_file() or (Path(folder) / top).is_dir():
-            sys.path.insert(0, folder)
-            try:
-                yield
-            finally:
-                sys.path.remove(folder)
-                if folder not in sys.path:
-                    sys.path.append(folder)
-            return
-    yield
+    found = [each for each in places() if _file_of(top, Path(each)) or (Path(each) / top).is_dir()]
+    if len(found) > 1:
+        raise ConfigError(
+            f"{top} is both in {found[0]} (beside the settings file) and in {found[1]} (the "
+            "current folder); rename one"
+        )
+    if not found:
+        yield
+        return
+    [folder] = found
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
 
 
 def _digest(module: str) -> str:

@@ -180,11 +180,17 @@ def led(accuracies, comparisons=(), *, seeds=3):
 
 def test_the_headline_says_what_may_be_claimed_of_the_best_arm():
     first = Comparison("a", "c", 3, compared(9, "better", within=20))
-    said = headline(led({"a": 0.9, "b": 0.898, "c": 0.7}, [first])).say("en")
-    assert said.startswith("a has the highest test accuracy, 90.0%. The highest of 3 is too high:")
+    close = led({"a": 0.9, "b": 0.898, "c": 0.7}, [first])
+    assert close.leader is not None
+    lucky = replace(close, leader=close.leader._replace(expected=Interval(0.88, 0.86, 0.9)))
+    assert "The highest of 3 is too high: without the luck of being picked, 88.0%" in (
+        headline(lucky).say("en")
+    )
+    said = headline(close).say("en")
     assert "It is better than c by more than luck." in said
     assert said.endswith("The second, b (0.1 points behind), cannot be told from it.")
     said = headline(led({"a": 0.9, "b": 0.8, "c": 0.7})).say("en")
+    assert said.startswith("a has the highest test accuracy, 90.0% (88.3% to 91.5%); that it was")
     assert "No comparison of the study shows that this is more than luck." in said
     assert said.endswith(
         "It is better than the second, b, by 10.0 points, held against all pairs of arms."

@@ -96,7 +96,9 @@ def test_workers_give_the_same_bytes_though_one_of_them_and_the_command_are_kill
     told = Reporter(counted=lambda *count: counts.append(count), note=counts.append)
     assert predict(run, files, "there", **options, reporter=told).earlier == 21
     assert sorted(written) == list(range(10))
-    assert counts == [("predicting", n, 30) for n in (24, 27, 30)]
+    # A busy machine may be a while about starting the worker, and say so first.
+    shown = [count for count in counts if isinstance(count, tuple)]
+    assert shown == [("predicting", n, 30) for n in (24, 27, 30)]
     assert sorted(path.name for path in Path("there").iterdir()) == sorted(FILES.values())
     for name in ("p.csv", "p.html"):
         assert Path("there", name).read_bytes() == Path("here", name).read_bytes()

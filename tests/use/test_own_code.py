@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from smallset import api
+from smallset import api, own_code
 from smallset.config import RunConfig, override
 from smallset.errors import ConfigError, RunError
 from smallset.files import write_json
@@ -150,6 +150,7 @@ def mine(tmp_path, monkeypatch):
     (tmp_path / "of_mine.py").write_text(NET)
     (tmp_path / "helper_of_mine.py").write_text("WIDTH = 4")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(own_code, "_beside", [])
     path = list(sys.path)
     yield tmp_path
     sys.path[:] = path
@@ -204,6 +205,9 @@ def test_code_beside_the_toml_file_is_found_by_studies_and_their_workers(
     found = api.study(str(mine / "elsewhere/s.toml"), split_folders, out=mine / "s", workers=2)
     assert not found.failed
     assert len(found.arms) == 2
+    (mine / "of_mine.py").write_text(NET)
+    with pytest.raises(ConfigError, match=r"of_mine is both in .*elsewhere .*rename one"):
+        api.study(str(mine / "elsewhere/s.toml"), split_folders, out=mine / "s2", workers=2)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from smallset.compare.summary import Arm, Comparison, Summary
 from smallset.stats import PowerLaw
 from smallset.words import Text, text
 
+NOTHING = 0.0005  # of accuracy, which is printed to a tenth of a point
 UNEQUAL = 1.1  # times the images that another arm saw
 
 
@@ -21,12 +22,19 @@ def headline(summary: Summary) -> Text:
         )
     best, second = summary.arms[summary.leader.arm], summary.arms[summary.leader.second]
     value, low, high = summary.leader.expected
+    seen = {"best": best.name, "accuracy": best.accuracy.value, "count": len(summary.arms)}
+    seen |= {"value": value, "low": low, "high": high}
     first = text(
         "{best} has the highest test accuracy, {accuracy:.1%}. The highest of {count} is too high: "
         "without the luck of being picked, {value:.1%} ({low:.1%} to {high:.1%}).",
-        best=best.name, accuracy=best.accuracy.value, count=len(summary.arms),
-        value=value, low=low, high=high,
-    )  # fmt: skip
+        **seen,
+    )
+    if abs(value - best.accuracy.value) < NOTHING:
+        first = text(
+            "{best} has the highest test accuracy, {accuracy:.1%} ({low:.1%} to {high:.1%}); that "
+            "it was picked among {count} adds nothing to it.",
+            **seen,
+        )
     claim = text("{first} {claim}", first=first, claim=_of_family(best.name, summary))
     if len(summary.arms) == 2:
         return claim

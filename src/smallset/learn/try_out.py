@@ -12,7 +12,7 @@ from smallset.models.parts import Classifier, Output
 from smallset.models.registry import build_model
 from smallset.own_code import is_function, running
 
-BATCH = 4
+BATCH = 6
 
 
 def try_own_code(config: RunConfig, num_classes: int) -> None:

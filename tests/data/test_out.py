@@ -46,6 +46,17 @@ def test_nothing_is_written_into_the_data(data, split_folders, tmp_path, command
     assert not (split_folders / "run").exists()
 
 
+def test_nothing_is_written_into_a_class_that_is_a_link(split_folders, tmp_path):
+    place = tmp_path / "data"
+    place.mkdir()
+    for name in ("ant", "bee"):
+        (place / name).symlink_to(split_folders / "train" / name, target_is_directory=True)
+    for out in (split_folders / "train/ant/run", place / "bee/run"):
+        with pytest.raises(RunError, match="lies in the data"), taken(out, place):
+            pass
+        assert not out.exists()
+
+
 def test_nothing_is_written_into_what_a_cleaned_set_was_made_from(data, tmp_path):
     clean = tmp_path / "clean"
     clean.mkdir()

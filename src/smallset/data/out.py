@@ -59,9 +59,12 @@ def refuse_inside(out: Path, data: Data) -> None:
     root = data.root if isinstance(data, ImageSet) else given_path(data)
     if not root.is_dir():
         return
-    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(root)):
-        raise RunError(
-            f"{out} lies in the data {root}, where it would become a class; give another"
-        )
+    # A class, or a split, may be a link to a folder that lies elsewhere.
+    linked = [each for depth in ("*", "*/*") for each in root.glob(depth) if each.is_symlink()]
+    for place in (root, *linked):
+        if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(place)):
+            raise RunError(
+                f"{out} lies in the data {place}, where it would become a class; give another"
+            )
     if not isinstance(data, ImageSet) and is_cleaned(root):
         refuse_inside(out, origin(root))

@@ -20,6 +20,7 @@ from smallset.data import feed
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, RunError
 from smallset.learn import training
+from smallset.learn.plan import Planner
 from smallset.reading import read_json
 from smallset.record.record import Record
 from smallset.stats import Interval
@@ -434,3 +435,23 @@ def test_the_choice_on_val_is_the_smallest_log_loss_at_fitted_temperatures():
     assert finetune.chosen_of(first, worse, labels, joins=True)["chosen"] == "tuned"
     assert finetune.chosen_of(worse, first, labels, joins=True)["chosen"] == "head"
     assert "joined" not in finetune.chosen_of(first, second, labels, joins=False)["log_loss"]
+
+
+@pytest.mark.parametrize(
+    ("left", "fixed", "expected"),
+    [
+        (60.0, False, {"epochs": 6}),
+        (23.3, False, {"epochs": 3}),  # 3 epochs of 0.98 s, fitting again included
+        (22.5, False, {"epochs": 5}),  # of 0.42 s: it is not fitted again
+        (20.9, False, {"epochs": 3, "image_size": 32}),  # a quarter of the pixels, and again
+        (20.6, False, {"epochs": 5, "image_size": 32}),
+        (20.6, True, {"epochs": 0}),
+        (10.0, False, {"epochs": 0, "image_size": 32}),
+    ],
+)
+def test_time_is_saved_on_fitting_again_before_it_is_saved_on_pixels(
+    split_folders, left, fixed, expected
+):
+    config = override(RunConfig(), {"image_size": 64, "model": "residual"})
+    plan = Planner(DataSource(split_folders)).plan(config)
+    assert finetune.affordable(plan, 1.0, 10.0, left, fixed=fixed) == expected

@@ -184,6 +184,9 @@ def chosen_of(
 def affordable(plan: Plan, look: float, step: float, left: float, *, fixed: bool) -> dict[str, Any]:
     """Return the epochs of fine-tuning that there is time for, at a smaller size if need be.
 
+    First without saving anything; then without fitting again on train + val, which gains less than
+    some epochs at the network's own size do; then at a smaller size, too.
+
     Args:
         look: Milliseconds that a look at one picture takes.
         step: Milliseconds that a training step takes per picture.
@@ -192,16 +195,19 @@ def affordable(plan: Plan, look: float, step: float, left: float, *, fixed: bool
     """
     size, folds = plan.config.image_size or 224, plan.config.data.folds
     train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
-    if folds:  # each on the others, and one on all: an image is learnt from as often as it is dealt
-        steps, looks, once = folds * train, train, look * 3 * train / 1000
-    else:  # on train, scoring val after each epoch, and on train + val, scoring all at the end
-        steps, looks = 2 * train + val, 2 * val
-        once = look * (4 * train + 4 * val + 3 * test) / 1000
-    epoch = SLACK * (step * steps + look * looks) / 1000
-    epochs = int((left - RESERVE - once) / epoch)
-    if epochs >= FEW_EPOCHS or fixed:
-        return {"epochs": max(0, min(MOST_EPOCHS, epochs))}
     smaller = 32 * round(SMALLER * size / 32)
-    ratio = (smaller / size) ** 2
-    epochs = int((left - RESERVE - once * ratio) / (epoch * ratio))
-    return {"epochs": max(0, min(MOST_EPOCHS, epochs)), "image_size": smaller}
+
+    def epochs_at(side: int, *, refit: bool) -> int:
+        if folds:  # each on the others, and one on all: one learns from an image as often
+            steps, looks, once = folds * train, train, look * 3 * train / 1000
+        else:  # on train, scoring val after each epoch; all are scored at the end
+            steps, looks = train + refit * (train + val), val + refit * val
+            once = look * (4 * train + 4 * val + 3 * test) / 1000
+        epoch, ratio = SLACK * (step * steps + look * looks) / 1000, (side / size) ** 2
+        return max(0, min(MOST_EPOCHS, int((left - RESERVE - once * ratio) / (epoch * ratio))))
+
+    ways = [(size, True), (size, bool(folds))]
+    ways += [] if fixed else [(smaller, True), (smaller, bool(folds))]
+    found = [(epochs_at(side, refit=refit), side) for side, refit in ways]
+    epochs, side = next((each for each in found if each[0] >= FEW_EPOCHS), found[-1])
+    return {"epochs": epochs, **({} if side == size else {"image_size": side})}

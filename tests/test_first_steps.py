@@ -11,8 +11,9 @@ import smallset
 from smallset.cli import WAY_IN, app
 from smallset.cli.places import best_place, data_name, place, study_place, train_place
 from smallset.config import RunConfig
-from smallset.errors import RunError
+from smallset.errors import ConfigError, RunError
 from smallset.files import write_json
+from smallset.models.registry import resolve_weights
 
 STEPS = re.findall(r"^  smallset ((?:\S+ )+) ", WAY_IN, flags=re.MULTILINE)
 
@@ -111,3 +112,11 @@ def test_without_out_a_run_is_said_to_go_somewhere_and_goes_there(
     assert (tmp_path / f"runs/{name}-1/result.json").exists()
     _, out, _ = call(capsys, monkeypatch, "train", split_folders, *settings, "--resume")
     assert f"this goes on in runs/{name}-1\n" in out
+
+
+@pytest.mark.parametrize(
+    ("begun", "meant"), [("resnet", "resnet18"), ("vgg", "vgg11"), ("mobilenet_v", "mobilenet_v2")]
+)
+def test_the_start_of_a_network_s_name_suggests_the_first_of_its_kind(begun, meant):
+    with pytest.raises(ConfigError, match=f"no model named '{begun}'; did you mean '{meant}'"):
+        resolve_weights(begun, "none")

@@ -28,8 +28,16 @@ class RunError(SmallsetError, RuntimeError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return the second half of an "unknown name" message: the nearest name, or all of them."""
+    """Return the second half of an "unknown name" message: the nearest name, or all of them.
+
+    Example:
+        >>> suggest("resnet", ["resnet101", "resnet18", "regnet"])
+        "did you mean 'resnet18'?"
+    """
     names = sorted(known)
+    begun = [each for each in names if name and each.startswith(name)]
+    if begun:  # the start of a name says more than letters that happen to be alike
+        return f"did you mean {min(begun, key=len)!r}?"
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(names)}"
 

@@ -7,7 +7,7 @@ choice that no search was needed for.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,7 @@ class Search:
         self.data, self.folder, self.config = data, folder, config
         self.reporter = reporter = noting_once(reporter)  # its runs say the same of the data
         self.work, self.story = folder / SEARCH, folder / "best.json"
-        asked = {"minutes": minutes, "networks": list(networks), "data": str(data)}
-        asked["settings"] = config.model_dump(mode="json", exclude_unset=True)
+        asked = asked_of(data, minutes, networks, config)
         if self.story.exists():  # it is written when all else is in its place
             if read_json(self.story, contents.Best)["asked"] != asked:
                 raise RunError(f"{folder} holds another search; give another --out")
@@ -243,6 +242,23 @@ class Search:
         return train_run(
             self.data, config, record.folder, resume=record.has_begun, reporter=reporter
         )
+
+
+def asked_of(
+    data: str | Path, minutes: float, networks: Sequence[str], config: RunConfig
+) -> dict[str, Any]:
+    """Return what a search was asked for, as its files keep it."""
+    settings = config.model_dump(mode="json", exclude_unset=True)
+    named = {"minutes": minutes, "networks": list(networks), "data": str(data)}
+    return {**named, "settings": settings}
+
+
+def is_stopped(folder: Path, asked: Mapping[str, Any]) -> bool:
+    """Whether a folder holds a search for the same that is not at its end."""
+    file = folder / SEARCH / "search.json"
+    if (folder / "best.json").exists() or not file.exists():
+        return False
+    return read_json(file, contents.Search)["asked"] == asked
 
 
 def scratch_settings(bench: Bench, folder: Path, left: float) -> dict[str, Any]:

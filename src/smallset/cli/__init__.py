@@ -5,11 +5,12 @@ Heavy modules are imported inside the commands, so that help is quick.
 
 import sys
 from io import TextIOWrapper
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from smallset import __version__
 from smallset.cli.data_commands import check, clean, review
 from smallset.cli.model_commands import models, weights_import, weights_list, weights_verify
 from smallset.cli.study_commands import report, study
@@ -22,7 +23,7 @@ class Commands(TyperGroup):
     """All commands; an empty word among their arguments is a mistake."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse empty words before anything is read from them.
+        """Refuse empty words before anything is read from them; show the way in if there are none.
 
         Raises:
             ConfigError: If there is one; a path that is empty would be the current folder.
@@ -35,15 +36,47 @@ class Commands(TyperGroup):
                     f"an argument is empty ({where}): is a variable of the shell not set? '.' is "
                     "the current folder"
                 )
+        if not args:
+            print(WAY_IN)
+            raise typer.Exit
         return super().parse_args(ctx, args)
 
 
 app = typer.Typer(
     cls=Commands,
     help="Train, compare, show, clean and use image classifiers with tens of images per class.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+WAY_IN = """\
+smallset trains, compares, shows, cleans and uses image classifiers. The way in:
+
+  smallset check PICTURES             what is wrong with the pictures, a folder for each class
+  smallset best PICTURES              the best classifier that ten minutes give, in runs/
+  smallset report RUN                 its page: how good it is, where it errs, what to do next
+  smallset predict RUN NEW            what is on new pictures
+  smallset serve RUN                  an API and a page for others; or take it away: export RUN
+
+smallset --help lists all commands, smallset COMMAND --help their options; smallset demo needs no
+pictures of yours. A RUN is the folder that best and train name at their end."""
+
+
+def _say_version(asked: bool) -> bool:
+    if asked:
+        print(f"smallset {__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def begin(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which it is."),
+    ] = False,
+) -> None:
+    """Train, compare, show, clean and use image classifiers with tens of images per class."""
+
+
 for command in (
     best, train, join, demo, check, study, report, clean, review, predict, export, serve, tune,
     models,

@@ -21,6 +21,7 @@ from smallset.cli.options import (
     print_page,
     reporter_of,
 )
+from smallset.cli.places import say_place, study_place
 from smallset.errors import ConfigError, RunError
 
 
@@ -32,7 +33,10 @@ def study(
         str | None,
         typer.Option(metavar="DATA", help="As for train."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="STUDY", help="Folder of the study.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="STUDY", help="Folder of the study.", show_default="runs/<study>"),
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs per arm.")] = None,
     arms: Annotated[str | None, typer.Option(help="Only these, joined by commas.")] = None,
     folds: Folds = None,
@@ -74,7 +78,9 @@ def study(
         raise ConfigError("a study needs a name and --data DATA; smallset study --list lists them")
     if execute == "serial":
         keep_memory_here()
-    folder = out or Path("runs") / Path(name).stem
+    reporter = reporter_of(quiet)
+    if (folder := out) is None:
+        say_place(folder := study_place(name, data, network or ""), reporter)
     try:
         summary = api.study(
             name,
@@ -92,7 +98,7 @@ def study(
             without_missing=without_missing,
             all_pairs=all_pairs,
             log=log or (),
-            reporter=reporter_of(quiet),
+            reporter=reporter,
         )
     except KeyboardInterrupt:
         raise RunError("stopped; the same command goes on after the last finished epochs") from None

@@ -28,13 +28,17 @@ from smallset.cli.options import (
     reporter_of,
     settings_of,
 )
+from smallset.cli.places import best_place, say_place, train_place
 from smallset.cli.study_commands import print_summary
 from smallset.errors import ConfigError, RunError
 
 
 def train(
     data: Data,
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder that the record goes into.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Folder of the record.", show_default="runs/<data>-<n>"),
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="auto, quick, strong, head, finetune or course-report.")
     ] = None,
@@ -85,12 +89,17 @@ def train(
         "figures.lang": lang,
     }
     settings = settings_of(config, sets, flags)
+    if out is None:
+        say_place(out := train_place(data, resume=resume), reporter_of(quiet))
     _train(data, settings, out, resume=resume, log=log, quiet=quiet)
 
 
 def best(
     data: Data,
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the winner's record.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Of the winner's record.", show_default="runs/<data>-<n>"),
+    ] = None,
     minutes: Annotated[float, typer.Option(min=0.5, help="Wall time in all.")] = 10.0,
     networks: Annotated[
         str | None,
@@ -125,6 +134,9 @@ def best(
     }  # fmt: skip
     settings = settings_of(None, None, flags)
     named = [each.strip() for each in networks.split(",")] if networks else []
+    reporter = reporter_of(quiet)
+    if out is None:
+        say_place(out := best_place(data, minutes, named, settings), reporter)
     try:
         record, story = api.best(
             data,
@@ -135,7 +147,7 @@ def best(
             execute=execute,
             workers=workers,
             address=address,
-            reporter=reporter_of(quiet),
+            reporter=reporter,
         )
     except KeyboardInterrupt:
         raise RunError("stopped; the same command goes on with what was found so far") from None

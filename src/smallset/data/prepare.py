@@ -41,6 +41,8 @@ class Opened:
     problems: Sequence[Problem]
     notes: tuple[str, ...]
     """What a user should know of it, as sentences."""
+    name: str
+    """The folder, the manifest or the words that it was named by."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def open_images(data: Data, config: RunConfig, reporter: Reporter) -> Opened:
     notes = (*images.notes, *_summed_up(problems))
     for note in notes:
         reporter.note(note)
-    return Opened(images, pixels, problems, notes)
+    name = str(images.root if isinstance(data, ImageSet) else data)
+    return Opened(images, pixels, problems, notes, name)
 
 
 def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Prepared:
@@ -169,7 +172,7 @@ def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Pr
     for split in (*train_on, "test") if needs_test else train_on:
         if not (images.splits[chosen] == split).any():
             raise DataError(
-                f"{images.root} has no {split} images"
+                f"{opened.name} has no {split} images"
                 + (f" of {config.data.classes!r}" if config.data.classes else "")
                 + "; a run needs train and test, and what data.train_on names"
             )
@@ -179,7 +182,7 @@ def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Pr
     chosen[train] = _kept([pixels.ids[row] for row in train], images, train, classes, config.data)
     rows = np.flatnonzero(chosen)
     kept = replace(images, splits=splits).where(chosen).with_classes(classes)
-    _require_trainable(kept)
+    _require_trainable(kept, opened.name)
 
     given = kept.labels.copy()
     for split in ("train", "val") if config.data.noise_in_val else ("train",):
@@ -248,14 +251,15 @@ def _summed_up(problems: Sequence[Problem]) -> list[str]:
     return notes
 
 
-def _require_trainable(images: ImageSet) -> None:
+def _require_trainable(images: ImageSet, name: str) -> None:
     if len(images.classes) < 2:
-        raise DataError(f"training needs two classes or more, got {', '.join(images.classes)}")
+        names = ", ".join(images.classes) or "none"
+        raise DataError(f"training needs two classes or more, and {name} has {names}")
     counts = images.counts("train")
     empty = [name for name, count in zip(images.classes, counts, strict=True) if not count]
     if empty:
         raise DataError(
-            f"no training image of {', '.join(empty[:5])}"
+            f"{name} has no training image of {', '.join(empty[:5])}"
             + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
             + "; add some, remove the class, or choose others with --classes"
         )

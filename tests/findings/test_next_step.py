@@ -1,25 +1,25 @@
 """What a run's page recommends, and in which order."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 from smallset.findings.facts import Finding
 from smallset.findings.finders import by_cause
 from smallset.findings.next_step import next_steps
+from smallset.record.record import Record
 from smallset.words import text
 
 
-def record(name="run", *, accuracy=0.6, weights=None, model="plain") -> Any:
+def record(name="run", *, accuracy=0.6, test=0.6, weights=None, model="plain"):
     settings = {"model": model, "head": "linear", "data": {"noise_rate": 0, "classes": ""}}
-    return SimpleNamespace(
-        folder=Path(f"runs/{name}"),
+    made = Record(Path(f"runs/{name}"))
+    vars(made).update(
         joined=None,
         config={"config": settings, "weights": weights,
                 "data": {"source": "DATA", "images": {"train": 100, "val": 0, "test": 50}}},
-        result={"test_accuracy": accuracy, "seconds": 60.0},
+        result={"val_accuracy": accuracy, "test_accuracy": test, "seconds": 60.0},
         command=lambda changes: f"smallset train DATA --model {changes['model']} --out NEW",
     )  # fmt: skip
+    return made
 
 
 def finding(kind, command, effect=None):
@@ -56,6 +56,10 @@ def test_what_was_tried_is_not_advised_again_and_a_better_run_is_pointed_at():
     assert commands(record(), [], at_hand=["next"], beside=[better])[0] == (
         "smallset report runs/other"
     )
+    lucky = record("other", accuracy=0.5, test=0.99, weights="sum", model="lite")
+    assert commands(record(), [], at_hand=["next"], beside=[lucky])[0].endswith(
+        "--model next --out NEW"
+    ), "test chooses nothing"
 
 
 def test_there_are_three_at_most_and_a_network_that_learnt_nothing_is_not_used():

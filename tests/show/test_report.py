@@ -258,12 +258,78 @@ def test_all_charts_are_drawn_for_printing(run, visit):
 
 def test_the_table_of_classes_sorts(run, visit):
     page = visit(run.folder / "report.html")
-    page.locator("#class-table th button").nth(3).click()
-    values = page.locator("#class-table tbody td:nth-child(2)").evaluate_all(
-        "cells => cells.map(cell => +cell.dataset.value)"
+    cells = page.locator("#class-table tbody td:nth-child(2)")
+    values = "cells => cells.map(cell => +cell.dataset.value)"
+    worst_first = cells.evaluate_all(values)
+    assert worst_first == pytest.approx(sorted(run.result["recall"].values()))
+    page.locator("#class-table th button").nth(1).click()
+    assert cells.evaluate_all(values) == worst_first[::-1]
+
+
+def test_a_class_opens_its_mistakes_in_its_place_and_can_be_filtered(run, visit):
+    page = visit(run.folder / "report.html")
+    link = page.locator(".class-link[data-class='1']")
+    link.scroll_into_view_if_needed()
+    before = page.evaluate("scrollY")
+    link.click()
+    shown = page.locator("tr.opened .tile").evaluate_all("all => all.map(x => +x.dataset.row)")
+    label = rows_of(run, "test", 1)
+    assert set(shown) == set(label[run.predictions.predicted[label] != 1].tolist())
+    assert page.evaluate("scrollY") == before
+    link.click()
+    assert page.locator("tr.opened").count() == 0
+    assert page.locator(".class-link img").count() == len(CLASSES)
+    page.fill("#class-filter", "DOG")
+    assert page.locator(".class-link:visible").all_inner_texts() == ["dog & fox"]
+
+
+def test_only_mistakes_and_the_list_of_pairs_leave_out_what_is_right(run, visit):
+    page = visit(run.folder / "report.html")
+    counts = run.predictions.confusion("test")
+    wrong = counts - np.diag(counts.diagonal())
+    page.click("#only-wrong")
+    cells = page.locator("#matrix-place td[data-i]").all_inner_texts()
+    assert cells == [str(n) if n else "" for n in wrong.ravel()]
+    page.hover("#matrix-place td[data-i='1'][data-j='2']")
+    assert page.inner_text("#matrix-said").startswith(
+        f"{run.predictions.classes[1]} predicted as {run.predictions.classes[2]}: "
     )
-    assert values == sorted(values)
-    assert sorted(values) == pytest.approx(sorted(run.result["recall"].values()))
+    assert page.locator("th.lit").count() == 2
+    page.click("#confusion-tools button[data-value=pairs]")
+    said = page.locator(".pairs button").evaluate_all(
+        "all => all.map(x => [x.dataset.i, x.dataset.j])"
+    )
+    listed = [int(wrong[int(i), int(j)]) for i, j in said]
+    assert listed == sorted(wrong[wrong > 0].tolist(), reverse=True)
+    page.locator(".pairs button").last.click()
+    assert page.locator("#cell-images .tile").count() == listed[-1]
+
+
+def test_images_of_a_cell_stand_beside_it_on_a_wide_screen(run, visit):
+    page = visit(run.folder / "report.html")
+    matrix, images = (
+        page.locator(place).bounding_box() for place in ("#matrix-place", "#cell-images")
+    )
+    assert matrix["x"] + matrix["width"] <= images["x"]
+    assert images["y"] < matrix["y"] + matrix["height"]
+
+
+def test_the_top_answers_how_good_and_what_next(run, visit):
+    page = visit(run.folder / "report.html")
+    lines = page.locator("#beside .line .n").all_inner_texts()
+    assert lines[:2] == ["25.0%", f"{run.result['test_accuracy']:.1%}"]
+    commands = page.locator("#next pre").all_inner_texts()
+    assert 1 <= len(commands) == len(set(commands)) <= 3
+
+
+def test_sections_are_folded_on_a_phone_and_opened_by_their_links(run, visit):
+    page = visit(run.folder / "report.html", width=390)
+    assert not page.locator("#class-table").is_visible()
+    page.click("#classes h2")
+    assert page.locator("#class-table").is_visible()
+    page.click("nav a[href='#confusion']")
+    assert page.locator("#matrix-place").is_visible()
+    assert not page.locator("#worst").is_visible()
 
 
 class Texts(HTMLParser):
@@ -281,7 +347,7 @@ class Texts(HTMLParser):
 def test_names_are_text_whatever_is_in_them(run, visit):
     page = visit(run.folder / "report.html")
     links = page.locator(".class-link").all_inner_texts()
-    assert links == list(run.predictions.classes)
+    assert sorted(links) == sorted(run.predictions.classes)
     assert "<script>alert(1)<" in links
     # The page's own five scripts and no other.
     assert Texts((run.folder / "report.html").read_text(encoding="utf-8")).tags["script"] == 5
@@ -392,7 +458,10 @@ def test_a_study_leaves_a_page_with_its_arms(study, visit):
     cells = page.locator("#arm-table tbody tr").evaluate_all(
         "rows => rows.map(row => [row.cells[0].innerText, +row.cells[1].dataset.value])"
     )
-    assert cells == [[arm.name, pytest.approx(arm.accuracy.value)] for arm in study.arms]
+    best_first = sorted(study.arms, key=lambda arm: -arm.accuracy.value)
+    assert [(name.split("\n")[0], share) for name, share in cells] == [
+        (arm.name, pytest.approx(arm.accuracy.value)) for arm in best_first
+    ]
     assert page.locator("h1").inner_text() == "Rates <b>"
 
 
@@ -435,10 +504,17 @@ def test_the_charts_of_a_study_hold_its_numbers(study, visit):
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     [trace] = page.evaluate("document.getElementById('chart-0').data.map(t => [t.x, t.y])")
     assert trace == [[0.001, 0.05], [pytest.approx(arm.accuracy.value) for arm in study.arms]]
-    [points] = page.evaluate(
-        "document.getElementById('forest-chart').data.filter(t => t.type !== 'bar').map(t => t.x)"
+    [points] = page.locator("#forest-chart [data-points]").evaluate_all(
+        "all => all.map(x => [+x.dataset.points])"
     )
     assert points == [pytest.approx(100 * study.comparisons[0].result.difference.value)]
+
+
+def test_the_scale_of_a_study_holds_its_intervals_and_round_ticks():
+    axis = study_page.Axis(0.22, 0.83)
+    assert axis.placed(0.5, 0.22, 0.83)["width"] == pytest.approx(100)
+    assert [tick for _, tick in axis.ticks()] == pytest.approx([0.4, 0.6, 0.8])
+    assert all(at == pytest.approx(100 * (tick - 0.22) / 0.61) for at, tick in axis.ticks())
 
 
 @pytest.mark.parametrize("width", [390, 1440])

@@ -296,6 +296,7 @@ def still_improving(facts: Facts) -> Seen | None:
             k=k,
         ),
         facts.try_next(changes),
+        effect=float(100 * gain),
     )
 
 

@@ -29,7 +29,9 @@ class Seen(NamedTuple):
     images: tuple[int, ...] = ()
     """Rows of predictions.csv concerned."""
     level: Level | None = None
-    """How much it matters; None for what its kind always does."""
+    """How much it matters; None for what its effect says, or else its kind."""
+    effect: float | None = None
+    """Points of accuracy that are at stake, at most; None where nobody can say."""
 
 
 class Judged(NamedTuple):
@@ -51,6 +53,8 @@ class Finding(NamedTuple):
     evidence: Text
     command: str | None
     images: tuple[int, ...]
+    effect: float | None = None
+    """Points of accuracy that are at stake, at most; None where nobody can say."""
 
 
 @dataclass(frozen=True)

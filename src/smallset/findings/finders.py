@@ -1,6 +1,6 @@
 """The kinds of findings: for each its level, its title, and the function that looks for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from smallset.findings.curves import (
@@ -25,6 +25,8 @@ from smallset.findings.mistakes import (
 from smallset.findings.test_set import few_test_images, label_errors, leak
 from smallset.words import Text, text
 
+SERIOUS = 5.0  # points of accuracy at stake that make a finding a problem
+IDLE, BY_HEART = "did not learn", "learnt its images by heart"
 READS_HELD_OUT = ("overfitting", "memorised", "small-classes")
 
 
@@ -37,25 +39,30 @@ class Kind(NamedTuple):
     look: Callable[[Facts], Seen | None]
     """Says what it saw in a run, or None. It leaves room for chance (an interval, or a p value
     corrected for the number of things looked at), so that it stays silent where nothing is."""
+    cause: str = ""
+    """Findings that share it have one cause, and are shown as one; empty where it has its own."""
 
 
 KINDS: dict[str, Kind] = {
     "leak": Kind("problem", text("Test images that are also training images."), leak),
     "gradients-too-small": Kind(
-        "problem", text("Did not learn: the gradient is too small."), gradients_too_small
+        "problem", text("Did not learn: the gradient is too small."), gradients_too_small, IDLE
     ),
     "gradients-too-large": Kind(
         "problem",
         text("Did not learn, or not steadily: the learning rate is too high."),
         gradients_too_large,
+        IDLE,
     ),
-    "not-learning": Kind("problem", text("Did not learn."), not_learning),
-    "collapse": Kind("problem", text("The embeddings collapsed."), collapse),
+    "not-learning": Kind("problem", text("Did not learn."), not_learning, IDLE),
+    "collapse": Kind("problem", text("The embeddings collapsed."), collapse, IDLE),
     "triplet-stuck": Kind("hint", text("The triplet stage taught little."), triplet_stuck),
-    "one-class": Kind("problem", text("One class gets most predictions."), one_class),
-    "overfitting": Kind("problem", text("Overfitting."), overfitting),
-    "memorised": Kind("problem", text("Memorised classes."), memorised),
-    "wrong-labels-learnt": Kind("problem", text("Memorised wrong labels."), wrong_labels_learnt),
+    "one-class": Kind("problem", text("One class gets most predictions."), one_class, IDLE),
+    "overfitting": Kind("problem", text("Overfitting."), overfitting, BY_HEART),
+    "memorised": Kind("problem", text("Memorised classes."), memorised, BY_HEART),
+    "wrong-labels-learnt": Kind(
+        "problem", text("Memorised wrong labels."), wrong_labels_learnt, BY_HEART
+    ),
     "small-classes": Kind("hint", text("Small classes pay for large ones."), small_classes),
     "label-errors": Kind("hint", text("Images that may be mislabelled."), label_errors),
     "milestone-jump": Kind(
@@ -72,14 +79,29 @@ KINDS: dict[str, Kind] = {
 
 
 def find(facts: Facts) -> list[Finding]:
-    """Return what is to be said about a run, problems first."""
+    """Return what is to be said about a run, problems first, the largest effect first among them.
+
+    How much a finding matters is said by its effect, where that is known, and else by its kind.
+    """
     found: list[Finding] = []
     for name, kind in KINDS.items():
         seen = kind.look(facts)
-        if seen is not None:
-            level = seen.level or kind.level
-            found.append(Finding(name, level, *_owned_up(name, seen, facts)[:4]))
-    return sorted(found, key=lambda finding: finding.level == "hint")
+        if seen is None:
+            continue
+        level = seen.level or kind.level
+        if seen.level is None and seen.effect is not None:
+            level = "problem" if seen.effect >= SERIOUS else "hint"
+        said = _owned_up(name, seen, facts)
+        found.append(Finding(name, level, *said[:4], said.effect))
+    return sorted(found, key=lambda finding: (finding.level == "hint", -(finding.effect or 0)))
+
+
+def by_cause(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Return findings in their order, those of one cause together."""
+    causes: dict[str, list[Finding]] = {}
+    for finding in findings:
+        causes.setdefault(KINDS[finding.kind].cause or finding.kind, []).append(finding)
+    return list(causes.values())
 
 
 def _owned_up(kind: str, seen: Seen, facts: Facts) -> Seen:

@@ -46,6 +46,7 @@ def one_class(facts: Facts) -> Seen | None:
             true=true,
         ),
         images=_wrong(facts, facts.test, predicted=k),
+        effect=100 * len(_wrong(facts, facts.test, predicted=k)) / len(facts.test),
     )
 
 
@@ -81,6 +82,7 @@ def overfitting(facts: Facts) -> Seen | None:
             gap=100 * (known.low - tested.high),
         ),
         facts.try_next(changes),
+        effect=100 * (known.low - tested.high),
     )
 
 
@@ -97,6 +99,9 @@ def memorised(facts: Facts) -> Seen | None:
     names = [facts.predictions.classes[k] for k in classes]
     given = facts.predictions.predicted[rows][labels[rows] == first]
     wrong = np.bincount(given[given != first], minlength=facts.num_classes)
+    right = facts.right[rows]
+    # What there is to win if these classes were recognised as often as the network's average.
+    behind = sum((right.mean() - right[labels[rows] == k]).sum() for k in classes)
     return Seen(
         text("Memorised, not learnt: {names}.", names=_listed(names)),
         text(
@@ -112,6 +117,7 @@ def memorised(facts: Facts) -> Seen | None:
         ),
         facts.try_next({"augment.flip": True, "augment.crop_fraction": 0.1, "augment.color": 0.2}),
         tuple(row for k in classes for row in _wrong(facts, rows, label=k)),
+        effect=float(100 * behind / len(rows)),
     )
 
 
@@ -161,6 +167,7 @@ def wrong_labels_learnt(facts: Facts) -> Seen | None:
             true=true,
         ),
         facts.try_next(AGAINST_MEMORISING if is_cleaned else {"data.clean": "self"}),
+        effect=100 * as_told / len(facts.train),
     )
 
 
@@ -205,6 +212,7 @@ def small_classes(facts: Facts) -> Seen | None:
         ),
         facts.try_next(changes) if (changes := _balancing(facts.settings)) else None,
         tuple(int(row) for row in rows[lost]),
+        effect=float(100 * (lost.sum() - gained.sum()) / len(rows)),
     )
 
 
@@ -228,6 +236,9 @@ def confused(facts: Facts) -> Seen | None:
     names = facts.predictions.classes
     listed = [text("{a} and {b}", a=names[a], b=names[b]) for a, b in pairs[:4]]
     both_ways = [way for a, b in pairs[:4] for way in ((a, b), (b, a))]
+    rows = tuple(
+        row for x, y in both_ways for row in _wrong(facts, facts.test, label=x, predicted=y)
+    )
     return Seen(
         text("Often confused: {pairs}.", pairs=_joined(listed)),
         text(
@@ -241,9 +252,8 @@ def confused(facts: Facts) -> Seen | None:
             back_of=int(counts[j].sum()),
             expected=float((counts[i].sum() - counts[i, i]) / (k - 1)),
         ),
-        images=tuple(
-            row for x, y in both_ways for row in _wrong(facts, facts.test, label=x, predicted=y)
-        ),
+        images=rows,
+        effect=100 * len(rows) / len(facts.test),
     )
 
 

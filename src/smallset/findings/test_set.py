@@ -41,7 +41,7 @@ def leak(facts: Facts) -> Seen | None:
     evidence = text("They have exactly the same pixels; the first is {path}.",
                     path=said.paths[both[0]])  # fmt: skip
     level = "hint" if max(high, low) < WORTH else None
-    return Seen(sentence, evidence, f"smallset check {facts.data}", both, level)
+    return Seen(sentence, evidence, f"smallset check {facts.data}", both, level, max(high, low))
 
 
 def few_test_images(facts: Facts) -> Seen | None:
@@ -92,6 +92,7 @@ def label_errors(facts: Facts) -> Seen | None:
         # Cleaning judges every split but test.
         clean if any(predictions.splits[row] != "test" for row in rows) else None,
         rows,
+        effect=100 * len(rows) / len(predictions.labels),
     )
 
 

@@ -36,14 +36,23 @@ def looks_at_test(record: Record) -> Looks:
     Runs with folds are not counted: each of their images is scored by a network that had not seen
     it, and no image is kept back.
     """
-    wanted = _test_images(record)
-    ended: list[tuple[float, Path]] = []
-    for folder in _beside(record.folder):
+    if _test_images(record) is None:
+        return Looks(1, 1)
+    alike = [record, *runs_beside(record)]
+    ended = sorted(((one.folder / "result.json").stat().st_mtime, one.folder) for one in alike)
+    return Looks([folder for _, folder in ended].index(record.folder) + 1, len(ended))
+
+
+def runs_beside(record: Record) -> list[Record]:
+    """Return the other finished runs beside a run that have its test images; none with folds."""
+    wanted, found = _test_images(record), []
+    for folder in _beside(record.folder) if wanted else ():
         with contextlib.suppress(DataError, OSError, LookupError):  # whoever reads it will say so
-            if folder == record.folder or _test_images(Record(folder)) == wanted:
-                ended.append(((folder / "result.json").stat().st_mtime, folder))
-    order = [folder for _, folder in sorted(ended)]
-    return Looks(order.index(record.folder) + 1, len(order)) if wanted else Looks(1, 1)
+            other = Record(folder)
+            is_other = folder != record.folder and _test_images(other) == wanted
+            if is_other and other.result["test_accuracy"] is not None:
+                found.append(other)
+    return found
 
 
 def _test_images(record: Record) -> tuple[str, int] | None:

@@ -15,16 +15,15 @@ from scipy.spatial.distance import squareform
 from smallset.config import RunConfig
 from smallset.files import write_atomic
 from smallset.findings.facts import Facts, Finding, read_facts
-from smallset.findings.finders import KINDS, find
-from smallset.findings.mistakes import memorised_classes
+from smallset.findings.finders import KINDS, by_cause, find
+from smallset.findings.next_step import next_steps
 from smallset.groups import AugmentConfig, FigureConfig
 from smallset.record.doubt import read_temperature
 from smallset.record.explained import Explained
-from smallset.record.looks import looks_at_test
+from smallset.record.looks import looks_at_test, runs_beside
 from smallset.record.measures import (
     balanced,
     calibration,
-    class_scores,
     least_sure,
     worst_mistakes,
 )
@@ -32,6 +31,7 @@ from smallset.record.predictions import Predictions
 from smallset.record.record import Record
 from smallset.settings import flat
 from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
+from smallset.show.report.class_table import class_rows
 from smallset.show.report.render import render
 from smallset.show.report.search_section import STATES, headline, search_section
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails, webp
@@ -51,6 +51,7 @@ def write_run_page(
     explained: Explained | None,
     *,
     findings: Sequence[Finding] | None = None,
+    at_hand: Sequence[str] = (),
     lang: Lang,
     budget_mb: float = 15.0,
     notes: Sequence[Text] = (),
@@ -61,6 +62,7 @@ def write_run_page(
         pictures: Its images; None makes a page without them.
         explained: What its network says; None leaves those panels out.
         findings: Of the run, where they are known; None looks for them.
+        at_hand: Pretrained networks whose weights are here.
         budget_mb: The file stays under this, in 10^6 bytes; thumbnails become smaller for it.
         notes: What else a reader should know, such as why something was left out.
 
@@ -71,7 +73,7 @@ def write_run_page(
     """
     facts = read_facts(record)
     predictions = facts.predictions
-    findings = find(facts) if findings is None else findings
+    causes = by_cause(find(facts) if findings is None else findings)
     order = _most_wanted(facts)
     data: dict[str, Any] = {
         "classes": predictions.classes,
@@ -81,7 +83,7 @@ def write_run_page(
         "order": _similar_order(predictions.confusion("test")),
         "worst": worst_mistakes(predictions, NUM_SHOWN),
         "unsure": least_sure(predictions, NUM_SHOWN),
-        "findingImages": [finding.images for finding in findings],
+        "findingImages": [finding.images for cause in causes for finding in cause],
         "chosen": chosen_classes(
             FigureConfig.model_validate(facts.settings["figures"]), predictions.classes
         ),
@@ -92,8 +94,12 @@ def write_run_page(
     looks = looks_at_test(record).said
     left_out = [*notes, *([looks] if looks else [])]
     cams = _cams(predictions, pictures, explained)
+    beside = runs_beside(record)
     context = _context(record, facts) | {
-        "findings": findings,
+        "causes": causes,
+        "steps": next_steps(record, causes, at_hand=at_hand, beside=beside),
+        "lines": _lines(record, facts, beside),
+        "has_curves": len(record.history) > 1,
         "cams": cams,
         "has_planes": data["planes"] is not None,
         "has_trust": data["trust"] is not None,
@@ -293,7 +299,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         "states": STATES,
         "num_checks": len(KINDS),
         "notes": result["findings"],
-        "class_rows": _class_rows(predictions),
+        "class_rows": class_rows(predictions, folds["folds"] if folds else 0),
         "calibration": calibration(confidence, facts.right[facts.test]),
         "mean_confidence": float(confidence.mean()),
         "image_size": settings["image_size"],
@@ -317,22 +323,26 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _class_rows(predictions: Predictions) -> list[dict[str, Any]]:
-    counts = predictions.confusion("test")
-    train = predictions.recall("train")
-    learnt = set(memorised_classes(predictions, np.flatnonzero(predictions.splits == "test")))
-    rows = []
-    for k, score in enumerate(class_scores(counts)):
-        wrong = counts[k].copy()
-        wrong[k] = 0
-        often = [int(j) for j in np.argsort(-wrong, kind="stable")[:2] if wrong[j]]
-        name = predictions.classes[k]
-        rows.append({
-            "name": name, "images": score.images, "precision": score.precision,
-            "recall": score.recall, "train_recall": train[name], "memorised": k in learnt,
-            "confused": ", ".join(f"{predictions.classes[j]} ({wrong[j]})" for j in often),
+def _lines(record: Record, facts: Facts, beside: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return the accuracy beside chance and the best other run on the same test images."""
+    seen = headline(record)
+    assert seen
+    lines = [
+        {"name": text("guessing"), "at": 1 / facts.num_classes, "low": None, "own": False},
+        {"name": text("this run"), "at": seen.accuracy.value, "low": seen.accuracy.low,
+         "high": seen.accuracy.high, "own": True},
+    ]  # fmt: skip
+    best = max(beside, key=lambda other: other.result["test_accuracy"], default=None)
+    if best is not None:
+        share, count = best.result["test_accuracy"], len(facts.test)
+        bounds = share_interval(share * count, count)
+        model = best.config["config"]["model"]
+        lines.append({
+            "name": text("best run beside it: {model} ({folder})", model=model,
+                         folder=best.folder.name),
+            "at": share, "low": bounds.low, "high": bounds.high, "own": False,
         })  # fmt: skip
-    return rows
+    return lines
 
 
 def _shown(value: Any) -> str:

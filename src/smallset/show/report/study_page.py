@@ -3,7 +3,7 @@
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from smallset.compare.summary import Arm, Summary
 from smallset.files import write_atomic
 from smallset.findings.in_study import find_in_study
 from smallset.findings.in_words import headline, in_words, study_notes
-from smallset.paired import Verdict
+from smallset.paired import PRACTICAL, Verdict
 from smallset.show.report.render import render
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails
 from smallset.show.study_figures import AXIS_NAMES
@@ -34,16 +34,7 @@ def write_study_page(
     data: dict[str, Any] = {
         "arms": [_arm(arm) for arm in summary.arms],
         "images": _images(summary),
-        "comparisons": [
-            {
-                "a": each.arm,
-                "b": each.against,
-                "points": [100 * v for v in each.result.difference],
-                "verdict": each.result.verdict,
-                "detectable": 100 * each.result.detectable,
-            }
-            for each in summary.comparisons
-        ],
+        "comparisons": [{"a": each.arm, "b": each.against} for each in summary.comparisons],
         "charts": _charts(summary),
     }  # fmt: skip
     notes = study_notes(summary)
@@ -132,8 +123,8 @@ def _context(summary: Summary) -> dict[str, Any]:
     verdicts = [each.result.verdict for each in summary.comparisons]
     # Of several comparisons of an arm the first, which is the one with its baseline.
     against = {each.arm: (each.against, each.result) for each in reversed(summary.comparisons)}
-    lowest = min((arm.accuracy.low for arm in summary.arms), default=0.0)
-    highest = max((arm.accuracy.high for arm in summary.arms), default=1.0)
+    bounds = [v for arm in summary.arms for v in arm.accuracy] + [summary.chance]
+    axis = Axis(min(bounds), max(bounds))
     return {
         "spec": summary.spec,
         "summary": summary,
@@ -144,13 +135,60 @@ def _context(summary: Summary) -> dict[str, Any]:
         "arm_rows": [
             {"arm": arm, "against": against.get(arm.name), "train": arm.mean("train"),
              "val": arm.mean("val"), "pages": _pages(summary, arm),
-             "from": 100 * (arm.accuracy.low - lowest) / max(highest - lowest, 1e-9),
-             "width": 100 * (arm.accuracy.high - arm.accuracy.low) / max(highest - lowest, 1e-9),
-             "at": 100 * (arm.accuracy.value - lowest) / max(highest - lowest, 1e-9)}
-            for arm in summary.arms
+             **axis.placed(*arm.accuracy)}
+            for arm in sorted(summary.arms, key=lambda arm: -arm.accuracy.value)
         ],
+        "chance": axis.at(summary.chance),
+        "ticks": [(at, f"{tick:.0%}") for at, tick in axis.ticks()],
+        "forest": _forest(summary),
+        "has_charts": bool(_charts(summary)),
+        "has_curves": any(len(record.history) > 1 for arm in summary.arms
+                          for record in arm.records),
         "command": summary.command(seeds=summary.planned_seeds, out="NEW"),
         "version": version("smallset"),
+    }  # fmt: skip
+
+
+class Axis(NamedTuple):
+    """A scale that several lines share."""
+
+    low: float
+    high: float
+
+    def at(self, value: float) -> float:
+        """Return where a value is, in percent of the width."""
+        return 100 * (value - self.low) / max(self.high - self.low, 1e-9)
+
+    def placed(self, value: float, low: float, high: float) -> dict[str, float]:
+        """Return where an interval begins, how wide it is, and where its value is."""
+        start = self.at(low)
+        return {"from": start, "width": self.at(high) - start, "at": self.at(value)}
+
+    def ticks(self) -> list[tuple[float, float]]:
+        """Return round values on the scale, about four, each with its place before it."""
+        rough = max(self.high - self.low, 1e-9) / 4
+        power = 10.0 ** np.floor(np.log10(rough))
+        step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
+        first, last = int(np.ceil(self.low / step)), int(np.floor(self.high / step))
+        return [(self.at(n * step), n * step) for n in range(first, last + 1)]
+
+
+def _forest(summary: Summary) -> dict[str, Any]:
+    """Return the differences on one scale, in points, with the band of the practically equal."""
+    found = [each.result for each in summary.comparisons]
+    equal = 100 * PRACTICAL
+    bounds = [100 * v for each in found for v in each.difference] + [-1.5 * equal, 1.5 * equal]
+    axis = Axis(min(bounds), max(bounds))
+    return {
+        "rows": [
+            {"a": each.arm, "b": each.against, "verdict": each.result.verdict,
+             "points": 100 * each.result.difference.value,
+             **axis.placed(*(100 * v for v in each.result.difference))}
+            for each in summary.comparisons
+        ],
+        "zero": axis.at(0),
+        "equal": (axis.at(-equal), axis.at(equal) - axis.at(-equal)),
+        "ticks": [(at, f"{tick:+g}" if tick else "0") for at, tick in axis.ticks()],
     }  # fmt: skip
 
 

@@ -211,3 +211,23 @@ function gallery(place, list) {
   };
   draw();
 }
+
+/* On a phone a section is its heading, until it is opened; a link to it opens it. */
+document.querySelectorAll("section[data-fold]").forEach((section) => {
+  const head = section.querySelector("h2"),
+    opens = make("button", { type: "button", cls: "fold", "aria-expanded": "false" });
+  const fold = (isFolded) => {
+    section.classList.toggle("folded", isFolded);
+    opens.setAttribute("aria-expanded", !isFolded);
+  };
+  opens.append(...head.childNodes);
+  head.append(opens);
+  fold(true);
+  opens.addEventListener("click", () => fold(!section.classList.contains("folded")));
+  const follow = () => location.hash === `#${section.id}` && fold(false);
+  addEventListener("hashchange", follow);
+  document
+    .querySelectorAll(`nav a[href="#${section.id}"]`)
+    .forEach((link) => link.addEventListener("click", () => fold(false)));
+  follow();
+});

@@ -35,8 +35,8 @@ function closer(row) {
   byId("closer").showModal();
 }
 
-/* Curves; joined runs have none. */
-if (D.history.length) {
+/* Curves; joined runs have none, and those of one epoch would be points. */
+if (D.history.length > 1) {
   const place = byId("curve-charts");
   const stages = [...new Set(D.history.map((e) => e.stage))];
   const add = (id) => place.append(make("div", { cls: "chart", id }));
@@ -105,27 +105,33 @@ if (D.history.length) {
   });
 }
 
-/* Confusion matrix. */
+/* Confusion matrix, or its pairs as a ranked list; the images of what is chosen stand beside. */
 {
-  const state = { split: 2, order: "name", cell: null };
   const K = D.classes.length,
     LIMIT = 60;
+  const state = { split: 2, order: "name", cell: null, view: K > LIMIT ? "pairs" : "matrix" };
   const tools = byId("confusion-tools"),
-    place = byId("matrix-place");
-  const names = [
-    ["train", 0],
-    ["val", 1],
-    ["test", 2],
-  ].filter(([, s]) => rows[s].length);
+    place = byId("matrix-place"),
+    said = byId("matrix-said");
+  const by = (key) => (value) => {
+    state[key] = value;
+    if (key === "split") state.cell = null;
+    draw();
+  };
   choice(
     tools,
-    names.map(([n, s]) => [s, () => T(n)]),
+    [0, 1, 2].filter((s) => rows[s].length).map((s) => [s, () => T(SPLITS[s])]),
     2,
-    (s) => {
-      state.split = s;
-      state.cell = null;
-      draw();
-    },
+    by("split"),
+  );
+  choice(
+    tools,
+    [
+      ["matrix", () => T("matrix")],
+      ["pairs", () => T("list of pairs")],
+    ],
+    state.view,
+    by("view"),
   );
   choice(
     tools,
@@ -135,128 +141,179 @@ if (D.history.length) {
       ["recall", () => T("worst class first")],
     ],
     "name",
-    (order) => {
-      state.order = order;
-      draw();
-    },
+    by("order"),
   );
-  function counts() {
-    const c = Array.from({ length: K }, () => new Array(K).fill(0));
-    for (const i of rows[state.split]) c[I.label[i]][I.predicted[i]]++;
-    return c;
-  }
-  function draw() {
-    const c = counts(),
-      total = c.map((r) => r.reduce((a, b) => a + b, 0));
+  const only = make("button", { type: "button", id: "only-wrong", "aria-pressed": "false" });
+  only.addEventListener("click", () => {
+    only.setAttribute("aria-pressed", only.getAttribute("aria-pressed") === "false");
+    draw();
+  });
+  tools.append(only);
+  let c, total;
+  const sentence = (i, j) =>
+    T("{true} predicted as {said}: {n} of {all} ({share})", {
+      true: D.classes[i],
+      said: D.classes[j],
+      n: c[i][j],
+      all: total[i],
+      share: percent(total[i] ? c[i][j] / total[i] : null),
+    });
+  const shade = (part) =>
+    `color-mix(in srgb, var(--cell) ${Math.round(100 * part)}%, var(--back))`;
+  /* Pairs that are confused, the most frequent first. */
+  const pairs = () =>
+    c
+      .flatMap((line, i) => line.map((n, j) => [n, i, j]))
+      .filter(([n, i, j]) => n && i !== j)
+      .sort((a, b) => b[0] - a[0] || b[0] / total[b[1]] - a[0] / total[a[1]]);
+  function ordered() {
     let order = state.order === "confusion" ? D.order.slice() : D.classes.map((_, k) => k);
-    if (state.order === "recall")
-      order.sort(
-        (a, b) => (total[a] ? c[a][a] / total[a] : 2) - (total[b] ? c[b][b] / total[b] : 2),
-      );
+    const recall = (k) => (total[k] ? c[k][k] / total[k] : 2);
+    if (state.order === "recall") order.sort((a, b) => recall(a) - recall(b));
     if (K > LIMIT) {
       const wrong = (k) => total[k] - c[k][k];
       const kept = new Set([...order].sort((a, b) => wrong(b) - wrong(a)).slice(0, LIMIT));
       order = order.filter((k) => kept.has(k));
     }
+    return order;
+  }
+  function draw() {
+    c = Array.from({ length: K }, () => new Array(K).fill(0));
+    for (const i of rows[state.split]) c[I.label[i]][I.predicted[i]]++;
+    total = c.map((r) => r.reduce((a, b) => a + b, 0));
+    only.textContent = T("only mistakes");
+    said.textContent = "";
+    const isMatrix = state.view === "matrix";
+    if (isMatrix) drawMatrix();
+    else drawPairs();
+    only.hidden = !isMatrix;
+    byId("shades").hidden = !isMatrix;
     byId("matrix-note").textContent =
-      K > LIMIT
+      isMatrix && K > LIMIT
         ? T("The {shown} classes with most mistakes, of {all}.", { shown: LIMIT, all: K })
         : "";
+    showCell();
+  }
+  function drawMatrix() {
+    const order = ordered(),
+      wrong = only.getAttribute("aria-pressed") === "true";
+    const share = (i, j) => (total[i] && !(wrong && i === j) ? c[i][j] / total[i] : 0);
+    const top = wrong ? Math.max(1e-9, ...order.flatMap((i) => order.map((j) => share(i, j)))) : 1;
+    const name = (scope, k) =>
+      make("th", { scope, "data-k": k, text: short(D.classes[k]), title: D.classes[k] });
     const table = make("table", {
       cls: "matrix",
       role: "grid",
       "aria-label": T("Confusion matrix"),
     });
-    const head = make(
-      "tr",
-      {},
-      make("td", { cls: "zero" }),
-      ...order.map((j) =>
-        make("th", { scope: "col", text: short(D.classes[j]), title: D.classes[j] }),
-      ),
-    );
-    table.append(make("thead", {}, head));
+    const side = order.length <= 12 ? 34 : order.length <= 24 ? 25 : 20;
+    table.style.setProperty("--side", `${side}px`);
+    const head = make("tr", {}, make("td", { cls: "zero" }), ...order.map((j) => name("col", j)));
     const body = make("tbody");
     order.forEach((i, y) => {
-      const line = make(
-        "tr",
-        {},
-        make("th", { scope: "row", text: short(D.classes[i]), title: D.classes[i] }),
-      );
+      const line = make("tr", {}, name("row", i));
       order.forEach((j, x) => {
-        const n = c[i][j],
-          share = total[i] ? Math.sqrt(n / total[i]) : 0;
+        const part = Math.sqrt(share(i, j) / top),
+          n = part ? c[i][j] : 0;
         const cell = make("td", {
           role: "gridcell",
           tabindex: x + y ? -1 : 0,
           text: n || "",
           "data-i": i,
           "data-j": j,
-          title: T("{true} predicted as {said}: {n}", {
-            true: D.classes[i],
-            said: D.classes[j],
-            n,
-          }),
+          "aria-label": sentence(i, j),
         });
-        if (n) {
-          const part = `${Math.round(100 * share)}%`;
-          cell.style.background = `color-mix(in srgb, var(--cell) ${part}, var(--back))`;
-        }
-        cell.className = (n ? "" : "zero ") + (share > 0.62 ? "dark" : "");
+        if (n) cell.style.background = shade(part);
+        cell.className = (n ? "" : "zero ") + (part > 0.62 ? "dark" : "");
         line.append(cell);
       });
       body.append(line);
     });
-    table.append(body);
+    table.append(make("thead", {}, head), body);
     place.replaceChildren(table);
-    showCell();
+    const steps = [0.01, 0.05, 0.2, 0.5, 1].map((v) => {
+      const swatch = make("i");
+      swatch.style.background = shade(Math.sqrt(v));
+      return make("span", {}, swatch, percent(v * top, v * top < 0.0995 ? 1 : 0));
+    });
+    byId("shades").replaceChildren(T("Share of the row:") + " ", ...steps);
+  }
+  function drawPairs() {
+    const found = pairs(),
+      most = found.length ? found[0][0] : 1;
+    const list = found.slice(0, 100).map(([n, i, j]) => {
+      const length = make("i");
+      length.style.width = `${(100 * n) / most}%`;
+      return make(
+        "li",
+        {},
+        make(
+          "button",
+          { type: "button", "data-i": i, "data-j": j, title: sentence(i, j) },
+          make("span", {}, ...named(D.classes[i]), " → ", ...named(D.classes[j])),
+          make("span", { cls: "n", text: T("{n} of {all}", { n, all: total[i] }) }),
+          make("span", { cls: "length" }, length),
+        ),
+      );
+    });
+    place.replaceChildren(
+      list.length ? make("ol", { cls: "pairs" }, ...list) : make("p", { text: T("No mistakes.") }),
+    );
   }
   function showCell() {
-    const title = byId("cell-title"),
-      images = byId("cell-images");
     place
       .querySelectorAll("[aria-selected]")
       .forEach((cell) => cell.removeAttribute("aria-selected"));
-    if (!state.cell) {
-      title.textContent = "";
-      images.replaceChildren();
-      return;
-    }
-    const [i, j] = state.cell;
-    const cell = place.querySelector(`td[data-i="${i}"][data-j="${j}"]`);
-    if (cell) cell.setAttribute("aria-selected", "true");
-    const list = rows[state.split].filter(
-      (r) => I.label[r] === i && (j == null ? I.predicted[r] !== i : I.predicted[r] === j),
-    );
-    title.textContent =
-      j == null
-        ? T("{split}: {n} images of {true} predicted as another class", {
-            split: T(SPLITS[state.split]),
-            n: list.length,
-            true: D.classes[i],
-          })
-        : T("{split}: {n} images of {true} predicted as {said}", {
-            split: T(SPLITS[state.split]),
-            n: list.length,
-            true: D.classes[i],
-            said: D.classes[j],
-          });
+    // Before anything is chosen: the pair that is confused most.
+    const first = pairs()[0],
+      [i, j] = state.cell ?? (first ? first.slice(1) : [0, 0]);
+    place
+      .querySelector(`[data-i="${i}"][data-j="${j}"]`)
+      ?.setAttribute("aria-selected", "true");
+    const list = rows[state.split].filter((r) => I.label[r] === i && I.predicted[r] === j);
+    byId("cell-title").textContent = T("{split}: {n} images of {true} predicted as {said}", {
+      split: T(SPLITS[state.split]),
+      n: list.length,
+      true: D.classes[i],
+      said: D.classes[j],
+    });
     gallery(
-      images,
+      byId("cell-images"),
       list.sort((a, b) => I.top[b][0][1] - I.top[a][0][1]),
     );
   }
   const select = (cell) => {
     state.cell = [Number(cell.dataset.i), Number(cell.dataset.j)];
     showCell();
+    // Where they stand below, not beside, they may be off the screen.
+    const title = byId("cell-title"),
+      below = title.getBoundingClientRect().top > place.getBoundingClientRect().bottom;
+    if (below) title.scrollIntoView({ block: "center" });
   };
   place.addEventListener("click", (event) => {
-    const cell = event.target.closest("td[data-i]");
+    const cell = event.target.closest("[data-i]");
     if (cell) {
-      cell.focus();
+      cell.focus({ preventScroll: true });
       select(cell);
     }
   });
+  /* A cross of lighter cells leads from a cell to its two names, and a line says what it is. */
+  const cross = (event) => {
+    const cell = event.target.closest("td[data-i]");
+    place.querySelectorAll(".lit").forEach((lit) => lit.classList.remove("lit"));
+    said.textContent = cell ? sentence(cell.dataset.i, cell.dataset.j) : "";
+    if (!cell) return;
+    const { i, j } = cell.dataset;
+    place
+      .querySelectorAll(
+        `td[data-i="${i}"], td[data-j="${j}"], th[scope=row][data-k="${i}"],` +
+          ` th[scope=col][data-k="${j}"]`,
+      )
+      .forEach((lit) => lit.classList.add("lit"));
+  };
+  place.addEventListener("pointerover", cross);
+  place.addEventListener("pointerleave", cross);
+  place.addEventListener("focusin", cross);
   place.addEventListener("keydown", (event) => {
     const cell = event.target.closest("td[data-i]");
     if (!cell) return;
@@ -280,13 +337,60 @@ if (D.history.length) {
     next.focus();
   });
   onRedraw(draw);
-  document.querySelectorAll(".class-link").forEach((button) =>
-    button.addEventListener("click", () => {
-      state.cell = [Number(button.dataset.class), null];
-      showCell();
-      byId("cell-title").scrollIntoView({ block: "start" });
-    }),
-  );
+}
+
+/* Classes: a picture each, a filter, and the mistakes of a class below its own line. */
+{
+  const table = byId("class-table"),
+    links = [...table.querySelectorAll(".class-link")];
+  const fold = () =>
+    table.querySelectorAll("tr.opened").forEach((line) => {
+      line.previousSibling.querySelector(".class-link").setAttribute("aria-expanded", "false");
+      line.remove();
+    });
+  table.tHead.addEventListener("click", fold, true); // before the lines are sorted
+  byId("class-filter").addEventListener("input", (event) => {
+    fold();
+    const wanted = event.target.value.trim().toLowerCase();
+    links.forEach((link) => {
+      link.closest("tr").hidden = !link.textContent.toLowerCase().includes(wanted);
+    });
+  });
+  const surest = new Map();
+  for (const row of [...rows[2], ...rows[1], ...rows[0]]) {
+    const k = I.label[row],
+      p = (at) => (I.predicted[at] === k ? I.top[at][0][1] : 0);
+    if (thumb(row) && (!surest.has(k) || p(row) > p(surest.get(k)))) surest.set(k, row);
+  }
+  for (const link of links) {
+    const k = Number(link.dataset.class);
+    if (surest.has(k)) link.prepend(make("img", { src: thumb(surest.get(k)), alt: "" }));
+    link.addEventListener("click", () => {
+      const wasOpen = link.getAttribute("aria-expanded") === "true";
+      if (wasOpen) link.closest("tr").nextSibling.remove();
+      link.setAttribute("aria-expanded", !wasOpen);
+      if (wasOpen) return;
+      const wrong = rows[2].filter((r) => I.label[r] === k && I.predicted[r] !== k);
+      const place = make("div", { cls: "gallery" }),
+        cell = make("td", { colspan: 7 });
+      cell.append(
+        make("p", {
+          text: T("{split}: {n} images of {true} predicted as another class", {
+            split: T("test"),
+            n: wrong.length,
+            true: D.classes[k],
+          }),
+        }),
+        place,
+      );
+      gallery(
+        place,
+        wrong.sort((a, b) => I.top[b][0][1] - I.top[a][0][1]),
+      );
+      link.closest("tr").after(make("tr", { cls: "opened" }, cell));
+    });
+  }
+  redraws.push(fold);
 }
 
 onRedraw(() => gallery(byId("worst"), D.worst));

@@ -1,77 +1,4 @@
 "use strict";
-const VERDICT = {
-  better: SERIES[0],
-  worse: SERIES[5],
-  "these two networks differ": SERIES[3],
-  "cannot tell": SERIES[6],
-};
-
-if (D.comparisons.length) {
-  const place = byId("forest-chart");
-  place.style.height = `${150 + 36 * D.comparisons.length}px`;
-  place.style.minHeight = "0";
-  const label = (c) => plain(`${short(c.a, 30)} – ${short(c.b, 30)}`);
-  chart("forest-chart", () => {
-    const y = D.comparisons.map((_, n) => n),
-      c = D.comparisons;
-    return [
-      [
-        {
-          type: "bar",
-          orientation: "h",
-          y,
-          x: c.map((d) => 2 * d.detectable),
-          base: c.map((d) => -d.detectable),
-          width: 0.7,
-          marker: { color: colour("--line"), opacity: 0.55 },
-          hoverinfo: "skip",
-          showlegend: false,
-        },
-        ...Object.keys(VERDICT)
-          .map((verdict) => {
-            const of = y.filter((n) => c[n].verdict === verdict);
-            return {
-              y: of,
-              x: of.map((n) => c[n].points[0]),
-              mode: "markers+text",
-              name: T(verdict),
-              marker: { size: 10, color: VERDICT[verdict] },
-              text: of.map((n) => (c[n].points[0] > 0 ? "+" : "") + c[n].points[0].toFixed(1)),
-              textposition: "top center",
-              textfont: { size: 10 },
-              error_x: {
-                type: "data",
-                symmetric: false,
-                array: of.map((n) => c[n].points[2] - c[n].points[0]),
-                arrayminus: of.map((n) => c[n].points[0] - c[n].points[1]),
-                thickness: 2,
-                width: 0,
-              },
-              hovertemplate: "%{customdata}: %{x:.1f}<extra></extra>",
-              customdata: of.map((n) => label(c[n])),
-            };
-          })
-          .filter((trace) => trace.x.length),
-      ],
-      layout({
-        barmode: "overlay",
-        xaxis: {
-          title: { text: T("difference of test accuracy, points") },
-          zeroline: true,
-          zerolinewidth: 2,
-          zerolinecolor: colour("--soft"),
-        },
-        yaxis: {
-          tickvals: y,
-          ticktext: place.clientWidth < 600 ? y.map((n) => String(n + 1)) : c.map(label),
-          autorange: "reversed",
-          showgrid: false,
-        },
-      }),
-    ];
-  });
-}
-
 D.charts.forEach((spec, n) => {
   byId("chart-list").append(make("div", { cls: "chart", id: `chart-${n}` }));
   chart(`chart-${n}`, () => [
@@ -103,14 +30,16 @@ D.charts.forEach((spec, n) => {
   ]);
 });
 
-{
-  let what = "val_accuracy";
+/* Only of the splits that have a curve: runs without val have that of train alone. */
+if (byId("curve-chart")) {
+  const kinds = [
+    ["val_accuracy", () => T("val")],
+    ["train_accuracy", () => T("train")],
+  ].filter(([kind]) => D.arms.some((arm) => arm[kind].some((v) => v != null)));
+  let what = kinds[0][0];
   choice(
     byId("curve-tools"),
-    [
-      ["val_accuracy", () => T("val")],
-      ["train_accuracy", () => T("train")],
-    ],
+    kinds,
     what,
     (v) => {
       what = v;

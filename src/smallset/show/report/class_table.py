@@ -1,0 +1,40 @@
+"""The table of classes on a run's page: what is recognised, and how surely that is known."""
+
+from typing import Any
+
+import numpy as np
+
+from smallset.findings.mistakes import memorised_classes
+from smallset.record.measures import class_scores, fold_variance
+from smallset.record.predictions import Predictions
+from smallset.stats import Interval, share_interval
+
+
+def class_rows(predictions: Predictions, folds: int) -> list[dict[str, Any]]:
+    """Return a line for every class, the one recognised least often first.
+
+    Args:
+        folds: That judged each other; 0 where there is a test split. Their intervals are wider.
+    """
+    counts = predictions.confusion("test")
+    train = predictions.recall("train")
+    learnt = set(memorised_classes(predictions, np.flatnonzero(predictions.splits == "test")))
+    wider = fold_variance(folds) if folds else 1.0
+    rows = []
+    for k, score in enumerate(class_scores(counts)):
+        wrong = counts[k].copy()
+        wrong[k] = 0
+        often = [int(j) for j in np.argsort(-wrong, kind="stable")[:2] if wrong[j]]
+        name, right = predictions.classes[k], int(counts[k, k])
+        rows.append({
+            "number": k, "name": name, "images": score.images, "train_recall": train[name],
+            "recall": _share(right, int(counts[k].sum()), wider),
+            "precision": _share(right, int(counts[:, k].sum()), wider),
+            "memorised": k in learnt,
+            "confused": ", ".join(f"{predictions.classes[j]} ({wrong[j]})" for j in often),
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: 2.0 if row["recall"] is None else row["recall"].value)
+
+
+def _share(right: int, total: int, wider: float) -> Interval | None:
+    return share_interval(right / wider, total / wider) if total else None

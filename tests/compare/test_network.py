@@ -81,7 +81,7 @@ def test_comparisons_and_charts_follow(squeeze_file):
     [
         ({"a": {"model": "plain"}}, "FILE", "names a pretrained network: it takes no --network"),
         ({"a": {"model": "resnet18", "weights": "none"}}, "FILE", "it takes no --network"),
-        ({"a": {"model": "resnet18"}}, "squeezenet", "did you mean 'squeezenet1_1'"),
+        ({"a": {"model": "resnet18"}}, "squeezenet", "did you mean 'squeezenet1_0'"),
         ({"a": {"model": "resnet18"}}, "plain", "with pretrained weights, got 'plain'"),
         ({"a": {"model": "resnet18"}}, "resnet18+vgg16", "is one network"),
         ({"a": {"model": "resnet18", "start_from": "x/y"}}, "FILE", "arm a starts from a run"),

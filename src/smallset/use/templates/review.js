@@ -27,7 +27,9 @@ function trouble(text) {
   byId("trouble").hidden = !text;
   byId("trouble").textContent = text || "";
 }
+let asked = 0;
 async function ask(path, body) {
+  const turn = ++asked;
   let answer,
     content = null;
   try {
@@ -64,7 +66,7 @@ async function ask(path, body) {
     trouble(String(content.detail));
     return null;
   }
-  trouble("");
+  if (turn === asked) trouble(""); // an answer that comes late says nothing of those asked after it
   return { conflict: answer.status === 409, content };
 }
 async function refresh() {

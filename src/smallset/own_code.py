@@ -53,6 +53,12 @@ def load_object(name: str) -> Any:
         ConfigError: If it cannot be imported.
     """
     module, _, attribute = name.partition(":")
+    if module.endswith(".py") or "/" in module:
+        plain = module.removesuffix(".py").rpartition("/")[2]
+        raise ConfigError(
+            f"cannot import {name!r}: a module is named without its folder and .py, as "
+            f"{plain}:{attribute}, and lies beside the TOML file or in the current folder"
+        )
     with running(name, imports=True), _found_first(module.partition(".")[0]):
         if _is_stale(module):
             for stale in _sources(module):

@@ -156,6 +156,7 @@ def test_timm_networks_split_into_features_and_classifier():
         ("resnet19", "did you mean 'resnet1"),
         ("timm:test_resnett", "timm has no network"),
         ("no_such_module:net", "cannot import"),
+        ("own/net.py:build", r"without its folder and .py, as net:build, and lies beside"),
         ("math:floor", "floor|Classifier"),
     ],
 )

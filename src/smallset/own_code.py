@@ -10,7 +10,7 @@ import sysconfig
 import time
 import traceback
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,7 @@ def _sources(module: str) -> dict[str, Path]:
         parents = name.split(".")[:-1]
         waiting += [".".join(parents[: n + 1]) for n in range(len(parents))]
         if path.suffix == ".py":
-            waiting += _imported(path, name)
+            waiting += _imported(path.read_bytes(), name, is_package=_is_package(path))
     return found or {module: start}
 
 
@@ -184,14 +184,15 @@ def _file_of(module: str, root: Path) -> Path | None:
     return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
 
 
-def _imported(path: Path, module: str) -> list[str]:
+@lru_cache(256)  # a source is asked for at each run, worker and restored record
+def _imported(source: bytes, module: str, *, is_package: bool) -> tuple[str, ...]:
     """Return the names of what a file may import, at its top or inside functions."""
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = ast.parse(source)
     except (SyntaxError, ValueError):  # whoever runs it says so
-        return []
+        return ()
     names: list[str] = []
-    package = module.split(".") if _is_package(path) else module.split(".")[:-1]
+    package = module.split(".") if is_package else module.split(".")[:-1]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
@@ -199,7 +200,7 @@ def _imported(path: Path, module: str) -> list[str]:
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             names += [base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)]
-    return [name for name in names if name]
+    return tuple(name for name in names if name)
 
 
 @cache

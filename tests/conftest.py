@@ -81,7 +81,7 @@ def visit(browser):
         page.on("request", lambda r: r.url.startswith(("file:", "data:", "blob:"))
                 or complaints.append(r.url))  # fmt: skip
         page.goto(path.as_uri())
-        page.wait_for_selector("html[data-charts=yes]")
+        page.wait_for_selector("html[data-ready=yes]")
         return page
 
     yield go

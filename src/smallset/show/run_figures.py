@@ -1,7 +1,6 @@
 """Draw the figures of a run from its record."""
 
 import warnings
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -12,12 +11,14 @@ from matplotlib.figure import Figure
 from smallset.data.listing import parse_classes
 from smallset.files import make_folder, write_atomic
 from smallset.groups import FigureConfig
+from smallset.record.predictions import Predictions
 from smallset.record.record import Record
 from smallset.show.embed import Plane, principal_axes, tsne
 from smallset.show.fonts import STYLE, choose_fonts
 from smallset.show.run_plots import confusion_matrix, feature_scatter, training_curves
 from smallset.words import Lang, Text, catalogue, language, text, translate
 
+FEW = 6  # three pairs
 MOST_CLASSES = 10  # more colours than this cannot be told apart
 
 
@@ -79,7 +80,7 @@ def _draw_curves(record: Record, folder: Path, lang: Lang) -> None:
 def _draw_features(record: Record, config: FigureConfig, folder: Path) -> list[str]:
     predictions = record.predictions
     classes = predictions.classes
-    chosen = chosen_classes(config, classes)
+    chosen, are_confused = chosen_classes(config, predictions)
     vectors, labels = {}, {}
     scored = np.flatnonzero((predictions.splits == "test") & (not predictions.of_folds))
     for split, rows in (("train", predictions.learnt), ("test", scored)):
@@ -95,14 +96,16 @@ def _draw_features(record: Record, config: FigureConfig, folder: Path) -> list[s
     which = {"some": len(chosen), "all": len(classes)}
     axes = principal_axes(vectors["train"], vectors["test"])
     plane = axes.plane
-    title = text("PCA of the features, {some} of {all} classes", **which)
+    shown = text("{some} of {all} classes", **which)
+    if are_confused:
+        shown = text("the {some} of {all} classes that are confused most", **which)
+    title = text("PCA of the features, {shown}", shown=shown)
     if plane.explained is not None:
         title = text("{title}, {share:.0%} of the variance of train", title=title,
                      share=plane.explained)  # fmt: skip
     pictures: dict[str, tuple[Plane, Text]] = {"pca": (plane, title)}
     if config.tsne:
-        title = text("t-SNE of the features, {some} of {all} classes, train and test together",
-                     **which)  # fmt: skip
+        title = text("t-SNE of the features, {shown}, train and test together", shown=shown)
         pictures["tsne"] = tsne(axes), title
     for name, (points, title) in pictures.items():
         figure = feature_scatter(
@@ -118,14 +121,25 @@ def _draw_features(record: Record, config: FigureConfig, folder: Path) -> list[s
     return []
 
 
-def chosen_classes(config: FigureConfig, classes: Sequence[str]) -> list[int]:
-    """Return the classes that feature pictures show: those asked for, else all or the first five.
+def chosen_classes(config: FigureConfig, predictions: Predictions) -> tuple[list[int], bool]:
+    """Return the classes that feature pictures show, and whether they are the most confused.
+
+    Those asked for; else all, where their colours can be told apart; else the pairs that are taken
+    for each other most often on test, or on val where nothing is test.
 
     Raises:
         ConfigError: If a class that is asked for is not among them.
     """
-    chosen = parse_classes(config.classes, classes)
-    return chosen[:5] if not config.classes and len(chosen) > MOST_CLASSES else chosen
+    asked = parse_classes(config.classes, predictions.classes)
+    if config.classes or len(asked) <= MOST_CLASSES:
+        return asked, False
+    split = "test" if (predictions.splits == "test").any() else "val"
+    wrong = predictions.confusion(split)
+    wrong = np.triu(wrong + wrong.T, 1)
+    worst = np.argsort(-wrong, axis=None, kind="stable")[: np.count_nonzero(wrong)]
+    pairs = np.stack(np.unravel_index(worst, wrong.shape), 1).ravel()
+    found = list(dict.fromkeys(pairs.tolist()))[:FEW]
+    return (sorted(found), True) if len(found) == FEW else (asked[:FEW], False)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

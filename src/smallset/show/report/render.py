@@ -28,7 +28,6 @@ def render(template: str, *, lang: Lang, data: Mapping[str, Any], **context: Any
     return environment().get_template(template).render(
         lang=lang,
         data=Markup(page_json({**data, "words": catalogue()})),
-        plotly=Markup(page_file("plotly-basic.min.js", "vendor")),
         css=Markup(page_file("page.css")),
         script=lambda name: Markup(page_file(name)),
         **context,

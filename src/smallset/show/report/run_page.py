@@ -75,6 +75,9 @@ def write_run_page(
     predictions = facts.predictions
     causes = by_cause(find(facts) if findings is None else findings)
     order = _most_wanted(facts)
+    chosen, are_confused = chosen_classes(
+        FigureConfig.model_validate(facts.settings["figures"]), predictions
+    )
     data: dict[str, Any] = {
         "classes": predictions.classes,
         "images": _images(predictions),
@@ -84,9 +87,7 @@ def write_run_page(
         "worst": worst_mistakes(predictions, NUM_SHOWN),
         "unsure": least_sure(predictions, NUM_SHOWN),
         "findingImages": [finding.images for cause in causes for finding in cause],
-        "chosen": chosen_classes(
-            FigureConfig.model_validate(facts.settings["figures"]), predictions.classes
-        ),
+        "chosen": chosen,
         "planes": _planes(facts),
         "calibration": _calibration(facts),
         "trust": trust(predictions, read_temperature(record.model).value),
@@ -102,6 +103,7 @@ def write_run_page(
         "has_curves": len(record.history) > 1,
         "cams": cams,
         "has_planes": data["planes"] is not None,
+        "are_confused": are_confused,
         "has_trust": data["trust"] is not None,
         "cam_side": explained.side if explained else 0,
         "views": _views(predictions, pictures, explained),
@@ -192,8 +194,8 @@ def _calibration(facts: Facts) -> dict[str, Any]:
         "confidence": [None if np.isnan(v) else float(v) for v in seen.confidence],
         "accuracy": [None if np.isnan(v) else float(v) for v in seen.accuracy],
         "counts": seen.counts,
-        "high": [b.high - b.value if b else None for b in bounds],
-        "low": [b.value - b.low if b else None for b in bounds],
+        "high": [b.high if b else None for b in bounds],
+        "low": [b.low if b else None for b in bounds],
         "error": seen.error,
     }
 

@@ -40,68 +40,48 @@ if (D.history.length > 1) {
   const place = byId("curve-charts");
   const stages = [...new Set(D.history.map((e) => e.stage))];
   const add = (id) => place.append(make("div", { cls: "chart", id }));
-  const whole = (epochs) => (epochs <= 12 ? { dtick: 1 } : {});
   const titles = { train: () => T("train, running mean"), val: () => T("val") };
-  const lines = (list, x, what) =>
+  const lines = (list, x, what, say) =>
     ["train", "val"]
-      .filter((s) => list.some((e) => e[`${s}_${what}`] != null))
-      .map((s, n) => ({
-        x,
-        y: list.map((e) => e[`${s}_${what}`]),
-        name: titles[s](),
-        mode: list.length > 1 ? "lines+markers" : "markers",
-        line: { color: SERIES[n ? 5 : 0] },
-        marker: { size: 5 },
-      }));
+      .filter((split) => list.some((e) => e[`${split}_${what}`] != null))
+      .map((split, n) => {
+        const name = titles[split](),
+          y = list.map((e) => e[`${split}_${what}`]);
+        return {
+          ...{ name, x, y, marks: list.length <= 60, colour: SERIES[n ? 5 : 0] },
+          said: (at) => `${name}, ${T("epoch")} ${x[at]}: ${say(y[at])}`,
+        };
+      });
   for (const stage of stages) {
     add(`loss-${stage}`);
-    const list = D.history.filter((e) => e.stage === stage);
-    chart(`loss-${stage}`, () => [
-      lines(
-        list,
-        list.map((e) => e.epoch),
-        "loss",
-      ),
-      layout({
-        title: { text: T("loss: {name}", { name: plain(list[0].objective) }), font: { size: 14 } },
-        xaxis: { title: { text: T("epoch") }, ...whole(list.length) },
-        yaxis: { rangemode: "tozero" },
-      }),
-    ]);
+    const list = D.history.filter((e) => e.stage === stage),
+      x = list.map((e) => e.epoch);
+    chart(`loss-${stage}`, () => ({
+      title: T("loss: {name}", { name: list[0].objective }),
+      x: { label: T("epoch"), whole: true },
+      y: { fromZero: true },
+      series: lines(list, x, "loss", (loss) => loss.toPrecision(3)),
+    }));
   }
   add("accuracy-chart");
   chart("accuracy-chart", () => {
     const x = D.history.map((_, n) => n),
-      drops = x.filter((n) => n && D.history[n].stage !== D.history[n - 1].stage);
-    return [
-      [
-        ...lines(D.history, x, "accuracy"),
+      name = T("test, at the end");
+    return {
+      title: T("accuracy"),
+      x: { label: stages.length > 1 ? T("epoch, stage after stage") : T("epoch"), whole: true },
+      y: { range: [0, 1], percents: true },
+      series: [
+        ...lines(D.history, x, "accuracy", percent),
         {
-          x: [x[0], x[x.length - 1]],
-          y: [D.accuracy, D.accuracy],
-          name: T("test, at the end"),
-          mode: "lines",
-          line: { color: SERIES[2], dash: "dash" },
+          ...{ name, x: [x[0], x[x.length - 1]], y: [D.accuracy, D.accuracy] },
+          ...{ colour: SERIES[2], dash: 1, said: () => `${name}: ${percent(D.accuracy)}` },
         },
       ],
-      layout({
-        title: { text: T("accuracy"), font: { size: 14 } },
-        xaxis: {
-          title: { text: stages.length > 1 ? T("epoch, stage after stage") : T("epoch") },
-          ...whole(D.history.length),
-        },
-        yaxis: { range: [0, 1.02], tickformat: ".0%" },
-        shapes: drops.map((n) => ({
-          type: "line",
-          x0: n - 0.5,
-          x1: n - 0.5,
-          yref: "paper",
-          y0: 0,
-          y1: 1,
-          line: { color: colour("--soft"), width: 1, dash: "dot" },
-        })),
-      }),
-    ];
+      drops: x
+        .filter((n) => n && D.history[n].stage !== D.history[n - 1].stage)
+        .map((n) => n - 0.5),
+    };
   });
 }
 
@@ -158,8 +138,7 @@ if (D.history.length > 1) {
       all: total[i],
       share: percent(total[i] ? c[i][j] / total[i] : null),
     });
-  const shade = (part) =>
-    `color-mix(in srgb, var(--cell) ${Math.round(100 * part)}%, var(--back))`;
+  const shade = (part) => `color-mix(in srgb, var(--cell) ${Math.round(100 * part)}%, var(--back))`;
   /* Pairs that are confused, the most frequent first. */
   const pairs = () =>
     c
@@ -267,9 +246,7 @@ if (D.history.length > 1) {
     // Before anything is chosen: the pair that is confused most.
     const first = pairs()[0],
       [i, j] = state.cell ?? (first ? first.slice(1) : [0, 0]);
-    place
-      .querySelector(`[data-i="${i}"][data-j="${j}"]`)
-      ?.setAttribute("aria-selected", "true");
+    place.querySelector(`[data-i="${i}"][data-j="${j}"]`)?.setAttribute("aria-selected", "true");
     const list = rows[state.split].filter((r) => I.label[r] === i && I.predicted[r] === j);
     byId("cell-title").textContent = T("{split}: {n} images of {true} predicted as {said}", {
       split: T(SPLITS[state.split]),
@@ -474,57 +451,43 @@ if (D.planes) {
   };
   byId("all-classes").addEventListener("click", () => all(true));
   byId("no-classes").addEventListener("click", () => all(false));
-  function traces() {
-    const points = D.planes[state.plane].points;
-    const found = [],
-      wanted = [...state.classes].sort((a, b) => a - b);
-    const groups =
-      state.colour === "right"
-        ? [
-            [T("right"), (i) => I.predicted[i] === I.label[i], 2, 0],
-            [T("wrong"), (i) => I.predicted[i] !== I.label[i], 5, 0],
-          ]
-        : wanted.map((k, n) => [
-            D.classes[k],
-            (i) => I[state.colour][i] === k,
-            n % SERIES.length,
-            Math.floor(n / SERIES.length) % MARKS.length,
-          ]);
-    for (const [name, belongs, c, mark] of groups)
-      for (const s of [0, 2]) {
-        if (state.splits !== "both" && SPLITS[s] !== state.splits) continue;
-        const at = rows[s].filter(
-          (i) => belongs(i) && (state.colour === "given" || state.classes.has(I.label[i])),
-        );
-        if (!at.length) continue;
-        const hollow = s === 0 && state.splits === "both";
-        found.push({
-          x: at.map((i) => points[i][0]),
-          y: at.map((i) => points[i][1]),
-          customdata: at,
-          mode: "markers",
-          type: "scatter",
-          name: plain(short(name)),
-          legendgroup: name,
-          showlegend: s === 2 || state.splits === "train" || !rows[2].some(belongs),
-          hovertemplate: "%{text}<extra></extra>",
-          text: at.map((i) => plain(short(D.classes[I.label[i]]))),
-          marker: {
-            size: hollow ? 5 : 7,
-            color: SERIES[c],
-            opacity: hollow ? 0.35 : 0.9,
-            symbol: MARKS[mark],
-            line: { width: 0.5, color: colour("--panel") },
-          },
-        });
+  /* Pale and small: train; test lies above it. */
+  function points() {
+    const place = D.planes[state.plane].points,
+      wanted = [...state.classes].sort((a, b) => a - b),
+      found = [];
+    groups = new Map();
+    for (const s of [0, 2]) {
+      if (state.splits !== "both" && SPLITS[s] !== state.splits) continue;
+      for (const row of rows[s]) {
+        const group =
+          state.colour === "right"
+            ? Number(I.predicted[row] !== I.label[row])
+            : I[state.colour][row];
+        if (!state.classes.has(state.colour === "given" ? group : I.label[row])) continue;
+        const n = state.colour === "right" ? 0 : wanted.indexOf(group),
+          colour = state.colour === "right" ? SERIES[group ? 5 : 2] : SERIES[n % SERIES.length],
+          mark = Math.floor(n / SERIES.length) % 5,
+          [x, y] = place[row];
+        groups.set(group, { colour, mark });
+        const small = s === 0 && state.splits === "both";
+        found.push({ row, x, y, colour, mark, small, group });
       }
+    }
     return found;
   }
-  chart(
+  let groups = new Map();
+  const legend = byId("plane-legend");
+  const { light } = plane(
     "plane-chart",
     () => {
       const plane = D.planes[state.plane],
-        few = state.colour === "right" || state.classes.size <= 20;
+        placed = plane.points.filter(Boolean),
+        xs = placed.map(([x]) => x),
+        ys = placed.map(([, y]) => y),
+        ends = (values) =>
+          values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [1e9, -1e9]),
+        found = points();
       byId("plane-note").textContent = [
         plane.explained == null
           ? T("t-SNE keeps neighbours, not distances: sizes and gaps of clusters mean little.")
@@ -540,119 +503,92 @@ if (D.planes) {
             ),
         state.splits === "both" && rows[0].length ? T("Small and pale: train; large: test.") : "",
       ].join(" ");
-      const hidden = {
-        showgrid: false,
-        zeroline: false,
-        showline: false,
-        showticklabels: false,
-        ticks: "",
-      };
-      return [
-        traces(),
-        layout({
-          showlegend: few,
-          margin: { l: 10, r: 10, t: 30, b: 10 },
-          xaxis: hidden,
-          yaxis: { ...hidden },
-          uirevision: state.plane,
-        }),
-      ];
-    },
-    (place) => {
-      place.on("plotly_hover", (event) =>
-        byId("hover").replaceChildren(tile(event.points[0].customdata)),
+      const names = state.colour === "right" ? [T("right"), T("wrong")] : D.classes;
+      legend.replaceChildren(
+        ...[...groups]
+          .sort(([a], [b]) => a - b)
+          .map(([group, { colour }]) => {
+            const name = make("span", {
+              text: short(names[group]),
+              title: names[group],
+              style: `--of:${colour}`,
+              onpointerenter: () => light(group),
+              onpointerleave: () => light(null),
+            });
+            return name;
+          }),
       );
-      place.on("plotly_click", (event) => closer(event.points[0].customdata));
+      return {
+        points: found,
+        box: [...ends(xs), ...ends(ys)],
+        label: `${T("Features")}: ${T("{n} images", { n: found.length })}`,
+      };
     },
+    { over: (row) => byId("hover").replaceChildren(tile(row)), open: closer },
   );
 }
 
-/* How many answers pass a limit, and how many of these are right: drawn here, as it is needed at
-   once and changes with every step of the slider. */
-function drawTrust() {
-  const { limit, share, right, low, high } = D.trust,
-    slider = byId("limit"),
-    curve = byId("trust-curve"),
-    at = Number(slider.value),
-    wide = curve.clientWidth,
-    bottom = Math.floor(20 * Math.min(...low)) / 20;
-  curve.setAttribute("viewBox", `0 0 ${wide} 240`);
-  const x = (v) => 46 + (wide - 66) * v,
-    y = (v) => 196 - (180 * (v - bottom)) / (1 - bottom);
-  const path = (values) => values.map((v, n) => `${x(share[n]).toFixed(1)},${y(v).toFixed(1)}`);
-  const parts = [];
-  const draw = (tag, attributes, text) => {
-    const part = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) part.setAttribute(name, value);
-    if (text) part.textContent = text;
-    parts.push(part);
-  };
-  const step = [0.01, 0.02, 0.05, 0.1, 0.2].find((each) => (1 - bottom) / each <= 5.01);
-  for (let v = 1; v >= bottom - 1e-9; v -= step) {
-    draw("line", { x1: x(0), x2: x(1), y1: y(v), y2: y(v), class: "grid" });
-    draw("text", { x: x(0) - 6, y: y(v) + 4, "text-anchor": "end" }, percent(v, 0));
-  }
-  for (const v of [0, 0.25, 0.5, 0.75, 1])
-    draw("text", { x: x(v), y: 214, "text-anchor": "middle" }, percent(v, 0));
-  draw("text", { x: x(0.5), y: 234, "text-anchor": "middle" }, T("share of images that pass"));
-  draw("polygon", { points: [...path(high), ...path(low).reverse()].join(" "), class: "band" });
-  draw("polyline", { points: path(right).join(" "), class: "curve" });
-  draw("line", { x1: x(share[at]), x2: x(share[at]), y1: y(1), y2: y(bottom), class: "mark" });
-  draw("circle", { cx: x(share[at]), cy: y(right[at]), r: 5.5 });
-  curve.replaceChildren(...parts);
-  const said = T(
-    "Answers with {limit} or more: {share} of the test images, and {right} of these are right " +
-      "({low} to {high}).",
-    {
-      limit: percent(limit[at], limit[at] < 0.995 ? 0 : 1),
-      share: percent(share[at], 0),
-      right: percent(right[at]),
-      low: percent(low[at]),
-      high: percent(high[at]),
-    },
-  );
-  byId("trusted").textContent = said;
-  curve.setAttribute("aria-label", said);
-  slider.setAttribute("aria-valuetext", said);
-}
+/* How many answers pass a limit, and how many of these are right. */
 if (D.trust) {
-  const slider = byId("limit");
-  slider.max = D.trust.limit.length - 1;
+  const { limit, share, right, low, high } = D.trust,
+    slider = byId("limit");
+  slider.max = limit.length - 1;
   slider.value = D.trust.open;
-  slider.addEventListener("input", drawTrust);
-  onRedraw(drawTrust);
-  new ResizeObserver(drawTrust).observe(byId("trust-curve"));
+  const told = (at) =>
+    T(
+      "Answers with {limit} or more: {share} of the test images, and {right} of these are right " +
+        "({low} to {high}).",
+      {
+        limit: percent(limit[at], limit[at] < 0.995 ? 0 : 1),
+        share: percent(share[at], 0),
+        right: percent(right[at]),
+        low: percent(low[at]),
+        high: percent(high[at]),
+      },
+    );
+  chart("trust-curve", () => ({
+    x: { label: T("share of images that pass"), range: [0, 1], percents: true },
+    y: {
+      label: T("share that was right"),
+      range: [Math.floor(20 * Math.min(...low)) / 20, 1],
+      percents: true,
+    },
+    series: [{ x: share, y: right, low, high, band: true, colour: "var(--accent)", said: told }],
+    mark: Number(slider.value),
+  }));
+  onRedraw(() => {
+    byId("trusted").textContent = told(Number(slider.value));
+    slider.setAttribute("aria-valuetext", byId("trusted").textContent);
+  });
+  slider.addEventListener("input", () => {
+    byId("trusted").textContent = told(Number(slider.value));
+    slider.setAttribute("aria-valuetext", byId("trusted").textContent);
+    redraw("trust-curve");
+  });
 }
 
 chart("calibration-chart", () => {
   const c = D.calibration,
-    x = c.confidence.map((v, n) => v ?? (n + 0.5) / c.confidence.length);
-  return [
-    [
+    used = c.counts.map((count, n) => n).filter((n) => c.counts[n]),
+    of = (values) => used.map((n) => values[n]),
+    most = Math.max(...c.counts),
+    name = T("perfect"),
+    accuracy = of(c.accuracy),
+    confidence = of(c.confidence);
+  return {
+    x: { label: T("predicted probability"), range: [0, 1], percents: true },
+    y: { label: T("share that was right"), range: [0, 1], percents: true },
+    series: [
       {
-        x: [0, 1],
-        y: [0, 1],
-        mode: "lines",
-        name: T("perfect"),
-        line: { color: colour("--soft"), dash: "dash", width: 1 },
+        ...{ name: T("test"), x: confidence, y: accuracy, colour: SERIES[0], marks: true },
+        ...{ low: of(c.low), high: of(c.high) },
+        sizes: of(c.counts).map((count) => 3 + 7 * Math.sqrt(count / most)),
+        said: (n) =>
+          `${percent(confidence[n])} → ${percent(accuracy[n])}, ` +
+          T("{n} images", { n: of(c.counts)[n] }),
       },
-      {
-        x,
-        y: c.accuracy,
-        mode: "lines+markers",
-        name: T("test"),
-        line: { color: SERIES[0] },
-        cliponaxis: false,
-        marker: { size: c.counts.map((n) => 6 + 14 * Math.sqrt(n / Math.max(...c.counts))) },
-        error_y: { type: "data", symmetric: false, array: c.high, arrayminus: c.low, thickness: 1 },
-        text: c.counts.map((n) => T("{n} images", { n })),
-        hovertemplate: "%{x:.1%} → %{y:.1%}<br>%{text}<extra></extra>",
-      },
+      { name, x: [0, 1], y: [0, 1], colour: SERIES[6], dash: 1, said: () => name },
     ],
-    layout({
-      xaxis: { title: { text: T("predicted probability") }, range: [0, 1.02], tickformat: ".0%" },
-      yaxis: { title: { text: T("share that was right") }, range: [0, 1.02], tickformat: ".0%" },
-    }),
-  ];
+  };
 });
 document.documentElement.dataset.ready = "yes";

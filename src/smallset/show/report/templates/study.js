@@ -1,33 +1,19 @@
 "use strict";
 D.charts.forEach((spec, n) => {
   byId("chart-list").append(make("div", { cls: "chart", id: `chart-${n}` }));
-  chart(`chart-${n}`, () => [
-    Object.entries(spec.curves).map(([name, points], c) => ({
-      x: points.map((p) => p.x),
-      y: points.map((p) => p.y[0]),
-      name: plain(short(name)),
-      mode: "lines+markers",
-      customdata: points.map((p) => plain(p.arm)),
-      line: { color: SERIES[c % SERIES.length], dash: c >= SERIES.length ? "dash" : "solid" },
-      marker: { size: 8 },
-      error_y: {
-        type: "data",
-        symmetric: false,
-        array: points.map((p) => p.y[2] - p.y[0]),
-        arrayminus: points.map((p) => p.y[0] - p.y[1]),
-        thickness: 1.5,
-      },
-      hovertemplate: "%{customdata}: %{y:.1%}<extra></extra>",
+  chart(`chart-${n}`, () => ({
+    title: spec.title,
+    x: { label: zh() ? spec.x.zh : spec.x.en, log: spec.log },
+    y: { label: T("test accuracy"), percents: true },
+    series: Object.entries(spec.curves).map(([name, points], c) => ({
+      ...{ name, x: points.map((p) => p.x), y: points.map((p) => p.y[0]), marks: true },
+      ...{ low: points.map((p) => p.y[1]), high: points.map((p) => p.y[2]) },
+      ...{ colour: SERIES[c % SERIES.length], dash: Math.floor(c / SERIES.length) % 3 },
+      said: (at) =>
+        `${points[at].arm}: ${percent(points[at].y[0])} ` +
+        `(${percent(points[at].y[1])} – ${percent(points[at].y[2])})`,
     })),
-    layout({
-      title: { text: plain(spec.title), font: { size: 14 } },
-      xaxis: {
-        title: { text: plain(zh() ? spec.x.zh : spec.x.en) },
-        type: spec.log ? "log" : "linear",
-      },
-      yaxis: { title: { text: T("test accuracy") }, tickformat: ".0%" },
-    }),
-  ]);
+  }));
 });
 
 /* Only of the splits that have a curve: runs without val have that of train alone. */
@@ -37,47 +23,21 @@ if (byId("curve-chart")) {
     ["train_accuracy", () => T("train")],
   ].filter(([kind]) => D.arms.some((arm) => arm[kind].some((v) => v != null)));
   let what = kinds[0][0];
-  choice(
-    byId("curve-tools"),
-    kinds,
-    what,
-    (v) => {
-      what = v;
-      redraw("curve-chart");
-    },
-  );
-  chart("curve-chart", () => [
-    D.arms
+  choice(byId("curve-tools"), kinds, what, (v) => {
+    what = v;
+    redraw("curve-chart");
+  });
+  chart("curve-chart", () => ({
+    x: { label: T("epoch, stage after stage"), whole: true },
+    y: { label: T("accuracy"), range: [0, 1], percents: true },
+    series: D.arms
       .filter((arm) => arm[what].some((v) => v != null))
       .map((arm, n) => ({
-        x: arm[what].map((_, e) => e),
-        y: arm[what],
-        name: plain(short(arm.name)),
-        mode: "lines",
-        line: {
-          color: SERIES[n % SERIES.length],
-          dash: ["solid", "dash", "dot"][Math.floor(n / SERIES.length) % 3],
-          width: 2,
-        },
-        hovertemplate: `${plain(arm.name)}: %{y:.1%}<extra></extra>`,
+        ...{ name: arm.name, x: arm[what].map((_, e) => e), y: arm[what] },
+        ...{ colour: SERIES[n % SERIES.length], dash: Math.floor(n / SERIES.length) % 3 },
+        said: (at) => `${arm.name}, ${T("epoch")} ${at}: ${percent(arm[what][at])}`,
       })),
-    layout({
-      margin: { l: 50, r: 14, t: 20, b: 46 },
-      legend: {
-        orientation: "v",
-        x: 1.01,
-        y: 1,
-        xanchor: "left",
-        yanchor: "top",
-        itemsizing: "constant",
-      },
-      ...(byId("curve-chart").clientWidth < 600
-        ? { legend: { orientation: "h", x: 0, y: -0.34, yanchor: "top", font: { size: 10 } } }
-        : {}),
-      xaxis: { title: { text: T("epoch, stage after stage") } },
-      yaxis: { title: { text: T("accuracy") }, range: [0, 1.02], tickformat: ".0%" },
-    }),
-  ]);
+  }));
 }
 
 if (D.arms.length > 1) {

@@ -48,6 +48,8 @@ def test_a_place_is_called_after_the_data(data, name, tmp_path, monkeypatch):
     (tmp_path / "inner").mkdir()
     monkeypatch.chdir(tmp_path / "inner")
     assert data_name(data) == (tmp_path.name if name == "." else name)
+    with pytest.raises(ConfigError, match="knows no such home folder"):
+        data_name("~nosuchuser/x")
 
 
 def test_a_place_is_behind_the_last_one_and_never_one_that_is_there(tmp_path, monkeypatch):
@@ -70,6 +72,11 @@ def test_train_resumes_its_own_last_run_only(tmp_path, monkeypatch):
             (folder / name).write_text("{}")
     assert str(train_place("a", resume=True)) == "runs/a-1"
     assert str(train_place("a", resume=False)) == "runs/a-4"
+    write_json_in(tmp_path / "runs/a-4/config.json", {})
+    (tmp_path / "runs/a-4/result.json").write_text("{}")
+    assert str(train_place("a", resume=True)) == "runs/a-1"  # the one that is not finished
+    (tmp_path / "runs/a-1/result.json").write_text("{}")
+    assert str(train_place("a", resume=True)) == "runs/a-4"
 
 
 def test_best_goes_on_with_a_stopped_search_for_the_same_only(tmp_path, monkeypatch):
@@ -79,6 +86,8 @@ def test_best_goes_on_with_a_stopped_search_for_the_same_only(tmp_path, monkeypa
     (tmp_path / "runs/a-2").mkdir()
     assert str(best_place("a", 3.0, ["x"], RunConfig())) == "runs/a-1"
     assert str(best_place("a", 4.0, ["x"], RunConfig())) == "runs/a-3"
+    write_json_in(tmp_path / "runs/a-2/.search/search.json", {"cut": 1})  # damaged
+    assert str(best_place("a", 3.0, ["x"], RunConfig())) == "runs/a-1"
     (tmp_path / "runs/a-1/best.json").write_text("{}")  # it is at its end
     assert str(best_place("a", 3.0, ["x"], RunConfig())) == "runs/a-3"
 

@@ -252,6 +252,16 @@ def test_the_best_of_equal_arms_is_not_said_to_be_better_than_they_are(arms, luc
     assert held >= 0.95 * studies - 2 * math.sqrt(studies * 0.05 * 0.95)
 
 
+@pytest.mark.parametrize("right", [0, 1, 1399, 1400])
+def test_the_best_of_arms_that_are_all_wrong_or_all_right_stays_within_them(right):
+    rng = np.random.default_rng(7)
+    arms = [rng.permuted(np.arange(1400) < right)[None].astype(float) for _ in range(20)]
+    value, low, high = find_leader(arms, [None] * 20).expected
+    assert value == pytest.approx(right / 1400)
+    assert 0 <= low <= value + 1e-12
+    assert value <= high <= 1
+
+
 def test_an_arm_that_is_far_ahead_owes_nothing_to_being_picked():
     drawn = simulate(np.random.default_rng(6), arms=4, better=0.13)
     leader = find_leader(drawn, luck_of_arms(drawn))

@@ -7,8 +7,11 @@ import importlib
 import site
 import sys
 import sysconfig
+import time
 import traceback
 from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from smallset.errors import ConfigError, SmallsetError
 _beside: list[str] = []
 _loaded: dict[str, str] = {}
 """What the source of a module was when it was imported."""
+_STARTED = time.time()
 
 
 def is_function(name: str) -> bool:
@@ -24,9 +28,12 @@ def is_function(name: str) -> bool:
     return ":" in name and "+" not in name and not name.startswith("timm:")
 
 
-def look_in(folder: str | Path) -> None:
-    """Look for own code in a folder beside the current one: that of the last TOML file read."""
-    _beside[:] = [str(Path(folder).absolute())]
+def look_in(*folders: str | Path) -> None:
+    """Look for own code in these folders beside the current one: that of the last TOML file read.
+
+    A worker, whose current folder may be another, is given all of `places`.
+    """
+    _beside[:] = [str(Path(folder).absolute()) for folder in folders]
 
 
 def places() -> tuple[str, ...]:
@@ -63,6 +70,8 @@ def load_object(name: str) -> Any:
 def source_digest(name: str) -> str:
     """Return a hash of the source that an object comes from, and of what that imports beside it.
 
+    Of an installed package it is name and version.
+
     Args:
         name: As for `load_object`.
 
@@ -76,10 +85,15 @@ def source_digest(name: str) -> str:
 def _is_stale(module: str) -> bool:
     """Whether a module was imported from a source that has changed, or from another folder."""
     file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None or module not in _loaded:
+    if file is None or _package_of(module):
         return False
     here = next((own for each in places() if (own := _file_of(module, Path(each)))), None)
-    return _loaded[module] != _digest(module) or (here is not None and here != Path(file))
+    if here is not None and here != Path(file):
+        return True
+    if module in _loaded:
+        return _loaded[module] != _digest(module)
+    # Somebody else imported it, and nobody knows what it was then.
+    return any(each.stat().st_mtime > _STARTED for each in _sources(module).values())
 
 
 @contextlib.contextmanager
@@ -108,8 +122,26 @@ def _found_first(top: str) -> Iterator[None]:
             sys.path.append(folder)
 
 
+def _package_of(module: str) -> str:
+    """Return the installed package of a loaded module, with its version; "" where it is none."""
+    file, top = getattr(sys.modules.get(module), "__file__", None), module.partition(".")[0]
+    if (
+        file is None
+        or Path(file).parents[module.count(".") + _is_package(file)] not in _installed()
+    ):
+        return ""
+    [name, *_] = packages_distributions().get(top, [top])
+    return f"{name} {version(name)}" if top in packages_distributions() else top
+
+
+def _is_package(file: str | Path) -> bool:
+    return Path(file).name == "__init__.py"
+
+
 def _digest(module: str) -> str:
-    """Return the hash of a module's source; "" where it is not loaded or has no file."""
+    """Return the hash of a module's source; of an installed package, name and version."""
+    if package := _package_of(module):
+        return package
     total = hashlib.sha256()
     for name, file in sorted(_sources(module).items()):
         content = file.read_bytes() if file.is_file() else b""
@@ -124,15 +156,13 @@ def _sources(module: str) -> dict[str, Path]:
     if file is None:
         return {}
     start = Path(file)
-    depth = module.count(".") + (start.name == "__init__.py")
-    root = start.parents[depth]
-    top = module.partition(".")[0] if root in _installed() else ""
+    root = start.parents[module.count(".") + _is_package(start)]
     found: dict[str, Path] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
         path = _file_of(name, root)
-        if path is None or name in found or (top and name.partition(".")[0] != top):
+        if path is None or name in found:
             continue
         found[name] = path
         parents = name.split(".")[:-1]
@@ -155,7 +185,7 @@ def _imported(path: Path, module: str) -> list[str]:
     except (SyntaxError, ValueError):  # whoever runs it says so
         return []
     names: list[str] = []
-    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    package = module.split(".") if _is_package(path) else module.split(".")[:-1]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
@@ -166,6 +196,7 @@ def _imported(path: Path, module: str) -> list[str]:
     return [name for name in names if name]
 
 
+@cache
 def _installed() -> set[Path]:
     """Return the folders of packages, where what lies beside a module is not a user's own."""
     paths = [*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()]

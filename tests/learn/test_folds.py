@@ -13,7 +13,7 @@ from smallset.errors import ConfigError, DataError
 from smallset.findings.in_words import study_notes
 from smallset.learn import folds
 from smallset.learn.run import train_run
-from smallset.models.probe import out_of_fold, probe, probe_probs
+from smallset.models.probe import fold_of, out_of_fold, probe, probe_probs
 from smallset.record.measures import cross_validated
 
 
@@ -121,13 +121,30 @@ def test_what_belongs_together_is_in_one_fold(tmp_path):
     config = override(RunConfig(image_size=32), {"data.folds": 2})
     data = DataSource(tmp_path / "list.csv").prepared(config)
     listening = Listening()
-    names, said = families(data.images, config.data, listening)
-    assert said == "1 of a group and 1 near copies and 2 of a burst in 3 groups"
+    names, said, apart = families(data.images, config.data, listening)
+    assert said == "7 images in 3 groups (given groups, near copies, bursts by time)"
+    assert apart == ()
     at = dict(zip(data.images.paths, names, strict=True))
     assert at["1.jpg"] == at["2.jpg"]
     assert at["4.jpg"] == at["5.jpg"] == at["6.jpg"]
     assert at["9.jpg"] == at["copy.png"]
     assert len(set(names)) == 13 - 1 - 2 - 1
+
+
+def test_every_fold_learns_a_class_that_was_photographed_in_one_go(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for n in range(9):
+            pixels = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+            file = f"IMG_20260102_10{'00' if name == 'a' else f'{n:02}'}{4 * n:02}.png"
+            Image.fromarray(pixels).resize((96, 96)).save(tmp_path / name / file)
+    config = override(RunConfig(image_size=32), {"data.folds": 3})
+    data, listening = DataSource(tmp_path).prepared(config), Listening()
+    names = folds.families_of(data, config.data, listening)
+    fold = fold_of(data.images.labels, np.random.default_rng(0), 3, groups=names)
+    assert {*fold[data.images.labels == 0]} == {0, 1, 2}
+    assert any("bursts by time of a are not kept together" in note for note in listening.notes)
 
 
 def test_more_folds_than_there_are_families_are_refused(unsplit, tiny, tmp_path):

@@ -171,7 +171,7 @@ class FakeRay:
 
     def __init__(self, *machines, ends=lambda worker, part: "", places=9):
         self.machines, self.ends, self.places, self.begun = machines, ends, places, 0
-        self.most = 0
+        self.most, self.waits = 0, 0
 
     def nodes(self):
         return [{"Alive": True, "Resources": each} for each in self.machines]
@@ -180,8 +180,9 @@ class FakeRay:
         return lambda _: SimpleNamespace(remote=lambda order: FakeWorker(self))
 
     def wait(self, calls, timeout):
-        self.most = max(self.most, len(calls))
-        return [call for call in calls if call[0] < self.places][-1:], []
+        self.most, self.waits = max(self.most, len(calls)), self.waits + 1
+        assert self.waits < 99, "would wait for ever"
+        return [call for call in calls if call[0] < self.places][:1], []
 
     def get(self, call):
         end = self.ends(*call)
@@ -229,6 +230,18 @@ def test_each_part_is_made_once_whatever_dies():
     assert made(cluster) == WHOLE
     assert cluster.ray.begun == 2 + TRIES - 1
     assert cluster.ray.most == 2  # no more in flight than workers
+
+
+@pytest.mark.parametrize(("workers", "lives"), [(2, 1), (6, 3)])
+def test_the_last_part_of_a_machine_that_dies_goes_to_an_idle_worker(workers, lives):
+    # All others are on that machine, idle ones too, and it was the only place for new ones.
+    cluster = fake_cluster(
+        {"CPU": workers},
+        ends=lambda worker, part: part == "8.png" and worker != lives and RayError("died"),
+        places=workers,
+    )
+    assert made(cluster) == WHOLE
+    assert cluster.ray.begun == workers
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """A record is data: the code that it names runs where its user said so, and nowhere else."""
 
+import importlib
 import re
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from smallset import api, own_code
+from smallset.compare.execute import Todo, Trainings
 from smallset.config import RunConfig, override
 from smallset.errors import ConfigError, RunError
 from smallset.files import write_json
@@ -236,3 +239,42 @@ def test_the_example_of_the_docs_trains(tmp_path, monkeypatch, split_folders):
     record = api.train(split_folders, override(RunConfig(), settings), out=tmp_path / "run")
     assert set(record.config["own_code"]) == {"mine:Net", "mine:loss"}
     sys.modules.pop("mine", None)
+
+
+def test_a_worker_is_told_all_places_and_looks_in_each(mine, split_folders, monkeypatch):
+    """Its path and its current folder may be others than those of the command, as on Ray."""
+    (mine / "elsewhere").mkdir()
+    for name in ("of_mine.py", "helper_of_mine.py"):
+        (mine / name).rename(mine / "elsewhere" / name)
+    own_code.look_in(mine / "elsewhere")
+    told = own_code.places()
+    assert told == (str(mine / "elsewhere"), str(mine))
+    (mine / "other").mkdir()
+    monkeypatch.chdir(mine / "other")
+    monkeypatch.setattr(own_code, "_beside", [])
+    config = own(image_size=32)
+    task = Trainings(str(split_folders), ((Todo(config, mine / "run", None),),), None, told)
+    [[outcome]] = [task.run()]
+    assert outcome.error is None
+
+
+def test_what_is_installed_is_named_by_its_version_and_not_read(mine, split_folders):
+    config = own(model="of_mine:Net", loss="torch.nn:CrossEntropyLoss")
+    record = api.train(split_folders, config, out=mine / "run")
+    assert record.config["own_code"]["torch.nn:CrossEntropyLoss"] == f"torch {version('torch')}"
+
+
+def test_a_network_that_reads_its_last_layer_is_one_whole(mine, split_folders):
+    scaled = "nn.functional.linear(self.maps(images).flatten(1), 2 * self.head.weight)"
+    text = NET.replace("self.head(self.maps(images).flatten(1))", scaled)
+    (mine / "of_mine.py").write_text(text)
+    record = api.train(split_folders, own(), out=mine / "run")
+    assert record.embeddings("test").shape[1] == 4, "its logits, for want of another part"
+
+
+def test_a_module_that_was_imported_and_edited_before_is_imported_again(mine, monkeypatch):
+    monkeypatch.syspath_prepend(mine)
+    importlib.import_module("of_mine")
+    (mine / "of_mine.py").write_text(NET + "\nNEW = True\n")
+    assert own_code.load_object("of_mine:Net")
+    assert sys.modules["of_mine"].NEW

@@ -62,7 +62,7 @@ class Tuner:
                 leader.is_of_one_size or self.bench.config.image_size,
             )
             self.bench.notebook.remember(
-                tuned=affordable(plan, leader.cost, step, left, fixed=bool(fixed))
+                tuned=affordable(plan, leader, winner, step, left, fixed=bool(fixed))
             )
         if not known["tuned"]["epochs"]:
             self.bench.reporter.note(
@@ -181,21 +181,24 @@ def chosen_of(
     return {"chosen": chosen, "log_loss": losses, "temperatures": temperatures}
 
 
-def affordable(plan: Plan, look: float, step: float, left: float, *, fixed: bool) -> dict[str, Any]:
+def affordable(
+    plan: Plan, leader: Candidate, winner: Candidate, step: float, left: float, *, fixed: bool
+) -> dict[str, Any]:
     """Return the epochs of fine-tuning that there is time for, at a smaller size if need be.
 
-    First without saving anything; then without fitting again on train + val, which gains less than
-    some epochs at the network's own size do; then at a smaller size, too.
+    First without saving anything; then without fitting again on train + val, for more epochs at the
+    network's own size (whether they bring more is not measured yet); then at a smaller size, too.
 
     Args:
-        look: Milliseconds that a look at one picture takes.
+        leader: The network to tune; its cost is what a look at one picture takes.
+        winner: What it may be joined with.
         step: Milliseconds that a training step takes per picture.
         left: Seconds that are left.
         fixed: Whether the size must stay as it is.
     """
     size, folds = plan.config.image_size or 224, plan.config.data.folds
     train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
-    smaller = 32 * round(SMALLER * size / 32)
+    look, smaller = leader.cost, 32 * round(SMALLER * size / 32)
 
     def epochs_at(side: int, *, refit: bool) -> int:
         if folds:  # each on the others, and one on all: one learns from an image as often
@@ -204,7 +207,10 @@ def affordable(plan: Plan, look: float, step: float, left: float, *, fixed: bool
             steps, looks = train + refit * (train + val), val + refit * val
             once = look * (4 * train + 4 * val + 3 * test) / 1000
         epoch, ratio = SLACK * (step * steps + look * looks) / 1000, (side / size) ** 2
-        return max(0, min(MOST_EPOCHS, int((left - RESERVE - once * ratio) / (epoch * ratio))))
+        # A second fit gives way to joining; without one, joining needs time of its own.
+        joining = 0 if folds or refit else joining_seconds(plan, leader, winner)
+        rest = left - RESERVE - once * ratio - joining
+        return max(0, min(MOST_EPOCHS, int(rest / (epoch * ratio))))
 
     ways = [(size, True), (size, bool(folds))]
     ways += [] if fixed else [(smaller, True), (smaller, bool(folds))]

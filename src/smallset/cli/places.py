@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from smallset.errors import RunError
+from smallset.errors import DataError, RunError
+from smallset.files import given_path
 
 RUNS = Path("runs")
 
@@ -21,7 +22,7 @@ def data_name(data: str) -> str:
     kind, _, name = data.partition(":")
     if kind in ("sample", "torchvision") and name:
         return re.sub(r"\W", "-", name.partition(",")[0])
-    path = Path(os.path.abspath(Path(data).expanduser()))  # noqa: PTH100  a link keeps its name
+    path = Path(os.path.abspath(given_path(data)))  # noqa: PTH100  a link keeps its name
     name = path.name if path.is_dir() else path.stem
     return name.lstrip(".") or "data"
 
@@ -45,6 +46,8 @@ def place(name: str, goes_on: Callable[[Path], bool] = lambda _: False) -> Path:
 def train_place(data: str, *, resume: bool) -> Path:
     """Return where `train` leaves a run; with `resume`, where it left the last one.
 
+    With `resume`, one that is not finished goes before all that are.
+
     Raises:
         RunError: If there is none to resume.
     """
@@ -54,7 +57,12 @@ def train_place(data: str, *, resume: bool) -> Path:
     def is_of_train(folder: Path) -> bool:
         return (folder / "config.json").exists() and not (folder / "best.json").exists()
 
-    found = place(data_name(data), is_of_train)
+    def goes_on(folder: Path) -> bool:
+        return is_of_train(folder) and not (folder / "result.json").exists()
+
+    found = place(data_name(data), goes_on)
+    if not found.exists():
+        found = place(data_name(data), is_of_train)
     if not found.exists():
         raise RunError(
             f"there is no {RUNS / data_name(data)}-<n> with a run to resume; name its folder with "
@@ -68,7 +76,14 @@ def best_place(data: str, minutes: float, networks: Sequence[str], settings: Any
     from smallset.choose.best import asked_of, is_stopped
 
     asked = asked_of(data, minutes, networks, settings)
-    return place(data_name(data), lambda folder: is_stopped(folder, asked))
+
+    def goes_on(folder: Path) -> bool:
+        try:
+            return is_stopped(folder, asked)
+        except DataError:  # of another search, for all that can be known
+            return False
+
+    return place(data_name(data), goes_on)
 
 
 def study_place(study: str, data: str, network: str) -> Path:
@@ -82,7 +97,6 @@ def study_place(study: str, data: str, network: str) -> Path:
         network: "NAME" or "NAME=FILE"; empty where the study's own are taken.
     """
     from smallset.compare.spec import WRITTEN, read_study_json
-    from smallset.files import given_path
 
     path = given_path(data)
     source = str(path.absolute()) if path.exists() else data

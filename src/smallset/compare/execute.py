@@ -81,8 +81,7 @@ class Trainings:
 
     def run(self) -> list[Outcome]:
         """Train the runs; see `Task`."""
-        for folder in self.code:
-            look_in(folder)
+        look_in(*self.code)
         from smallset.data.prepare import DataSource
         from smallset.learn.plan import Planner
         from smallset.learn.run import train_runs

@@ -57,12 +57,14 @@ def find_leader(
     off = np.concatenate([half, -half])
     winner = (means + off).argmax(axis=1)
     expected = float((means[winner] - off[np.arange(DRAWS), winner]).mean())
+    expected = min(max(expected, float(means.min())), float(means.max()))
     of_choice = float(means[winner].var())
     # Equal scores: the arm that comes first in the study.
     best, second = np.argsort(-means, kind="stable")[:2].tolist()
     own = variance_of(by_image[best], [(lucks[best], 1.0, len(arms[best]))])
     error, freedom = own.error()
-    worth = expected * (1 - expected) / (error**2 + of_choice) if error else by_image.shape[1]
+    of_one = expected * (1 - expected)
+    worth = of_one / (error**2 + of_choice) if of_one and error else float(by_image.shape[1])
     common = min(len(arms[best]), len(arms[second]))
     [result] = compare_all(
         [(arms[best][:common], arms[second][:common])],

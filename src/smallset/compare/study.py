@@ -135,9 +135,9 @@ def plan_study(
     asked = {(arm, seed) for arm in spec.arms for seed in range(count)}
     spec, runs = _with_held(spec, whole, held)
     missing = {arm: why for arm, why in missing.items() if arm not in spec.arms}
-    part = set(spec.arms) | set(missing) != set(whole.arms)
+    named = [arm for arm in (*spec.arms, *missing) if arm in whole.arms]
     at = called.index("--arms")
-    called[at : at + 1] = ["--arms", ",".join([*spec.arms, *missing])] if part else []
+    called[at : at + 1] = ["--arms", ",".join(named)] if set(named) != set(whole.arms) else []
     most = max([count, *(seed + 1 for _, seed in runs)])
     study = Study(
         short, spec, source, folder, most, overrides, [], [], [], missing, tuple(called), network

@@ -4,12 +4,12 @@ A model that learnt from one of them knows the others, so all are on one side of
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from numpy import ndarray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -24,8 +24,10 @@ from smallset.groups import DataConfig
 from smallset.progress import Reporter
 
 MOST_OF_CLASS, FEW = 1 / 3, 10
-"""Share of a class of more than a few images that near copies of each other may be, at most."""
+"""Share of a class of more than a few images that one family may hold; of fewer, all but one."""
 Links = list[tuple[int, int]]
+Lacking = Callable[[Sequence[str]], Bool[ndarray, " classes"]]
+"""Says which classes a split has none of where families, by a name per image, stay together."""
 
 
 class Families(NamedTuple):
@@ -34,38 +36,50 @@ class Families(NamedTuple):
     names: list[str]
     """One per image, which those that belong together share."""
     said: str
-    """Such as "12 near copies and 3 of a burst in 5 groups"; empty where all stand alone."""
+    """Such as "12 images in 5 groups (near copies)"; empty where all stand alone."""
+    apart: tuple[str, ...]
+    """A sentence for each kind of families that is too much of a class to be kept together."""
 
 
-def families(images: ImageSet, config: DataConfig, reporter: Reporter) -> Families:
+def families(
+    images: ImageSet, config: DataConfig, reporter: Reporter, lacking: Lacking | None = None
+) -> Families:
     """Return which images belong together, by their pixels, times, names and groups.
+
+    One family may be a whole class: a film, icons, what was photographed in one go. No side of a
+    split could do without it, so of such a class the least sure families are given up.
 
     Args:
         config: Its limit of pixels counts; what is larger or unreadable stands alone.
-        reporter: Told of progress, and of near copies that are not taken for such.
+        reporter: Told of progress.
+        lacking: Families that make a class lack are given up too; None asks for nothing more.
     """
     square = Square(size=SIZE, max_megapixels=config.max_megapixels)
     decoding = partial(reporter.counted, "decoding")
     small = load_pixels(images, square, progress=decoding, note=reporter.note)
     pairs = find_nearly_same(images, config, reporter)
-    kinds = {
-        "of a group": _links(images.groups or ()),
-        "with equal pixels": _links(small.ids),
-        "near copies": _sound([pair[:2] for pair in pairs], images, reporter),
-        "of a burst": _links(burst_of(images)) + _links(_by_number(images, small)),
+    sure = {"given groups": _links(images.groups or ()), "equal pixels": _links(small.ids)}
+    guessed = {  # the surest first
+        "near copies": [pair[:2] for pair in pairs],
+        "bursts by time": _links(burst_of(images)),
+        "bursts by number": _links(_by_number(images, small)),
     }
-    counts: dict[str, int] = {}
-    known: Links = []
+    known, kinds, apart = list[tuple[int, int]](), list[str](), list[str]()
     alone = len(images)
-    for kind, links in kinds.items():
+    for kind, links in {**sure, **guessed}.items():
+        if kind in guessed:
+            links, odd = _bearable(links, known, images, lacking)
+            apart += [_given_up(kind, odd)] if odd else []
         known += links
         left = len(set(_joined(known, len(images)).tolist()))
-        counts[kind], alone = alone - left, left
+        kinds += [kind] if left < alone else []
+        alone = left
     names = _joined(known, len(images))
-    groups = int((np.bincount(names) > 1).sum())
-    listed = " and ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-    said = f"{listed} in {groups} group{'s' * (groups != 1)}" if listed else ""
-    return Families([str(name) for name in names.tolist()], said)
+    sizes = np.bincount(names)
+    groups = int((sizes > 1).sum())
+    held = f"{sizes[sizes > 1].sum()} images in {groups} group{'s' * (groups != 1)}"
+    said = f"{held} ({', '.join(kinds)})" if kinds else ""
+    return Families([str(name) for name in names.tolist()], said, tuple(apart))
 
 
 def _links(names: Iterable[str]) -> Links:
@@ -83,20 +97,44 @@ def _joined(links: Sequence[tuple[int, int]], count: int) -> Int[ndarray, " n"]:
     return connected_components(graph, directed=False)[1]
 
 
-def _sound(links: Links, images: ImageSet, reporter: Reporter) -> Links:
-    """Return the near copies, or none where whole classes would be: digits, icons, one film."""
+def _bearable(
+    links: Links, known: Links, images: ImageSet, lacking: Lacking | None
+) -> tuple[Links, list[str]]:
+    """Return the links but those of classes that would be too much in one family, and these."""
     sizes = np.bincount(images.labels, minlength=len(images.classes))
-    joined = _joined(links, len(images))
-    for label in np.flatnonzero(sizes > FEW):
-        largest = np.bincount(joined[images.labels == label]).max()
-        if largest > MOST_OF_CLASS * sizes[label]:
-            reporter.note(
-                f"{largest} of the {sizes[label]} images of {images.classes[label]} are nearly the "
-                "same, so near copies are not kept together; give the images that belong "
-                "together a group in a manifest"
-            )
-            return []
-    return links
+    most = np.where(sizes > FEW, MOST_OF_CLASS * sizes, np.maximum(sizes - 1, 1))
+
+    def state(links: Links) -> tuple[ndarray, ndarray]:
+        joined = _joined(links, len(images))
+        largest = [
+            np.bincount(joined[images.labels == label], minlength=1).max()
+            for label in range(len(sizes))
+        ]
+        lacks = np.zeros(len(sizes), dtype=bool)
+        if lacking is not None:
+            lacks = lacking([str(name) for name in joined.tolist()])
+        return np.array(largest), lacks
+
+    odd: set[int] = set()
+    before, lacked = state(known) if links else (sizes, sizes > 0)
+    while links:
+        largest, lacks = state(known + links)
+        worse = ((largest > most) & (largest > before)) | (lacks & ~lacked)
+        touching = {int(images.labels[row]) for pair in links for row in pair}
+        found = touching & set(np.flatnonzero(worse).tolist())
+        if not found:
+            break
+        odd |= found
+        links = [pair for pair in links if not found & {*images.labels[list(pair)].tolist()}]
+    return links, [images.classes[label] for label in sorted(odd)]
+
+
+def _given_up(kind: str, classes: Sequence[str]) -> str:
+    more = f" and {len(classes) - 5} more classes" if len(classes) > 5 else ""
+    return (
+        f"{kind} of {', '.join(classes[:5])}{more} are not kept together: one side would hold too "
+        "much of the class; give the images that belong together a group in a manifest"
+    )
 
 
 def _by_number(images: ImageSet, small: Pixels) -> list[str]:

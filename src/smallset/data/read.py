@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,7 +16,7 @@ from smallset.data.listing import ImageSet
 from smallset.data.manifest import read_manifest
 from smallset.data.names import with_sound_names
 from smallset.data.samples import sample_folder
-from smallset.data.split import one_pool, split_images, usual_folds
+from smallset.data.split import lacking, one_pool, split_images, usual_folds
 from smallset.data.torchvision_sets import torchvision_folder
 from smallset.errors import ConfigError, DataError
 from smallset.files import given_path
@@ -63,12 +64,10 @@ def read_data(
 def _split(images: ImageSet, config: DataConfig, reporter: Reporter) -> ImageSet:
     from smallset.data.families import families  # torch, which many who list data need not
 
-    known = families(images, config, reporter)
+    known = families(images, config, reporter, partial(lacking, images, config))
     split = split_images(images, config, known.names)
-    if not known.said:
-        return split
-    note = f"{known.said} kept on one side of the split"
-    return replace(split, notes=(*split.notes, note))
+    said = (f"{known.said} kept on one side of the split",) if known.said else ()
+    return replace(split, notes=(*split.notes, *said, *known.apart))
 
 
 def folds_for(data: Data, config: DataConfig) -> int:

@@ -31,7 +31,7 @@ def split_images(
         families: A name per image that those share which belong on one side; None takes the groups.
     """
     rng = stream(config.split_seed, "split")
-    shares = {"val": config.val_fraction, "test": config.test_fraction}
+    shares = _shares(config)
     families = images.groups if families is None else families
     if families is None or len(set(families)) == len(images):
         splits = _by_class(images, shares, rng)
@@ -42,6 +42,24 @@ def split_images(
         "`smallset check DATA --write-split FILE.csv` writes it down"
     )
     return replace(images, splits=splits, notes=(*images.notes, note))
+
+
+def lacking(
+    images: ImageSet, config: DataConfig, families: Sequence[str]
+) -> Bool[ndarray, " classes"]:
+    """Return which classes a split has none of, although they have an image for each.
+
+    Args:
+        families: As `split_images` takes them.
+    """
+    shares = _shares(config)
+    dealt = split_images(images, config, families)
+    sizes = np.bincount(images.labels, minlength=len(images.classes))
+    lacks = (sizes > 0) & (dealt.counts("train") == 0)
+    for split in shares:
+        wanted = np.array([_wanted(size, shares)[split] for size in sizes.tolist()])
+        lacks |= (wanted > 0) & (dealt.counts(split) == 0)
+    return lacks
 
 
 def one_pool(images: ImageSet) -> ImageSet:
@@ -88,6 +106,10 @@ def choose_fraction(
         share = float(fraction if np.ndim(fraction) == 0 else np.asarray(fraction)[label])
         chosen[rows[: max(1, round(share * len(rows)))]] = True
     return chosen
+
+
+def _shares(config: DataConfig) -> dict[str, float]:
+    return {"val": config.val_fraction, "test": config.test_fraction}
 
 
 def _by_class(images: ImageSet, shares: dict[str, float], rng: np.random.Generator) -> np.ndarray:

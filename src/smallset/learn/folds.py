@@ -107,6 +107,8 @@ def families_of(data: Prepared, config: DataConfig, reporter: Reporter) -> list[
     known = families(data.images.where(data.images.splits == "train"), config, reporter)
     if known.said:
         reporter.note(f"{known.said} kept in one fold, or the estimate would be too hopeful")
+    for sentence in known.apart:
+        reporter.note(sentence)
     return known.names
 
 

@@ -3,7 +3,6 @@
 import contextlib
 
 import torch
-from torch import Tensor
 
 from smallset.config import RunConfig
 from smallset.errors import ConfigError
@@ -16,7 +15,7 @@ BATCH = 6
 
 
 def try_own_code(config: RunConfig, num_classes: int) -> None:
-    """Take a step of training with random images, where the model or the loss is the user's own.
+    """Pass random images forwards and backwards, where the model or the loss is the user's own.
 
     Args:
         config: Its image size resolved.
@@ -28,6 +27,11 @@ def try_own_code(config: RunConfig, num_classes: int) -> None:
     own_model, own = is_function(config.model), is_function(config.loss)
     if not (own_model or own):
         return
+    with torch.random.fork_rng():
+        _try(config, num_classes, own_model=own_model, own_loss_too=own)
+
+
+def _try(config: RunConfig, num_classes: int, *, own_model: bool, own_loss_too: bool) -> None:
     assert config.image_size is not None
     drawn = torch.Generator().manual_seed(0)
     size = config.image_size
@@ -36,7 +40,8 @@ def try_own_code(config: RunConfig, num_classes: int) -> None:
     if own_model:
         model = build_model(config.model, num_classes, image_size=size, weights="none", seed=0)
         try_model(model, config, num_classes)
-        output = _step(model.train(), config.model, images)
+        with running(config.model):
+            output = model.train()(images)
         if output.logits.shape != (BATCH, num_classes) or not output.logits.isfinite().all():
             raise ConfigError(
                 f"{config.model} gives logits {tuple(output.logits.shape)} for a batch of {BATCH} "
@@ -47,16 +52,8 @@ def try_own_code(config: RunConfig, num_classes: int) -> None:
     else:
         logits = torch.randn(BATCH, num_classes, generator=drawn, requires_grad=True)
         output = Output(logits, logits)
-    if own:
-        _backward(own_loss(config.loss)(output, labels), config.loss)
-
-
-def _step(model: Classifier, name: str, images: Tensor) -> Output:
-    with torch.random.fork_rng(), running(name):
-        return model(images)
-
-
-def _backward(loss: Tensor, name: str) -> None:
+    name = config.loss if own_loss_too else config.model
+    loss = own_loss(name)(output, labels) if own_loss_too else output.logits.sum()
     with running(name):
         loss.backward()
     if not loss.isfinite():

@@ -18,6 +18,7 @@ from smallset.use.predictor import Predictor, open_record
 
 PATIENCE = 10.0
 """Seconds without any worker after which that is said."""
+OTHERS = "its weights, versions or device differ (here -> there)"
 
 
 class Order(NamedTuple):
@@ -56,7 +57,7 @@ class Worker:
         except (SmallsetError, OSError) as error:
             return socket.gethostname(), str(error)
         changed = differences(self.order.decided_by, here)
-        return socket.gethostname(), "it has others:\n  " + "\n  ".join(changed) if changed else ""
+        return socket.gethostname(), f"{OTHERS}:\n  " + "\n  ".join(changed) if changed else ""
 
     def block(self, paths: Sequence[str]) -> Block:
         """Return what the network says of some files."""
@@ -200,6 +201,8 @@ class _Pool:
         """By what is awaited: the worker, its part or None while it begins, and which try it is."""
         self.machines: dict[Any, str] = {}
         """Where each worker is that runs."""
+        self.idle: list[Any] = []
+        """Workers that found nothing waiting; they keep their places."""
 
     def begin(self, tries: int = 1) -> None:
         worker = self.cluster.begin(self.order)
@@ -219,15 +222,19 @@ class _Pool:
                 raise RunError(f"the worker on {machine} cannot answer as this machine does: {why}")
             self.machines[worker] = machine
         if self.waiting:
-            following, again = self.waiting.popleft()
-            self.busy[worker.block.remote(self.paths(following))] = worker, following, again
+            self._ask(worker, *self.waiting.popleft())
+        else:
+            self.idle.append(worker)
         if number is None:
             return None
         self.left -= 1
         return Made(number, answer, self.machines[worker])
 
+    def _ask(self, worker: Any, number: int, tries: int) -> None:
+        self.busy[worker.block.remote(self.paths(number))] = worker, number, tries
+
     def _lost(self, worker: Any, number: int | None, tries: int, error: Exception) -> None:
-        """Put what a dead worker was at before the others, and another in its place."""
+        """Give what a dead worker was at to an idle one, or put it first and begin another."""
         ray, why = self.cluster.ray, _said(error)
         machine = self.machines.pop(worker, "")
         if isinstance(error, ray.exceptions.RayTaskError):  # it lives, and would fail again
@@ -237,6 +244,8 @@ class _Pool:
             raise RunError(f"{what}, {TRIES} times: {why}") from None
         if number is None:
             self.begin(tries + 1)
+        elif self.idle:  # which may have died with the same machine: that is no try of the part
+            self._ask(self.idle.pop(), number, tries)
         else:
             self.waiting.appendleft((number, tries + 1))
             self.begin()

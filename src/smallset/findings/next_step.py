@@ -81,7 +81,7 @@ def _other_network(record: Record, at_hand: Sequence[str], beside: Sequence[Reco
     tried = {other.config["config"]["model"] for other in beside}
     ranked = sorted(at_hand, key=lambda name: (*FIRST, name).index(name))
     name = next((each for each in ranked if each not in tried), None)
-    return name and _head_on(record, name)
+    return None if name is None else _head_on(record, name)
 
 
 def _ahead(record: Record, beside: Sequence[Record]) -> Step | None:

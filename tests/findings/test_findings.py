@@ -271,6 +271,7 @@ def test_overfitting_needs_a_gap_beyond_chance():
     gap = said(facts(predictions(recall={"train": dict.fromkeys(range(K), 1.0)}, accuracy=0.6)),
                "overfitting")  # fmt: skip
     assert "100% of the training images" in gap.sentence.say("en")
+    assert gap.effect == pytest.approx(40, abs=0.5), "the gap, not its lower bound"
     assert "overfitting" not in kinds(
         facts(predictions(recall={"train": dict.fromkeys(range(K), 0.97)}))
     )

@@ -54,6 +54,16 @@ RECIPES: dict[str, dict[str, Any]] = {
 """From scratch in minutes; from scratch with more time; a head on a frozen pretrained network; the
 whole of one; and the settings of the course report, which are the defaults of the settings
 themselves. What a recipe does not name is at its default. docs/results.md says what they reach."""
+OF_STEPS = ("loss", "epochs", "lr", "keep", "loss_args", "optim", "schedule", "augment", "batches")
+
+
+def is_of_steps(name: str) -> bool:
+    """Whether weights that move by steps read a setting, and a probe does not.
+
+    Args:
+        name: Dotted.
+    """
+    return name.partition(".")[0] in OF_STEPS
 
 
 def resolve_recipe(

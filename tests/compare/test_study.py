@@ -37,7 +37,7 @@ from smallset.findings.in_words import study_notes
 from smallset.learn.plan import Planner
 from smallset.progress import Reporter, console_reporter
 from smallset.reading import read_json
-from smallset.record.looks import looks_at_test
+from smallset.record.looks import runs_beside
 from smallset.record.record import Record
 
 STUDY = """
@@ -200,7 +200,7 @@ def test_more_seeds_after_a_look_are_counted(split_folders, tmp_path, rates):
 
 
 def test_looks_at_the_test_images_are_counted_over_runs_and_studies(
-    split_folders, tmp_path, rates, tiny
+    split_folders, tmp_path, rates, tiny, monkeypatch
 ):
     smallset.study(rates, split_folders, out=tmp_path / "runs/study", seeds=1, execute="serial")
     alone = smallset.train(split_folders, tiny(epochs=1), out=tmp_path / "runs/alone")
@@ -208,13 +208,15 @@ def test_looks_at_the_test_images_are_counted_over_runs_and_studies(
     picture(0, 999).save(tmp_path / "data/test/ant/new.png")
     smallset.train(tmp_path / "data", tiny(epochs=1), out=tmp_path / "runs/other")
     (tmp_path / "runs/begun").mkdir()
-    assert looks_at_test(alone) == (3, 3)
-    first = Record(tmp_path / "runs/study/slow/seed-0")
-    assert looks_at_test(first) == (1, 3)
+    monkeypatch.chdir(tmp_path / "runs/study/slow")
+    alike = {"alone": alone, "slow": Record(Path("seed-0"))}
+    assert {name: len(runs_beside(record)) for name, record in alike.items()} == dict.fromkeys(
+        alike, 2
+    )
     page = api.report(alone.folder, without_images=True)[-1].read_text(encoding="utf-8")
-    assert "have been looked at 3 times in this folder, and this run was look 3." in page
-    assert "已被查看 3 次" in page
-    assert looks_at_test(Record(tmp_path / "runs/other")).said is None
+    assert "have been looked at by 3 runs in this folder." in page
+    assert "已有 3 次运行看过" in page
+    assert not runs_beside(Record(tmp_path / "runs/other"))
 
 
 def test_a_folder_with_other_settings_is_refused_and_the_difference_named(

@@ -271,6 +271,7 @@ def test_overfitting_needs_a_gap_beyond_chance():
     gap = said(facts(predictions(recall={"train": dict.fromkeys(range(K), 1.0)}, accuracy=0.6)),
                "overfitting")  # fmt: skip
     assert "100% of the training images" in gap.sentence.say("en")
+    assert gap.effect == pytest.approx(40, abs=0.5), "the gap, not its lower bound"
     assert "overfitting" not in kinds(
         facts(predictions(recall={"train": dict.fromkeys(range(K), 0.97)}))
     )
@@ -550,6 +551,7 @@ def test_images_that_a_good_net_contradicts_look_mislabelled():
     rows = [*range(95, 101), *np.flatnonzero(confident().splits == "test")[60:72]]
     found = said(facts(confident(rows)), "label-errors")
     assert set(found.images) == {int(row) for row in rows}
+    assert (found.level, found.effect) == ("hint", None), "a share of the images is no points"
     assert found.command == "smallset clean DATA --out CLEAN --with self"
     in_test = said(facts(confident(rows[6:])), "label-errors")
     assert set(in_test.images) == {int(row) for row in rows[6:]}
@@ -581,6 +583,7 @@ def test_label_noise_that_was_learnt_is_named():
     probs[:30] = np.eye(K)[given[:30]] * 0.9 + 0.1 / K
     found = said(facts(replace(made, given_labels=given, probs=probs)), "wrong-labels-learnt")
     assert "75% of the 40" in found.sentence.say("en")
+    assert found.effect is None, "a share of the images is no points"
     assert found.command == "train {'data.clean': 'self'}"
     cleaned = facts(replace(made, given_labels=given, probs=probs), **{"data.clean": "self"})
     assert "weight_decay" in str(said(cleaned, "wrong-labels-learnt").command)

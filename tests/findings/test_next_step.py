@@ -1,21 +1,28 @@
 """What a run's page recommends, and in which order."""
 
+import shlex
 from pathlib import Path
 
+import pytest
+
+from smallset.config import RunConfig, override
 from smallset.findings.facts import Finding
 from smallset.findings.finders import by_cause
 from smallset.findings.next_step import next_steps
+from smallset.learn.settle import settle
+from smallset.record.command import FLAGS
+from smallset.record.looks import best_on_val
 from smallset.record.record import Record
 from smallset.words import text
 
 
 def record(name="run", *, accuracy=0.6, test=0.6, weights=None, model="plain"):
     settings = {"model": model, "head": "linear", "data": {"noise_rate": 0, "classes": ""}}
-    made = Record(Path(f"runs/{name}"))
+    made = Record(Path("runs") / name)
     vars(made).update(
         joined=None,
         config={"config": settings, "weights": weights,
-                "data": {"source": "DATA", "images": {"train": 100, "val": 0, "test": 50}}},
+                "data": {"source": "DATA", "images": {"train": 100, "val": 100, "test": 50}}},
         result={"val_accuracy": accuracy, "test_accuracy": test, "seconds": 60.0},
         command=lambda changes: f"smallset train DATA --model {changes['model']} --out NEW",
     )  # fmt: skip
@@ -56,10 +63,52 @@ def test_what_was_tried_is_not_advised_again_and_a_better_run_is_pointed_at():
     assert commands(record(), [], at_hand=["next"], beside=[better])[0] == (
         "smallset report runs/other"
     )
-    lucky = record("other", accuracy=0.5, test=0.99, weights="sum", model="lite")
-    assert commands(record(), [], at_hand=["next"], beside=[lucky])[0].endswith(
-        "--model next --out NEW"
-    ), "test chooses nothing"
+    for lucky in (0.5, 0.65):  # by test alone, and by no more than chance on 100 val images
+        other = record("other", accuracy=lucky, test=0.99, weights="sum", model="lite")
+        assert commands(record(), [], at_hand=["next"], beside=[other])[0].endswith(
+            "--model next --out NEW"
+        )
+    assert best_on_val([record(accuracy=0.5), better]) is better
+    assert best_on_val([record(accuracy=None), better]) is None
+
+
+def test_a_run_of_a_study_is_asked_for_no_other_network(tmp_path):
+    (tmp_path / "study.json").touch()
+    of_study = record(tmp_path / "arm/seed-0")
+    better = record("other", accuracy=0.9, weights="sum", model="lite")
+    assert commands(of_study, [], at_hand=["next"], beside=[better]) == [
+        f"smallset predict {tmp_path}/arm/seed-0 NEW_PICTURES"
+    ]
+
+
+def test_small_networks_come_before_others():
+    ranked = ["alexnet", "resnet18", "mobilenet_v2"]
+    assert "--model mobilenet_v2" in commands(record(), [], at_hand=ranked)[0]
+
+
+@pytest.mark.parametrize("settings", [
+    {"loss": "mse"},
+    {"loss": "triplet-cosine", "loss_args.soft_margin": True, "batches.kind": "pk"},
+    {"keep": "best-val", "schedule.name": "multistep", "schedule.milestones": [3]},
+    {"batches.balance": True, "augment.rotation_degrees": 10, "optim.grad_clip": 1.0},
+    {"balance": "logits", "recipe": "course-report", "mirror": True},
+], ids=str)  # fmt: skip
+def test_the_head_advised_after_a_run_from_scratch_is_one_that_can_be_trained(settings):
+    scratch = settle(override(RunConfig(), settings), is_pretrained=False)
+    run = record()
+    vars(run).pop("command")
+    vars(run)["config"] |= {"config": scratch.model_dump(mode="json")}
+    words = shlex.split(commands(run, [], at_hand=["mobilenet_v2"])[0])
+    assert words[:3] == ["smallset", "train", "DATA"]
+    names = {flag: name for name, flag in FLAGS.items()}
+    given = {}
+    for flag, value in zip(words[3:-2:2], words[4:-2:2], strict=True):
+        given |= dict([value.split("=", 1)]) if flag == "--set" else {names[flag]: value}
+    advised = settle(override(RunConfig(), given), is_pretrained=True)
+    assert (advised.recipe, advised.model, advised.loss) == (
+        "head", "mobilenet_v2", "cross-entropy"
+    )  # fmt: skip
+    assert (advised.balance, advised.mirror) == (scratch.balance, scratch.mirror)
 
 
 def test_there_are_three_at_most_and_a_network_that_learnt_nothing_is_not_used():

@@ -22,12 +22,13 @@ from smallset.errors import ConfigError, DataError
 from smallset.findings.in_study import StudyFinding
 from smallset.record.measures import tempered
 from smallset.record.record import Record
-from smallset.show.report import study_page
+from smallset.show.report import class_table, study_page
 from smallset.show.report.render import both, page_json
-from smallset.show.report.run_page import least_sure, worst_mistakes
+from smallset.show.report.run_page import least_sure, worst_mistakes, write_run_page
 from smallset.show.report.study_page import write_study_page
 from smallset.show.report.thumbnails import find_pictures, thumbnails
 from smallset.show.report.trust import trust
+from smallset.stats import Interval
 from smallset.words import text
 
 CLASSES = [
@@ -366,6 +367,44 @@ def test_only_mistakes_and_the_list_of_pairs_leave_out_what_is_right(run, visit)
     assert page.locator("#cell-images .tile").count() == listed[-1]
 
 
+def test_where_nothing_is_mistaken_no_cell_is_shown(run, visit):
+    page = visit(run.folder / "report.html")
+    page.evaluate("I.predicted = I.label")
+    page.click("#only-wrong")
+    for view in ("matrix", "pairs"):
+        page.click(f"#confusion-tools button[data-value={view}]")
+        assert page.inner_text("#matrix-place") == "No mistakes."
+        assert page.inner_text("#cell-title") == page.inner_text("#cell-images") == ""
+    assert not page.locator("#matrix-intro").is_visible()
+    assert not page.locator("#confusion-tools button[data-value=recall]").is_visible()
+
+
+def test_a_long_list_is_shown_in_parts(run, visit):
+    page = visit(run.folder / "report.html")
+    page.evaluate(
+        "inParts(byId('worst'), [...Array(250).keys()], 100, "
+        "(part, before) => [make('ol', {start: before + 1}, ...part.map(n => make('li')))])"
+    )
+    for shown, more in ((100, ["150 more"]), (200, ["50 more"]), (250, [])):
+        assert page.locator("#worst li").count() == shown
+        assert page.locator("#worst button").all_inner_texts() == more
+        if more:
+            page.click("#worst button")
+    assert page.locator("#worst ol").last.get_attribute("start") == "201"
+
+
+def test_classes_are_called_memorised_by_val(run, visit, monkeypatch, tmp_path):
+    def found(predictions, rows):
+        return [0] if set(predictions.splits[rows]) == {"val"} else []
+
+    assert "memorised?" not in visit(run.folder / "report.html").inner_text("#class-table")
+    monkeypatch.setattr(class_table, "memorised_classes", found)
+    shutil.copytree(run.folder, tmp_path / "run")
+    page = visit(write_run_page(Record(tmp_path / "run"), None, None, findings=[], lang="en"))
+    assert page.locator("#class-table .wrong").all_inner_texts() == ["yes"]
+    assert "clearly worse on val" in page.inner_text("#classes")
+
+
 def test_images_of_a_cell_stand_beside_it_on_a_wide_screen(run, visit):
     page = visit(run.folder / "report.html")
     matrix, images = (
@@ -391,6 +430,10 @@ def test_sections_are_folded_on_a_phone_and_opened_by_their_links(run, visit):
     page.click("nav a[href='#confusion']")
     assert page.locator("#matrix-place").is_visible()
     assert not page.locator("#worst").is_visible()
+    assert page.locator("#classes h2 button").get_attribute("aria-expanded") == "true"
+    page.set_viewport_size({"width": 1440, "height": 900})
+    assert page.locator("#classes h2").inner_text() == "Per class"
+    assert page.locator("[data-fold] h2 button").count() == 0
 
 
 class Texts(HTMLParser):
@@ -575,6 +618,21 @@ def test_the_scale_of_a_study_holds_its_intervals_and_round_ticks():
     assert axis.placed(0.5, 0.22, 0.83)["width"] == pytest.approx(100)
     assert [tick for _, tick in axis.ticks()] == pytest.approx([0.4, 0.6, 0.8])
     assert all(at == pytest.approx(100 * (tick - 0.22) / 0.61) for at, tick in axis.ticks())
+    steps = {0.61: 0, 0.04: 0, 0.019: 1, 0.0019: 2}
+    assert {width: study_page.Axis(0.95, 0.95 + width).decimals for width in steps} == steps
+
+
+@pytest.mark.parametrize(("chance", "is_on"), [(0.03, False), (0.88, True)])
+def test_chance_is_on_the_scale_of_a_study_where_it_leaves_room(
+    study, visit, tmp_path, chance, is_on
+):
+    arms = [replace(arm, accuracy=Interval(0.93, 0.91, 0.96)) for arm in study.arms]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(study), "chance", chance)
+        shown = replace(study, folder=tmp_path, arms=tuple(arms))
+        page = visit(write_study_page(shown, None, lang="en"))
+    assert (page.locator("#arm-table .range u").count() > 0) == is_on
+    assert f"is right in {chance:.1%}" in page.inner_text("#arms")
 
 
 @pytest.mark.parametrize("width", [390, 1440])

@@ -148,11 +148,7 @@ class Summary:
     @property
     def chance(self) -> float:
         """Return the test accuracy of always guessing the most frequent class; 0 before any run."""
-        if not self.arms:
-            return 0.0
-        predictions = self.arms[0].records[0].predictions
-        counts = np.bincount(predictions.labels[predictions.splits == "test"])
-        return float(counts.max() / counts.sum())
+        return self.arms[0].records[0].predictions.chance if self.arms else 0.0
 
 
 def summarise(folder: Path, *, all_pairs: bool = False) -> Summary:

@@ -15,6 +15,12 @@ from smallset.record.record import Record
 from smallset.words import Text, text
 
 Level = Literal["problem", "hint"]
+SERIOUS = 5.0  # points of accuracy, or images in a hundred, that make a finding a problem
+
+
+def level_of(size: float) -> Level:
+    """Return how much a finding matters by its size: points of accuracy, or images in a hundred."""
+    return "problem" if size >= SERIOUS else "hint"
 
 
 class Seen(NamedTuple):

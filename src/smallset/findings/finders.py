@@ -12,7 +12,7 @@ from smallset.findings.curves import (
     still_improving,
     triplet_stuck,
 )
-from smallset.findings.facts import Facts, Finding, Level, Seen
+from smallset.findings.facts import Facts, Finding, Level, Seen, level_of
 from smallset.findings.mistakes import (
     confused,
     memorised,
@@ -25,7 +25,6 @@ from smallset.findings.mistakes import (
 from smallset.findings.test_set import few_test_images, label_errors, leak
 from smallset.words import Text, text
 
-SERIOUS = 5.0  # points of accuracy at stake that make a finding a problem
 IDLE, BY_HEART = "did not learn", "learnt its images by heart"
 READS_HELD_OUT = ("overfitting", "memorised", "small-classes")
 
@@ -90,7 +89,7 @@ def find(facts: Facts) -> list[Finding]:
             continue
         level = seen.level or kind.level
         if seen.level is None and seen.effect is not None:
-            level = "problem" if seen.effect >= SERIOUS else "hint"
+            level = level_of(seen.effect)
         said = _owned_up(name, seen, facts)
         found.append(Finding(name, level, *said[:4], said.effect))
     return sorted(found, key=lambda finding: (finding.level == "hint", -(finding.effect or 0)))

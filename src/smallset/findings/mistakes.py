@@ -8,7 +8,7 @@ from jaxtyping import Int
 from numpy import ndarray
 from scipy.stats import binom
 
-from smallset.findings.facts import Facts, Seen
+from smallset.findings.facts import Facts, Seen, level_of
 from smallset.paired import mcnemar
 from smallset.record.doubt import fit_temperature
 from smallset.record.measures import UNEVEN, calibration
@@ -82,7 +82,7 @@ def overfitting(facts: Facts) -> Seen | None:
             gap=100 * (known.low - tested.high),
         ),
         facts.try_next(changes),
-        effect=100 * (known.low - tested.high),
+        effect=100 * (known.value - tested.value),
     )
 
 
@@ -167,7 +167,7 @@ def wrong_labels_learnt(facts: Facts) -> Seen | None:
             true=true,
         ),
         facts.try_next(AGAINST_MEMORISING if is_cleaned else {"data.clean": "self"}),
-        effect=100 * as_told / len(facts.train),
+        level=level_of(100 * as_told / len(facts.train)),  # of images: nobody knows the points
     )
 
 

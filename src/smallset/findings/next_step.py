@@ -1,18 +1,26 @@
 """What to do after a run: at most three commands, the most promising first."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from smallset.config import RunConfig
 from smallset.findings.facts import Finding
+from smallset.recipes import is_of_steps
+from smallset.record.looks import best_on_val, study_of
 from smallset.record.record import Record
+from smallset.settings import flat
+from smallset.stats import share_interval
 from smallset.words import Text, text
 
 MOST = 3
 ENOUGH = 0.995  # of held-out images right: no other network is worth the time
+FIRST = ("mobilenet_v2", "efficientnet_lite0", "resnet18", "mobilenet_v3_large", "resnet50")
+"""Pretrained networks to begin with: small ones first; any other comes after them."""
 SECONDS_AN_IMAGE = 0.031
-"""Of a pretrained network as a feature extractor at 224 px, decoding with it: mobilenet_v2 on one
-core, 121 s for 3,850 pictures."""
+"""Of mobilenet_v2 as a feature extractor at 224 px on one core, decoding with it: 121 s for 3,850
+pictures."""
 
 
 class Step(NamedTuple):
@@ -35,7 +43,7 @@ def next_steps(
 
     Args:
         causes: The findings, those of one cause together; each cause gets one command.
-        at_hand: Pretrained networks whose weights are here, the one to begin with first.
+        at_hand: Pretrained networks whose weights are here.
         beside: Other runs with the same test images. Which is better is read from val: what one
             goes on with must not be chosen on test.
     """
@@ -53,49 +61,71 @@ HOPELESS = ("gradients-too-small", "gradients-too-large", "not-learning", "colla
 
 def _other_network(record: Record, at_hand: Sequence[str], beside: Sequence[Record]) -> Step | None:
     """Return how to come to a better network: one that is there, one at hand, or a search."""
-    accuracy = record.result["val_accuracy"]
-    scores = {other.result["val_accuracy"]: other for other in beside if _is_pretrained(other)}
-    best = max((score for score in scores if score is not None), default=None)
-    if accuracy is not None and best is not None and best > accuracy:
-        ahead = scores[best]
-        return Step(
-            shlex.join(["smallset", "report", str(ahead.folder)]),
-            text(
-                "A better run is there already: {model} is right in {share:.1%} of the val images, "
-                "this one in {own:.1%}.",
-                model=ahead.config["config"]["model"],
-                share=best,
-                own=accuracy,
-            ),
-            text("Nothing: it is trained."),
-        )
     settings = record.config["config"]
-    is_plain = not settings["data"]["noise_rate"] and not settings["data"]["classes"]
     # Of a study or a search, another network is not what was asked.
-    is_enough = accuracy is not None and accuracy >= ENOUGH
-    if not at_hand or is_enough or record.joined is not None or not is_plain:
+    is_asked = record.joined is not None or (record.folder / "best.json").exists()
+    if (
+        is_asked
+        or study_of(record)
+        or settings["data"]["noise_rate"]
+        or settings["data"]["classes"]
+    ):
         return None
-    data = record.config["data"]["source"]
+    if ahead := _ahead(record, beside):
+        return ahead
+    accuracy = record.result["val_accuracy"]
+    if accuracy is not None and accuracy >= ENOUGH:
+        return None
     if _is_pretrained(record):
-        if (record.folder / "best.json").exists():
-            return None
-        return Step(
-            shlex.join(["smallset", "best", data, "--out", "NEW", "--minutes", "10"]),
-            text(
-                "Compares the pretrained networks at hand, alone and joined, and fine-tunes the "
-                "best. On 35 kinds of butterflies ten minutes brought 1.6 points over one network "
-                "with a new head (93.9 % to 95.6 % of test)."
-            ),
-            text("Ten minutes, or what you give it."),
-        )
+        return _search(record) if at_hand else None
     tried = {other.config["config"]["model"] for other in beside}
-    name = next((each for each in at_hand if each not in tried), None)
-    if name is None:
+    ranked = sorted(at_hand, key=lambda name: (*FIRST, name).index(name))
+    name = next((each for each in ranked if each not in tried), None)
+    return None if name is None else _head_on(record, name)
+
+
+def _ahead(record: Record, beside: Sequence[Record]) -> Step | None:
+    """Return the look at a pretrained network that is better on val by more than chance."""
+    own = record.result["val_accuracy"]
+    best = best_on_val([record, *(other for other in beside if _is_pretrained(other))])
+    if best is None or best is record:
         return None
+    share, images = best.result["val_accuracy"], best.config["data"]["images"]["val"]
+    if share_interval(share * images, images).low <= own:
+        return None
+    return Step(
+        shlex.join(["smallset", "report", os.path.relpath(best.folder)]),
+        text(
+            "A better run is there already: {model} is right in {share:.1%} of the val images, "
+            "this one in {own:.1%}.",
+            model=best.config["config"]["model"],
+            share=share,
+            own=own,
+        ),
+        text("Nothing: it is trained."),
+    )
+
+
+def _search(record: Record) -> Step:
+    data = record.config["data"]["source"]
+    return Step(
+        shlex.join(["smallset", "best", data, "--out", "NEW", "--minutes", "10"]),
+        text(
+            "Compares the pretrained networks at hand, alone and joined, and fine-tunes the best "
+            "if that is better on val."
+        ),
+        text("Ten minutes, or what you give it."),
+    )
+
+
+def _head_on(record: Record, name: str) -> Step:
+    """Return the training of a head on a pretrained network in place of one from scratch."""
+    default = flat(RunConfig().model_dump(mode="json"))
+    unread = {each: value for each, value in default.items() if is_of_steps(each)}
     changes = {"recipe": "head", "model": name, "weights": "auto", "image_size": None}
     images = sum(record.config["data"]["images"].values())
     return Step(
-        record.command(changes),
+        record.command({**unread, "start_from": "", **changes}),
         text(
             "A network that has learnt from a million other pictures, in place of one from "
             "scratch: with tens of pictures per class, mostly the largest step there is. {name} "
@@ -103,7 +133,8 @@ def _other_network(record: Record, at_hand: Sequence[str], beside: Sequence[Reco
             name=name,
         ),
         text(
-            "One look at each of the {images:,} pictures: about {minutes:.1f} min on one core.",
+            "One look at each of the {images:,} pictures: mobilenet_v2 takes about {minutes:.1f} "
+            "min for that on one core.",
             images=images,
             minutes=max(images * SECONDS_AN_IMAGE / 60, 0.1),
         ),

@@ -5,7 +5,7 @@ import shlex
 import numpy as np
 from scipy.stats import poisson
 
-from smallset.findings.facts import Facts, Seen
+from smallset.findings.facts import Facts, Seen, level_of
 from smallset.record.doubt import fit_temperature
 from smallset.record.measures import cross_validated, tempered
 from smallset.record.predictions import Predictions
@@ -92,7 +92,7 @@ def label_errors(facts: Facts) -> Seen | None:
         # Cleaning judges every split but test.
         clean if any(predictions.splits[row] != "test" for row in rows) else None,
         rows,
-        effect=100 * len(rows) / len(predictions.labels),
+        level_of(100 * len(rows) / len(predictions.labels)),  # of images: nobody knows the points
     )
 
 

@@ -9,7 +9,7 @@ from smallset.files import given_path
 from smallset.learn.objectives import balances, numbers_read, refuse_unread
 from smallset.models.blocks import has_attention
 from smallset.models.registry import default_image_size, is_own, outline
-from smallset.recipes import RECIPES, resolve_recipe
+from smallset.recipes import RECIPES, is_of_steps, resolve_recipe
 from smallset.record.record import Record
 from smallset.settings import flat
 
@@ -22,7 +22,6 @@ RECIPE_OF = {
 """The recipe where none is named: by what is trained, and whether the network is pretrained."""
 TRANSFORMER_RATE = 3e-5
 """Peak rate of fine-tuning a transformer, a tenth of that of a convolutional network."""
-OF_STEPS = ("epochs", "lr", "keep", "loss_args", "optim", "schedule", "augment", "batches")
 OF_FEATURES = ("optim.layer_decay", "optim.frozen_share", "optim.batch_norm")
 
 
@@ -66,7 +65,7 @@ def reads(config: RunConfig, name: str) -> bool:
         config: With `trains` resolved.
         name: Dotted.
     """
-    if _is_probe(config) and name.partition(".")[0] in (*OF_STEPS, "loss"):
+    if _is_probe(config) and is_of_steps(name):
         return name == "loss" and config.loss == "cross-entropy"
     if name == "balance":
         return _is_probe(config) or balances(config.loss)

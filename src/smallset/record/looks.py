@@ -1,58 +1,59 @@
-"""How often test images have been looked at: by the runs that lie beside a run."""
+"""The runs beside a run: how often test images have been looked at, and which run is ahead."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from smallset.errors import DataError
 from smallset.record.record import Record
 from smallset.words import Text, text
 
 
-class Looks(NamedTuple):
-    """Runs that were scored on the same test images."""
+def looks_at_test(beside: Sequence[Record]) -> Text | None:
+    """Say how often the test images of a run have been looked at; None where it was but once.
 
-    number: int
-    """Which of them this one was, by the time it ended, from 1."""
-    runs: int
-
-    @property
-    def said(self) -> Text | None:
-        """Return what a reader should know; None where there was but one look."""
-        if self.runs == 1:
-            return None
-        return text(
-            "These test images have been looked at {count} times in this folder, and this run was "
-            "look {number}. The best of many looks is too good; choose on val.",
-            count=self.runs,
-            number=self.number,
-        )
-
-
-def looks_at_test(record: Record) -> Looks:
-    """Count the finished runs beside a run, those of studies among them, with its test images.
-
-    Runs with folds are not counted: each of their images is scored by a network that had not seen
-    it, and no image is kept back.
+    Args:
+        beside: As `runs_beside` has it.
     """
-    if _test_images(record) is None:
-        return Looks(1, 1)
-    alike = [record, *runs_beside(record)]
-    ended = sorted(((one.folder / "result.json").stat().st_mtime, one.folder) for one in alike)
-    return Looks([folder for _, folder in ended].index(record.folder) + 1, len(ended))
+    if not beside:
+        return None
+    return text(
+        "These test images have been looked at by {count} runs in this folder. The best of many "
+        "looks is too good; choose on val.",
+        count=len(beside) + 1,
+    )
 
 
 def runs_beside(record: Record) -> list[Record]:
-    """Return the other finished runs beside a run that have its test images; none with folds."""
-    wanted, found = _test_images(record), []
-    for folder in _beside(record.folder) if wanted else ():
+    """Return the other finished runs beside a run that have its test images, studies' runs too.
+
+    Runs with folds are not among them: each of their images is scored by a network that had not
+    seen it, and no image is kept back.
+    """
+    wanted, found, own = _test_images(record), [], record.folder.resolve()
+    for folder in _beside(own) if wanted else ():
         with contextlib.suppress(DataError, OSError, LookupError):  # whoever reads it will say so
             other = Record(folder)
-            is_other = folder != record.folder and _test_images(other) == wanted
+            is_other = folder != own and _test_images(other) == wanted
             if is_other and other.result["test_accuracy"] is not None:
                 found.append(other)
     return found
+
+
+def best_on_val(records: Sequence[Record]) -> Record | None:
+    """Return the run with the highest val accuracy; None where one of them has none.
+
+    Test chooses nothing, not even what is shown: the best of many looks at it is too good.
+    """
+    if not records or any(record.result["val_accuracy"] is None for record in records):
+        return None
+    return max(records, key=lambda record: record.result["val_accuracy"])
+
+
+def study_of(record: Record) -> Path | None:
+    """Return the folder of the study that a run belongs to: that of STUDY/ARM/seed-N."""
+    study = record.folder.resolve().parent.parent
+    return study if (study / "study.json").is_file() else None
 
 
 def _test_images(record: Record) -> tuple[str, int] | None:
@@ -63,10 +64,9 @@ def _test_images(record: Record) -> tuple[str, int] | None:
 
 
 def _beside(folder: Path) -> Iterator[Path]:
-    """Yield the records beside one; that of a study lies at STUDY/ARM/seed-N."""
-    base = folder.parent
-    if (base.parent / "study.json").is_file():
-        base = base.parent.parent
+    """Yield the records beside one; beside that of a study are those beside the study."""
+    study = study_of(Record(folder))
+    base = study.parent if study else folder.parent
     yield from (file.parent for file in base.glob("*/result.json"))
     for study in base.glob("*/study.json"):
         yield from (file.parent for file in study.parent.glob("*/*/result.json"))

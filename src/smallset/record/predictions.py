@@ -53,6 +53,12 @@ class Predictions:
             return None
         return float((self.predicted == self.labels)[rows].mean())
 
+    @property
+    def chance(self) -> float:
+        """Return the test accuracy of always guessing the most frequent class."""
+        counts = np.bincount(self.labels[self.splits == "test"])
+        return float(counts.max() / counts.sum())
+
     def confusion(self, split: str) -> Int[ndarray, "classes classes"]:
         """Return counts[i, j]: images of class i (by the data) predicted as j."""
         rows = self.splits == split

@@ -4,21 +4,22 @@ from typing import Any
 
 import numpy as np
 
+from smallset.findings.facts import Facts
 from smallset.findings.mistakes import memorised_classes
 from smallset.record.measures import class_scores, fold_variance
-from smallset.record.predictions import Predictions
 from smallset.stats import Interval, share_interval
 
 
-def class_rows(predictions: Predictions, folds: int) -> list[dict[str, Any]]:
+def class_rows(facts: Facts, folds: int) -> list[dict[str, Any]]:
     """Return a line for every class, the one recognised least often first.
 
     Args:
         folds: That judged each other; 0 where there is a test split. Their intervals are wider.
     """
+    predictions = facts.predictions
     counts = predictions.confusion("test")
     train = predictions.recall("train")
-    learnt = set(memorised_classes(predictions, np.flatnonzero(predictions.splits == "test")))
+    learnt = set(memorised_classes(predictions, facts.judged.rows))
     wider = fold_variance(folds) if folds else 1.0
     rows = []
     for k, score in enumerate(class_scores(counts)):

@@ -20,7 +20,7 @@ from smallset.findings.next_step import next_steps
 from smallset.groups import AugmentConfig, FigureConfig
 from smallset.record.doubt import read_temperature
 from smallset.record.explained import Explained
-from smallset.record.looks import looks_at_test, runs_beside
+from smallset.record.looks import best_on_val, looks_at_test, runs_beside, study_of
 from smallset.record.measures import (
     balanced,
     calibration,
@@ -92,10 +92,10 @@ def write_run_page(
         "calibration": _calibration(facts),
         "trust": trust(predictions, read_temperature(record.model).value),
     }
-    looks = looks_at_test(record).said
+    beside = runs_beside(record)
+    looks = looks_at_test(beside)
     left_out = [*notes, *([looks] if looks else [])]
     cams = _cams(predictions, pictures, explained)
-    beside = runs_beside(record)
     context = _context(record, facts) | {
         "causes": causes,
         "steps": next_steps(record, causes, at_hand=at_hand, beside=beside),
@@ -291,6 +291,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         "folds": folds,
         "test_images": len(facts.test),
         "classes": predictions.classes,
+        "chance": predictions.chance,
         "splits": [
             (split, result[f"{split}_accuracy"], images[split] or len(facts.rows(split)))
             for split in SPLITS
@@ -301,7 +302,8 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         "states": STATES,
         "num_checks": len(KINDS),
         "notes": result["findings"],
-        "class_rows": class_rows(predictions, folds["folds"] if folds else 0),
+        "class_rows": class_rows(facts, folds["folds"] if folds else 0),
+        "judged_on": facts.judged.split,
         "calibration": calibration(confidence, facts.right[facts.test]),
         "mean_confidence": float(confidence.mean()),
         "image_size": settings["image_size"],
@@ -326,25 +328,30 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
 
 
 def _lines(record: Record, facts: Facts, beside: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return the accuracy beside chance and the best other run on the same test images."""
+    """Return the accuracy beside chance and the run that val calls best of those beside it."""
     seen = headline(record)
     assert seen
     lines = [
-        {"name": text("guessing"), "at": 1 / facts.num_classes, "low": None, "own": False},
+        {"name": text("guessing"), "at": facts.predictions.chance, "low": None, "own": False},
         {"name": text("this run"), "at": seen.accuracy.value, "low": seen.accuracy.low,
          "high": seen.accuracy.high, "own": True},
     ]  # fmt: skip
-    best = max(beside, key=lambda other: other.result["test_accuracy"], default=None)
-    if best is not None:
+    if best := best_on_val(beside):
         share, count = best.result["test_accuracy"], len(facts.test)
         bounds = share_interval(share * count, count)
         model = best.config["config"]["model"]
         lines.append({
-            "name": text("best run beside it: {model} ({folder})", model=model,
-                         folder=best.folder.name),
+            "name": text("best run beside it on val: {model} ({folder})", model=model,
+                         folder=_place(best)),
             "at": share, "low": bounds.low, "high": bounds.high, "own": False,
         })  # fmt: skip
     return lines
+
+
+def _place(record: Record) -> str:
+    """Return the name of a run; one of a study is named with its arm."""
+    folder = record.folder
+    return f"{folder.parent.name}/{folder.name}" if study_of(record) else folder.name
 
 
 def _shown(value: Any) -> str:

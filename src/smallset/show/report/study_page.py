@@ -123,8 +123,7 @@ def _context(summary: Summary) -> dict[str, Any]:
     verdicts = [each.result.verdict for each in summary.comparisons]
     # Of several comparisons of an arm the first, which is the one with its baseline.
     against = {each.arm: (each.against, each.result) for each in reversed(summary.comparisons)}
-    bounds = [v for arm in summary.arms for v in arm.accuracy] + [summary.chance]
-    axis = Axis(min(bounds), max(bounds))
+    axis, has_chance = _scale(summary)
     return {
         "spec": summary.spec,
         "summary": summary,
@@ -138,8 +137,8 @@ def _context(summary: Summary) -> dict[str, Any]:
              **axis.placed(*arm.accuracy)}
             for arm in sorted(summary.arms, key=lambda arm: -arm.accuracy.value)
         ],
-        "chance": axis.at(summary.chance),
-        "ticks": [(at, f"{tick:.0%}") for at, tick in axis.ticks()],
+        "chance": axis.at(summary.chance) if has_chance else None,
+        "ticks": [(at, f"{tick:.{axis.decimals}%}") for at, tick in axis.ticks()],
         "forest": _forest(summary),
         "has_charts": bool(_charts(summary)),
         "has_curves": any(len(record.history) > 1 for arm in summary.arms
@@ -166,11 +165,34 @@ class Axis(NamedTuple):
 
     def ticks(self) -> list[tuple[float, float]]:
         """Return round values on the scale, about four, each with its place before it."""
-        rough = max(self.high - self.low, 1e-9) / 4
-        power = 10.0 ** np.floor(np.log10(rough))
-        step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
+        step = self.step
         first, last = int(np.ceil(self.low / step)), int(np.floor(self.high / step))
         return [(self.at(n * step), n * step) for n in range(first, last + 1)]
+
+    @property
+    def step(self) -> float:
+        """Return the distance of the ticks."""
+        rough = max(self.high - self.low, 1e-9) / 4
+        power = 10.0 ** np.floor(np.log10(rough))
+        return next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
+
+    @property
+    def decimals(self) -> int:
+        """Return how many decimals tell the ticks of shares apart, in percent."""
+        return max(0, -int(np.floor(np.log10(100 * self.step) + 1e-9)))
+
+
+def _scale(summary: Summary) -> tuple[Axis, bool]:
+    """Return the scale of the arms, and whether chance is on it.
+
+    Where it would take more than half of the width, differences between arms could not be seen.
+    """
+    chance = summary.chance
+    bounds = [v for arm in summary.arms for v in arm.accuracy] or [chance]
+    low, high = min(bounds), max(bounds)
+    if low - chance > high - low:
+        return Axis(low, high), False
+    return Axis(min(low, chance), max(high, chance)), True
 
 
 def _forest(summary: Summary) -> dict[str, Any]:

@@ -53,6 +53,7 @@ function choice(place, options, chosen, onChoose) {
     return button;
   });
   place.append(group);
+  return group;
 }
 
 /* Columns sorted by their buttons. */
@@ -97,37 +98,45 @@ function bar(name, share) {
   return make("div", { cls: "bar" }, label, length, make("span", { text: percent(share) }));
 }
 
-/* Many images, some at a time; each page has a `tile` of its own. */
-const MOST = 200;
-function gallery(place, list) {
-  let shown = MOST;
-  const draw = () => {
-    place.replaceChildren(...list.slice(0, shown).map(tile));
-    if (list.length > shown)
-      place.append(
-        make("button", {
-          type: "button",
-          text: T("{count} more", { count: list.length - shown }),
-          onclick: () => {
-            shown += MOST;
-            draw();
-          },
-        }),
-      );
+/* A long list, some at a time; `build` returns what shows a part, told how many came before. */
+function inParts(place, list, most, build) {
+  let shown = 0;
+  const add = () => {
+    place.append(...build(list.slice(shown, shown + most), shown));
+    shown += most;
+    if (list.length <= shown) return;
+    const more = make("button", {
+      type: "button",
+      text: T("{count} more", { count: list.length - shown }),
+      onclick: () => {
+        more.remove();
+        add();
+      },
+    });
+    place.append(more);
   };
-  draw();
+  place.replaceChildren();
+  add();
 }
+/* Images; each page has a `tile` of its own. */
+const gallery = (place, list) => inParts(place, list, 200, (part) => part.map((row) => tile(row)));
 
 /* On a phone a section is its heading, until it is opened; a link to it opens it. */
+const phone = matchMedia("(max-width: 640px)"); // as in page.css
 document.querySelectorAll("section[data-fold]").forEach((section) => {
   const head = section.querySelector("h2"),
-    opens = make("button", { type: "button", cls: "fold", "aria-expanded": "false" });
+    words = [...head.childNodes],
+    opens = make("button", { type: "button", cls: "fold" });
   const fold = (isFolded) => {
     section.classList.toggle("folded", isFolded);
     opens.setAttribute("aria-expanded", !isFolded);
   };
-  opens.append(...head.childNodes);
-  head.append(opens);
+  const fit = () => {
+    if (phone.matches) opens.append(...words);
+    head.replaceChildren(...(phone.matches ? [opens] : words));
+  };
+  fit();
+  phone.addEventListener("change", fit);
   fold(true);
   opens.addEventListener("click", () => fold(!section.classList.contains("folded")));
   const follow = () => location.hash === `#${section.id}` && fold(false);

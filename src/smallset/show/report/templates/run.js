@@ -113,7 +113,7 @@ if (D.history.length > 1) {
     state.view,
     by("view"),
   );
-  choice(
+  const orders = choice(
     tools,
     [
       ["name", () => T("by name")],
@@ -165,17 +165,23 @@ if (D.history.length > 1) {
     const isMatrix = state.view === "matrix";
     if (isMatrix) drawMatrix();
     else drawPairs();
-    only.hidden = !isMatrix;
-    byId("shades").hidden = !isMatrix;
+    for (const part of [only, orders, said, byId("shades"), byId("matrix-intro")])
+      part.hidden = !isMatrix;
     byId("matrix-note").textContent =
       isMatrix && K > LIMIT
         ? T("The {shown} classes with most mistakes, of {all}.", { shown: LIMIT, all: K })
         : "";
     showCell();
   }
+  const isOnlyWrong = () => state.view === "pairs" || only.getAttribute("aria-pressed") === "true";
   function drawMatrix() {
     const order = ordered(),
-      wrong = only.getAttribute("aria-pressed") === "true";
+      wrong = isOnlyWrong();
+    byId("shades").replaceChildren();
+    if (wrong && !pairs().length) {
+      place.replaceChildren(make("p", { text: T("No mistakes.") }));
+      return;
+    }
     const share = (i, j) => (total[i] && !(wrong && i === j) ? c[i][j] / total[i] : 0);
     const top = wrong ? Math.max(1e-9, ...order.flatMap((i) => order.map((j) => share(i, j)))) : 1;
     const name = (scope, k) =>
@@ -220,7 +226,7 @@ if (D.history.length > 1) {
   function drawPairs() {
     const found = pairs(),
       most = found.length ? found[0][0] : 1;
-    const list = found.slice(0, 100).map(([n, i, j]) => {
+    const line = ([n, i, j]) => {
       const length = make("i");
       length.style.width = `${(100 * n) / most}%`;
       return make(
@@ -234,19 +240,26 @@ if (D.history.length > 1) {
           make("span", { cls: "length" }, length),
         ),
       );
-    });
-    place.replaceChildren(
-      list.length ? make("ol", { cls: "pairs" }, ...list) : make("p", { text: T("No mistakes.") }),
-    );
+    };
+    inParts(place, found, 100, (part, before) => [
+      make("ol", { cls: "pairs", start: before + 1 }, ...part.map(line)),
+    ]);
+    if (!found.length) place.replaceChildren(make("p", { text: T("No mistakes.") }));
   }
   function showCell() {
-    place
-      .querySelectorAll("[aria-selected]")
-      .forEach((cell) => cell.removeAttribute("aria-selected"));
+    place.querySelectorAll("[aria-current], [aria-selected]").forEach((cell) => {
+      cell.removeAttribute("aria-current");
+      cell.removeAttribute("aria-selected");
+    });
+    byId("cell-title").textContent = "";
+    byId("cell-images").replaceChildren();
     // Before anything is chosen: the pair that is confused most.
-    const first = pairs()[0],
-      [i, j] = state.cell ?? (first ? first.slice(1) : [0, 0]);
-    place.querySelector(`[data-i="${i}"][data-j="${j}"]`)?.setAttribute("aria-selected", "true");
+    const first = pairs()[0];
+    if (!first && isOnlyWrong()) return;
+    const [i, j] = state.cell ?? (first ? first.slice(1) : [0, 0]);
+    place
+      .querySelector(`[data-i="${i}"][data-j="${j}"]`)
+      ?.setAttribute(state.view === "pairs" ? "aria-current" : "aria-selected", "true");
     const list = rows[state.split].filter((r) => I.label[r] === i && I.predicted[r] === j);
     byId("cell-title").textContent = T("{split}: {n} images of {true} predicted as {said}", {
       split: T(SPLITS[state.split]),
@@ -349,7 +362,7 @@ if (D.history.length > 1) {
       if (wasOpen) return;
       const wrong = rows[2].filter((r) => I.label[r] === k && I.predicted[r] !== k);
       const place = make("div", { cls: "gallery" }),
-        cell = make("td", { colspan: 7 });
+        cell = make("td", { colspan: table.tHead.rows[0].cells.length });
       cell.append(
         make("p", {
           text: T("{split}: {n} images of {true} predicted as another class", {

@@ -57,7 +57,7 @@ def clean_folder(
     """
     if holds_files(out):
         raise RunError(f"{out} is not empty; give another --out")
-    chosen = _splits_to_judge(data, splits, config)
+    chosen = _splits_to_judge(data, splits, config, reporter)
     source = DataSource(data, reporter, judged_splits=chosen)
     judges = plan_judges(nets, config)
     with torch_as_it_was(config.compute.threads):
@@ -157,12 +157,12 @@ def _done(cleaning: str) -> str:
 
 
 def _splits_to_judge(
-    data: str | Path, splits: Sequence[str] | None, config: RunConfig
+    data: str | Path, splits: Sequence[str] | None, config: RunConfig, reporter: Reporter
 ) -> list[Split]:
     """Return the splits to judge, in their usual order."""
     if config.data.train_on != "train":
         raise ConfigError("clean trains nothing; say whose labels it judges with --splits")
-    there = set(read_data(data, config.data).splits.tolist())
+    there = set(read_data(data, config.data, reporter).splits.tolist())
     wanted = there - {"test"} if splits is None else set(splits)
     for name in wanted - set(SPLITS):
         raise ConfigError(f"no split named {name!r}; {suggest(name, SPLITS)}")

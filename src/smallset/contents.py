@@ -207,7 +207,6 @@ class Cleaning(Cleaned):
     contradicted: NotRequired[int]
     nowhere: NotRequired[int]
     expected_precision: float
-    expected_recall: float
     gate: list[Gate]
     chosen: str | None
     relabelled: int

@@ -4,14 +4,20 @@ import csv
 import json
 import shutil
 import sys
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from support import edit_json
 
 from smallset import api
+from smallset.clean.decide import Cleaning
+from smallset.clean.find import Found
+from smallset.clean.folder import _table
 from smallset.clean.review import read_rows
 from smallset.cli import main
+from smallset.data.prepare import Prepared
 from smallset.data.read import read_data
 from smallset.errors import DataError
 
@@ -176,6 +182,26 @@ def test_a_folder_with_files_is_not_written_over(cleaned):
     _, said, status = cleaned()
     assert status == 2
     assert "is not empty; give another --out" in said.err
+
+
+def test_a_relabelled_row_suggests_the_label_that_it_gets():
+    # Posterior says class 1, looks say class 2, and the image lies far from every class.
+    posterior = SimpleNamespace(
+        of_given=lambda labels: np.full(len(labels), 0.1),
+        best_other=lambda labels: (np.full(len(labels), 1), None),
+        looks=np.array([[0, 0, 1.0]] * 2),
+    )
+    cleaning = Cleaning("posterior", np.array(["relabel", "drop"]), np.array([1, 0]))
+    found = Mock(
+        spec=Found, posterior=posterior, chosen=SimpleNamespace(cleaning=cleaning),
+        nowhere=[True, False], contradicted=[True, True],
+    )  # fmt: skip
+    prepared = Mock(
+        spec=Prepared, images=SimpleNamespace(classes="abc", paths=["x", "y"]),
+        given_labels=np.array([0, 0]), ids=lambda _: ["1", "2"],
+    )  # fmt: skip
+    table = _table(found, prepared, np.arange(2), np.arange(2))
+    assert [row[3] for row in table] == ["b", "b"]
 
 
 def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):

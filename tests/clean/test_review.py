@@ -57,6 +57,13 @@ def rows_of(folder):
         return list(csv.DictReader(file))
 
 
+def write_rows(folder, rows):
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def state(row):
     return {name: row[name] for name in ("decision", "suggested", "by")}
 
@@ -65,14 +72,10 @@ def state(row):
 
 
 def test_a_label_that_looks_contradict_is_a_suspect_whatever_its_probability(folder):
-    path = folder / "labels.csv"
     rows = rows_of(folder)
     assert not Review(folder, "ann").rows()[1].is_suspect
     rows[1]["why"] = "contradicted"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(folder, rows)
     review = Review(folder, "ann")
     assert review.rows()[1].is_suspect
     review.decide(1, "keep", "", seen=state(rows[1]))
@@ -547,9 +550,13 @@ def test_a_server_that_dies_in_the_middle_of_an_answer_is_told_of(folder, serve,
 
 @pytest.mark.slow
 def test_another_class_filters_and_language(folder, serve, tab):
+    rows = rows_of(folder)
+    rows[0]["why"] = "nowhere"
+    write_rows(folder, rows)
     _, address = serve(folder)
     page = tab[0](address)
     first = shown(page)
+    assert page.inner_text("#doubt") == "In doubt: far from every class"
     page.keyboard.press("c")
     page.keyboard.type("no such class")
     page.keyboard.press("Enter")

@@ -3,9 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import picture
+from typer.testing import CliRunner
 
 from smallset.api import check
+from smallset.cli import app
 from smallset.data.check import find_problems, nearly_same
 from smallset.data.listing import ImageSet
 
@@ -47,8 +50,6 @@ def test_every_kind_of_problem_is_found(folders):
 
 
 def test_a_copy_in_another_format_and_size_of_file_is_the_same_picture(folders):
-    from PIL import Image
-
     Image.open(folders / "train/ant/0.png").save(folders / "train/ant/0b.bmp")
     assert [kind for kind, _ in kinds(folders)] == ["duplicate"]
 
@@ -104,9 +105,42 @@ def test_one_copy_among_547_is_a_hint(copies, is_hint):
     assert {p.is_hint for p in found if p.kind == "near-leak"} == {is_hint}
 
 
-def test_val_with_copies_in_train_is_said_and_extra_is_not_learnt_from():
+def test_val_with_copies_in_train_is_said_and_extra_is_learnt_from():
     images = listed(["train", "val", "test", "extra"], [0, 0, 0, 0])
     near = [(0, 1, 0.95), (2, 3, 0.95)]
-    [(message, is_hint)] = worth(nearly_same(images, near, list("abcd")))
-    assert message.startswith("1 of 1 val images has a copy in train with the same label: val acc")
-    assert not is_hint
+    found = nearly_same(images, near, list("abcd"))
+    said = {message.partition(":")[0] for message, _ in worth(found)}
+    assert said == {
+        "1 of 1 test images has a copy in train or val or extra with the same label",
+        "1 of 1 val images has a copy in train or extra with the same label",
+    }
+    assert not any(problem.is_hint for problem in found)
+    # No accuracy is known to change, which is no reason to hide it.
+    assert [p.is_hint for p in nearly_same(images, [(0, 3, 0.95)], list("abcd"))] == [False]
+
+
+def test_a_pair_stands_for_all_with_its_pixels_and_other_labels_are_no_hint():
+    images = listed(["train", "train", *["test"] * 500], [0, 0, 1, *[0] * 499])
+    # Row 0 looks like row 3, which has the pixels of row 4; and row 1 like row 2 of another class.
+    ids = ["a", "b", "c", "d", "d", *map(str, range(497))]
+    found = nearly_same(images, [(0, 3, 0.95), (1, 2, 0.95)], ids)
+    assert [message[:30] for message, _ in worth(found)] == [
+        "2 of 500 test images have a co", "1 of 500 test images has a cop"
+    ]  # fmt: skip
+    assert all(is_hint for _, is_hint in worth(found))
+    pairs = [p for p in found if p.kind == "near-leak"]
+    assert pairs[0].message.endswith("0.png, 3.png, 4.png")
+    assert [p.is_hint for p in pairs] == [True, False]
+
+
+def test_hints_alone_are_no_problem_for_the_status(tmp_path):
+    for split, count in (("train", 3), ("test", 101)):
+        for label, name in enumerate("ab"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for n in range(count):
+                shade = (n, 100 * label, 40 * (split == "test"))
+                Image.new("RGB", (8, 8), shade).save(tmp_path / split / name / f"{n}.png")
+    shutil.copy(tmp_path / "train/a/0.png", tmp_path / "test/a/0.png")
+    done = CliRunner().invoke(app, ["check", str(tmp_path), "--quiet"])
+    assert "no problems found, 2 hint(s)" in done.output
+    assert done.exit_code == 0

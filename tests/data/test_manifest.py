@@ -174,5 +174,5 @@ def test_a_split_that_the_first_row_lacks_is_not_forgotten(tmp_path):
     for row in rows:
         (tmp_path / row["path"]).touch()
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(DataError, match="image 1: 'split' is missing, and other images have one"):
+    with pytest.raises(DataError, match="image 1: 'split' is missing or empty; give every"):
         read_data(tmp_path / "m.jsonl")

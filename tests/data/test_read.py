@@ -16,7 +16,7 @@ from smallset.config import RunConfig, override
 from smallset.data.listing import parse_classes
 from smallset.data.manifest import manifest_text
 from smallset.data.prepare import DataSource
-from smallset.data.read import folds_for, read_data
+from smallset.data.read import folds_for, list_data, read_data
 from smallset.errors import ConfigError, DataError
 from smallset.groups import SPLITS, DataConfig
 
@@ -376,4 +376,7 @@ def test_a_listing_is_a_data_set_too(split_folders):
         read_data(listed, DataConfig(val_fraction=0.1))
     unsplit = replace(listed, splits=np.full(len(listed), ""))
     assert set(read_data(unsplit).splits) == {"train", "val", "test"}
+    with pytest.MonkeyPatch.context() as patch:  # who needs paths only has nothing decoded
+        patch.setattr("smallset.data.read._split", None)
+        assert list_data(unsplit).paths == listed.paths
     assert (folds_for(listed, DataConfig()), folds_for(unsplit, DataConfig())) == (0, 5)

@@ -1,11 +1,13 @@
 """Records in other tools' stores: the same record, each epoch once, whatever was stopped."""
 
+import os
 import subprocess
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import pytest
 from support import same_numbers
@@ -18,7 +20,7 @@ from smallset.files import write_json
 from smallset.progress import Reporter
 from smallset.record.record import Record, write_history
 from smallset.show import loggers
-from smallset.show.log_tensorboard import EVENTS
+from smallset.show.log_tensorboard import EVENTS, TensorBoard
 from smallset.show.logged import Logged
 
 STUDY = """
@@ -59,7 +61,8 @@ class FakeClient:
         return next((each for each in self.kept.experiments if each.name == name), None)
 
     def create_experiment(self, name, artifact_location, tags):
-        new = SimpleNamespace(name=name, experiment_id="1", place=artifact_location)
+        new = SimpleNamespace(name=name, experiment_id="1", artifact_location=artifact_location)
+        new.lifecycle_stage = "active"
         self.kept.experiments.append(new)
         return "1"
 
@@ -151,7 +154,7 @@ def test_a_logged_run_is_the_same_and_both_stores_hold_it(mlflow, split_folders,
     assert listed[0] == listed[1]
     [run] = mlflow.runs.values()
     assert mlflow.uris == [f"sqlite:///{tmp_path}/runs/mlflow.db"]
-    assert mlflow.experiments[0].place == (tmp_path / "runs/mlflow-artifacts").as_uri()
+    assert mlflow.experiments[0].artifact_location == (tmp_path / "runs/mlflow-artifacts").as_uri()
     assert (run.info.name, run.info.status) == ("first", "FINISHED")
     assert (run.data.params["optim.momentum"], run.data.params["batches.size"]) == ("0.0", "8")
     told = [value for name, value, _ in run.data.history if name == "train_loss"]
@@ -165,6 +168,11 @@ def test_a_logged_run_is_the_same_and_both_stores_hold_it(mlflow, split_folders,
     kept = scalars(tmp_path / "runs/tensorboard/first")
     assert kept["train_loss"] == pytest.approx(dict(enumerate(told)))
     assert kept["test_accuracy"] == pytest.approx({1: record.result["test_accuracy"]})
+    store, logged = TensorBoard(tmp_path), Logged("first", record)
+    store.log_run(logged)
+    written = list((tmp_path / "tensorboard/first").glob(EVENTS))
+    store.log_run(logged)  # as a study does at its end
+    assert list((tmp_path / "tensorboard/first").glob(EVENTS)) == written
 
 
 def test_a_resumed_run_goes_on_in_the_same_entry(mlflow, split_folders, tmp_path, tiny):
@@ -227,7 +235,18 @@ def test_steps_go_on_through_the_stages(tmp_path):
     run = Logged("first", Record(tmp_path))
     assert [each.get("stage", 0) for each in run.epochs] == [0, 0, 1, 1]
     assert all("val_loss" not in each for each in run.epochs)
-    assert run.at(3) - run.at(0) == 6
+    # `--resume` writes the settings anew, so times are counted back from the last epoch.
+    os.utime(tmp_path / "epochs.jsonl", (1000, 1000))
+    assert [run.began, run.at(0), run.at(3)] == [992, 994, 1000]
+
+
+def test_a_run_of_folds_has_no_test_accuracy():
+    shares = {"train_accuracy": 1.0, "val_accuracy": None, "test_accuracy": 0.75}
+    folds = {"accuracy": 0.75, "low": 0.5, "high": 0.9}
+    record = Mock(spec=Record, result=shares | {"folds": folds})
+    assert Logged("first", record).result == {"final_train_accuracy": 1.0} | {
+        f"folds_{name}": value for name, value in folds.items()
+    }
 
 
 @pytest.mark.parametrize("name", ["mlflow", "tensorboard"])
@@ -258,14 +277,58 @@ def test_a_store_that_fails_stops_no_training(mlflow, split_folders, tmp_path, t
         raise OSError("database is locked")
 
     monkeypatch.setattr(FakeClient, "log_batch", fail)
-    options = {"out": tmp_path / "first", "log": "mlflow"}
+    options = {"out": tmp_path / "first", "log": ["mlflow", "tensorboard"]}
     with pytest.raises(RunError, match=r"first is whole, .*database is locked.* --resume"):
         smallset.train(split_folders, tiny(), **options, reporter=Reporter(note=notes.append))
     assert Record(tmp_path / "first").is_complete
     assert sum("cannot be logged for now" in note for note in notes) == 1
+    assert scalars(tmp_path / "tensorboard/first")["train_loss"].keys() == {0, 1}
     monkeypatch.setattr(FakeClient, "log_batch", log_batch)
     smallset.train(split_folders, tiny(), **options, resume=True)
     assert [steps(run, "train_loss") for run in mlflow.runs.values()][-1] == [0, 1]
+    assert [run.data.params["optim.momentum"] for run in mlflow.runs.values()][-1] == "0.0"
+
+
+def test_a_run_stopped_while_its_page_is_drawn_is_finished_later(
+    mlflow, split_folders, tmp_path, tiny
+):
+    finished = smallset.train(split_folders, tiny(epochs=1), out=tmp_path / "first")
+    result = tmp_path / "first/result.json"
+    result.rename(tmp_path / "aside")
+
+    def stop():
+        with loggers.logged_run("mlflow", finished.folder, Reporter()) as reporter:
+            reporter.epoch(finished.history[-1])
+            (tmp_path / "aside").rename(result)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    [run] = mlflow.runs.values()
+    assert (run.info.status, "test_accuracy" in run.data.metrics) == ("KILLED", False)
+    with loggers.logged_run("mlflow", finished.folder, Reporter()):
+        pass
+    assert (run.info.status, "test_accuracy" in run.data.metrics) == ("FINISHED", True)
+
+
+def test_a_store_that_cannot_take_a_study_is_said(mlflow, tmp_path, monkeypatch):
+    def begin():
+        with loggers.logged_study("mlflow", tmp_path / "runs/rates", print):
+            pass
+
+    begin()
+    mlflow.experiments[0].lifecycle_stage = "deleted"
+    with pytest.raises(ConfigError, match=r"was deleted; restore it .* -x 1\)"):
+        begin()
+    mlflow.experiments[0].lifecycle_stage = "active"
+    mlflow.experiments[0].artifact_location = "file:///elsewhere/mlflow-artifacts"
+    with pytest.raises(ConfigError, match=r"was moved, .*\(file:///elsewhere"):
+        begin()
+    mlflow.experiments.clear()
+    mlflow.runs.clear()
+    monkeypatch.setattr(FakeClient, "create_run", Mock(side_effect=OSError("locked")))
+    with pytest.raises(ConfigError, match=r"the store cannot take the study \(locked\)"):
+        begin()
 
 
 def test_nothing_is_imported_unless_asked():

@@ -20,6 +20,7 @@ from support import edit_json
 from typer.testing import CliRunner
 
 from smallset import api
+from smallset.api.exporting import KNOWN
 from smallset.cli import app
 from smallset.config import RunConfig, override
 from smallset.data.pictures import RESIZES, resize
@@ -182,12 +183,19 @@ def test_what_is_there_is_kept(run, data, exported, tmp_path):
         api.export(run)
     with pytest.raises(RunError, match=r"lies in the data"):
         api.export(run, data / "onnx")
-    with pytest.raises(ConfigError, match="onnx"):
-        api.export(run, file_format="onx")
+    with pytest.MonkeyPatch.context() as patch:  # nor is the extra asked for
+        patch.setattr("smallset.errors.find_spec", lambda _: None)
+        with pytest.raises(ConfigError, match="no format 'onx'; did you mean 'onnx'"):
+            api.export(run, file_format="onx")
+    assert tuple(exporting.FORMATS) == KNOWN
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     with pytest.raises(RunError, match=r"is a record, whose files an export would replace"):
         api.export(run, run, file_format="hf", force=True)
     assert {name: (run / name).read_bytes() for name in before} == before
+    (tmp_path / "begun").mkdir()
+    shutil.copy(run / "config.json", tmp_path / "begun")
+    with pytest.raises(RunError, match=r"is a record, whose files an export would replace"):
+        api.export(run, tmp_path / "begun", file_format="hf", force=True)
     (tmp_path / "README.md").write_text("mine")
     with pytest.raises(RunError, match=r"README\.md is there already"):
         api.export(run, tmp_path)

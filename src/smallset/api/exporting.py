@@ -12,6 +12,9 @@ from smallset.words import language
 if TYPE_CHECKING:
     from smallset.use.export import Exported
 
+KNOWN = ("onnx", "page", "hf")
+"""Names of `smallset.use.export.FORMATS`, which only the extra's packages can open."""
+
 
 def export(
     run: str | Path,
@@ -48,12 +51,12 @@ def export(
         DataError: If `run` is no record of a finished run, or `data` cannot be read.
         RunError: If files are there already, a graph cannot be made, or one answers differently.
     """
+    if file_format not in KNOWN:
+        raise ConfigError(f"no format {file_format!r}; {suggest(file_format, KNOWN)}")
     need("smallset export", "export", "onnx", "onnxscript", "onnxruntime")
-    from smallset.use.export import FORMATS, export_record
+    from smallset.use.export import export_record
     from smallset.use.predictor import open_record
 
-    if file_format not in FORMATS:
-        raise ConfigError(f"no format {file_format!r}; {suggest(file_format, FORMATS)}")
     reporter = reporter or Reporter()
     with closing(reporter):
         record = open_record(given_path(run))

@@ -57,7 +57,7 @@ def clean_folder(
     """
     if holds_files(out):
         raise RunError(f"{out} is not empty; give another --out")
-    chosen = _splits_to_judge(data, splits, config)
+    chosen = _splits_to_judge(data, splits, config, reporter)
     source = DataSource(data, reporter, judged_splits=chosen)
     judges = plan_judges(nets, config)
     with torch_as_it_was(config.compute.threads):
@@ -111,10 +111,7 @@ def tell(about: Mapping[str, Any]) -> list[str]:
         ]
     suspects = f"suspects: {about['suspects']}"
     if about["suspects"]:
-        suspects += (
-            f"; an estimated {about['expected_precision']:.0%} of them are wrong, and "
-            f"{about['expected_recall']:.0%} of all wrong labels are among them"
-        )
+        suspects += f"; an estimated {about['expected_precision']:.0%} of them are wrong"
     lines.append(suspects)
     if about.get("contradicted"):
         lines.append(
@@ -160,12 +157,12 @@ def _done(cleaning: str) -> str:
 
 
 def _splits_to_judge(
-    data: str | Path, splits: Sequence[str] | None, config: RunConfig
+    data: str | Path, splits: Sequence[str] | None, config: RunConfig, reporter: Reporter
 ) -> list[Split]:
     """Return the splits to judge, in their usual order."""
     if config.data.train_on != "train":
         raise ConfigError("clean trains nothing; say whose labels it judges with --splits")
-    there = set(read_data(data, config.data).splits.tolist())
+    there = set(read_data(data, config.data, reporter).splits.tolist())
     wanted = there - {"test"} if splits is None else set(splits)
     for name in wanted - set(SPLITS):
         raise ConfigError(f"no split named {name!r}; {suggest(name, SPLITS)}")
@@ -192,7 +189,9 @@ def _table(found: Found, prepared: Prepared, rows: ndarray, order: ndarray) -> l
         decision = "keep" if cleaning is None else str(cleaning.decisions[n])
         why = _why(found, int(n), float(right[n]))
         suggested = other[n] if why or decision != "keep" else labels[n]
-        if why in ("contradicted", "nowhere"):
+        if cleaning is not None and decision == "relabel":
+            suggested = cleaning.labels[n]
+        elif why and right[n] >= 0.5:
             suggested = found.posterior.looks[n].argmax()
         table.append([
             prepared.images.paths[rows[n]], ids[n], classes[labels[n]], classes[suggested],
@@ -219,10 +218,7 @@ def _about(
     """Return the content of clean.json."""
     config = judges[0].config
     labels = prepared.given_labels[prepared.of("train")]
-    right = found.posterior.of_given(labels)
-    flagged = right < 0.5
-    wrong = float((1 - right).sum())
-    caught = float((1 - right[flagged]).sum())
+    flagged = found.posterior.of_given(labels) < 0.5
     cleaning = _chosen(found)
     decisions = [] if cleaning is None else list(cleaning.decisions)
     return {
@@ -246,7 +242,6 @@ def _about(
         "contradicted": int((found.contradicted & ~flagged).sum()),
         "nowhere": int(found.nowhere.sum()),
         "expected_precision": found.expected_precision,
-        "expected_recall": caught / max(wrong, 1e-12),
         "gate": [
             {"cleaning": each.cleaning.name, "gain": each.gain._asdict()} for each in found.judged
         ],

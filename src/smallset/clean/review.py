@@ -18,7 +18,7 @@ from typing import Any
 from smallset import contents
 from smallset.data.cleaned import WRITTEN, Decision, Why, is_cleaned, origin, read_labels
 from smallset.data.listing import ImageSet
-from smallset.data.read import read_data
+from smallset.data.read import list_data
 from smallset.errors import DataError, RunError
 from smallset.files import csv_text, locked, write_atomic
 from smallset.reading import check_shape
@@ -93,7 +93,7 @@ def find_images(folder: Path, rows: Sequence[Row], data: str | None) -> ImageSet
     source = data or origin(folder)
     hint = "--data PLACE says where the images are now"
     try:
-        images = read_data(source)
+        images = list_data(source)
     except DataError as error:
         raise DataError(f"the images of {folder} cannot be shown: {error}; {hint}") from None
     there = frozenset(images.paths)

@@ -44,7 +44,6 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help="Train, compare, show, clean and use image classifiers with tens of images per class.",
     pretty_exceptions_enable=False,
 )
 WAY_IN = """\
@@ -71,7 +70,7 @@ def _say_version(asked: bool) -> bool:
 def begin(
     _: Annotated[
         bool,
-        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which it is."),
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """Train, compare, show, clean and use image classifiers with tens of images per class."""

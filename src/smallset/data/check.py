@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,9 @@ Kind = Literal[
     "unreadable", "empty", "single", "missing", "duplicate", "conflict", "leak", "leaks",
     "near-duplicate", "near-conflict", "near-leak", "near-leaks",
 ]  # fmt: skip
-LEARNT_FROM: dict[str, tuple[str, ...]] = {"test": ("train", "val"), "val": ("train",)}
+LEARNT_FROM: dict[str, tuple[str, ...]] = {
+    "test": ("train", "val", "extra"), "val": ("train", "extra")
+}  # fmt: skip
 """Where copies of the images of a split make its accuracy another; `best` learns from val too."""
 WORTH = 0.5  # points of accuracy that leaks must be worth to be a problem
 
@@ -45,17 +48,28 @@ def find_problems(images: ImageSet, ids: Sequence[str], errors: dict[int, str]) 
     return problems
 
 
-def _same_pixels(images: ImageSet, ids: Sequence[str]) -> list[Problem]:
+def _rows_of(ids: Sequence[str]) -> dict[str, list[int]]:
+    """Return the rows of each picture; unreadable ones are left out."""
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, name in enumerate(ids):
         if name:
             rows_of[name].append(row)
+    return rows_of
+
+
+def _are_hints(worth: Sequence[Problem]) -> bool:
+    """Return whether leaks are worth little; those that no accuracy is known to change are not."""
+    return bool(worth) and all(problem.is_hint for problem in worth)
+
+
+def _same_pixels(images: ImageSet, ids: Sequence[str]) -> list[Problem]:
+    rows_of = _rows_of(ids)
     leaks: list[Problem] = []
     conflicts: list[Problem] = []
     duplicates: list[Problem] = []
     several = [rows for rows in rows_of.values() if len(rows) > 1]
     worth = _worth(images, several, "leaks")
-    is_hint = all(problem.is_hint for problem in worth)
+    is_hint = _are_hints(worth)
     for rows in several:
         splits = _in_order(str(images.splits[row]) for row in rows)
         labels = sorted({images.classes[images.labels[row]] for row in rows})
@@ -108,26 +122,34 @@ def nearly_same(
     """Return a problem for each pair of pictures that are nearly the same, worst kinds first.
 
     Args:
-        pairs: Rows of two pictures, and how alike they are in [-1, 1].
+        pairs: Rows of two pictures, and how alike they are in [-1, 1]; each row stands for all with
+            its pixels.
         ids: sha256 of each image's decoded pixels; pairs of equal ones were found before.
     """
-    pairs = [pair for pair in pairs if ids[pair[0]] != ids[pair[1]]]
-    worth = _worth(images, [pair[:2] for pair in pairs], "near-leaks")
-    is_hint = all(problem.is_hint for problem in worth)
+    rows_of = _rows_of(ids)
+    known = [
+        (rows_of[ids[first]], rows_of[ids[second]], likeness)
+        for first, second, likeness in pairs
+        if ids[first] != ids[second]
+    ]
+    worth = _worth(images, [both for *sides, _ in known for both in product(*sides)], "near-leaks")
+    is_hint = _are_hints(worth)
     found: dict[Kind, list[Problem]] = {
         "near-leak": [], "near-leaks": worth, "near-conflict": [], "near-duplicate": []
     }  # fmt: skip
-    for first, second, likeness in pairs:
-        splits = _in_order(str(images.splits[row]) for row in (first, second))
-        labels = sorted({images.classes[images.labels[row]] for row in (first, second)})
+    for first, second, likeness in known:
+        rows = first + second
+        splits = _in_order(str(images.splits[row]) for row in rows)
+        labels = sorted({images.classes[images.labels[row]] for row in rows})
         kind: Kind = "near-conflict" if len(labels) > 1 else "near-duplicate"
         labelled = f", labelled {' and '.join(labels)}" if len(labels) > 1 else ""
         message = (
             f"in {' and '.join(splits)}{labelled}, nearly the same picture ({likeness:.2f}): "
-            f"{images.paths[first]}, {images.paths[second]}"
+            f"{', '.join(images.paths[row] for row in rows)}"
         )
         kind = "near-leak" if len(splits) > 1 else kind
-        found[kind].append(Problem(kind, message, is_hint and kind == "near-leak"))
+        little = is_hint and kind == "near-leak" and not labelled
+        found[kind].append(Problem(kind, message, little))
     return [problem for problems in found.values() for problem in problems]
 
 

@@ -11,10 +11,9 @@ from numpy import ndarray
 from PIL import Image
 
 from smallset.data.listing import ImageSet
-from smallset.data.read import image_files, read_data
+from smallset.data.read import image_files, list_data
 from smallset.errors import DataError
 from smallset.files import given_path
-from smallset.groups import DataConfig
 
 Folder = str | os.PathLike
 Given = list[str] | UInt8[ndarray, "n height width 3"]
@@ -85,7 +84,7 @@ def class_folders(folder: Folder) -> ImageSet:
         DataError: If it is something else.
     """
     path = _there(folder)
-    images = read_data(path, DataConfig(folds=2))  # with folds, nothing is held back
+    images = list_data(path)
     splits = sorted(set(images.splits.tolist()))
     if splits != ["train"]:
         raise DataError(

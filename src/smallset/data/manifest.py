@@ -48,7 +48,10 @@ def read_manifest(path: Path) -> ImageSet:
         seen[row["path"]] = number
         split = str(row.get("split", ""))
         if has_split and not split:
-            raise DataError(f"{where}: 'split' is missing, and other images have one")
+            raise DataError(
+                f"{where}: 'split' is missing or empty; give every image one, or leave the column "
+                "out"
+            )
         if has_split and split not in SPLITS:
             raise DataError(f"{where}: unknown split {split!r}; {suggest(split, SPLITS)}")
     classes = tuple(sorted({row["label"] for row in rows}))

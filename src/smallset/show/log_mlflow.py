@@ -4,11 +4,11 @@ import hashlib
 import logging
 import os
 import shlex
-import socket
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from smallset.errors import ConfigError, need
 from smallset.record.command import setting_text
@@ -28,6 +28,7 @@ class _Held:
     id: str
     epochs: int = 0
     """How many are logged."""
+    has_settings: bool = False
     is_done: bool = False
 
 
@@ -51,6 +52,8 @@ class Mlflow:
         try:
             self.client: Any = mlflow.MlflowClient(tracking_uri=self.uri)
             self.experiment = self._experiment()
+        except ConfigError:
+            raise
         except Exception as error:  # the store's own are of any kind
             raise ConfigError(f"--log mlflow: cannot use {self.uri}: {error}") from error
         self.held: dict[str, _Held] = {}
@@ -81,6 +84,7 @@ class Mlflow:
         self.held[run.place] = held
         if held.is_done:
             return
+        self._log_settings(held, run)
         for start in range(held.epochs, len(run.epochs), PER_CALL):
             steps = range(start, min(start + PER_CALL, len(run.epochs)))
             self.client.log_batch(
@@ -88,7 +92,7 @@ class Mlflow:
                 metrics=[each for step in steps for each in self._metrics(run, step)],
             )
             held.epochs = steps.stop
-        if run.record.is_complete:
+        if run.is_finished:
             self._finish(held, run)
         elif run.ended:
             self.client.set_terminated(held.id, ENDS[run.ended])
@@ -130,11 +134,18 @@ class Mlflow:
             tags |= {"mlflow.parentRunId": self.study}
             tags |= {"arm": arm, "seed": seed.removeprefix("seed-")}
             name = f"{arm}/{seed}"
-        held = _Held(self._new(name, tags, round(1000 * run.began)))
-        params = [self.entities.Param(k, setting_text(v)) for k, v in run.settings.items()]
+        return _Held(self._new(name, tags, round(1000 * run.began)))
+
+    def _log_settings(self, held: _Held, run: Logged) -> None:
+        """Log the settings that the store has not: it may have failed among them."""
+        if held.has_settings:
+            return
+        there = self.client.get_run(held.id).data.params
+        missing = {name: value for name, value in run.settings.items() if name not in there}
+        params = [self.entities.Param(k, setting_text(v)) for k, v in missing.items()]
         for start in range(0, len(params), PER_CALL):
             self.client.log_batch(held.id, params=params[start : start + PER_CALL])
-        return held
+        held.has_settings = True
 
     def begin_study(self, place: str) -> None:
         """See `smallset.show.loggers.Logger`."""
@@ -157,11 +168,24 @@ class Mlflow:
 
     def _experiment(self) -> str:
         found = self.client.get_experiment_by_name("smallset")
-        if found is not None:
-            return found.experiment_id
         # Without a place, files would go into the current folder.
         is_own = not os.environ.get("MLFLOW_TRACKING_URI")
-        place = (self.runs / "mlflow-artifacts").as_uri() if is_own else None
+        files = self.runs / "mlflow-artifacts"
+        place = files.as_uri() if is_own else None
+        if found is not None:
+            if found.lifecycle_stage == "deleted":
+                raise ConfigError(
+                    f"--log mlflow: the experiment 'smallset' of {self.uri} was deleted; restore "
+                    f"it (mlflow experiments restore -x {found.experiment_id}), or log elsewhere"
+                )
+            kept = urlsplit(found.artifact_location)
+            is_file = is_own and kept.scheme in ("", "file")
+            if is_file and Path(unquote(kept.path)).resolve() != files.resolve():
+                raise ConfigError(
+                    f"--log mlflow: {self.uri} was moved, and would keep files at its old place "
+                    f"({found.artifact_location}); move mlflow.db away, so that a new one is made"
+                )
+            return found.experiment_id
         tags = {"mlflow.experimentKind": "custom_model_development"}
         return self.client.create_experiment("smallset", artifact_location=place, tags=tags)
 
@@ -175,9 +199,10 @@ class Mlflow:
         )
 
     def _key(self, place: str, digest: str = "") -> str:
-        # A store of its own moves with its runs; one that is shared must tell machines apart.
+        # A store of its own names runs from beside them; one that is shared tells folders apart.
+        # A machine's name is no part: a container has another each time it goes on with a run.
         shared = bool(os.environ.get("MLFLOW_TRACKING_URI"))
-        whole = f"{socket.gethostname()}:{self.runs / place}" if shared else place
+        whole = str(self.runs / place) if shared else place
         return hashlib.sha256(f"{whole}\n{digest}".encode()).hexdigest()[:32]
 
     def _add_files(self, run: str, folder: Path, files: list[Path]) -> None:

@@ -26,6 +26,7 @@ class TensorBoard:
         self.folder = runs / "tensorboard"
         self.writers: dict[str, Any] = {}
         self.steps: dict[str, int] = {}
+        self.finished: set[str] = set()
 
     @staticmethod
     def require() -> None:
@@ -43,15 +44,18 @@ class TensorBoard:
 
     def log_run(self, run: Logged) -> None:
         """See `smallset.show.loggers.Logger`."""
+        if run.place in self.finished:
+            return
         writer = self.writers.get(run.place) or self._begin(run.place)
         for step in range(self.steps.setdefault(run.place, 0), len(run.epochs)):
             for name, value in run.epochs[step].items():
                 writer.add_scalar(name, value, step, walltime=run.at(step))
         self.steps[run.place] = len(run.epochs)
-        if run.record.is_complete:
+        if run.is_finished:
             self._add_result(writer, run)
+            self.finished.add(run.place)
         writer.flush()
-        if run.record.is_complete or run.ended:
+        if run.is_finished or run.ended:
             self._close(run.place)
 
     def _add_result(self, writer: Any, run: Logged) -> None:

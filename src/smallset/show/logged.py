@@ -51,9 +51,10 @@ class Logged:
         shares = {
             "final_train_accuracy": result["train_accuracy"],
             "final_val_accuracy": result["val_accuracy"],
-            "test_accuracy": result["test_accuracy"],
         }
         folds = result.get("folds", {})
+        if not folds:  # of folds, each image is answered by networks that have not seen it
+            shares["test_accuracy"] = result["test_accuracy"]
         shares |= {f"folds_{name}": folds.get(name) for name in ("accuracy", "low", "high")}
         return {name: share for name, share in shares.items() if share is not None}
 
@@ -74,13 +75,24 @@ class Logged:
         """Return the files of the record, relative to its folder."""
         return files_of(self.record.folder, "**/*")
 
+    @property
+    def is_finished(self) -> bool:
+        """Return whether nothing more comes; one stopped while its page is drawn lacks files."""
+        return self.record.is_complete and not self.ended
+
     @cached_property
     def began(self) -> float:
-        """Return when the settings were written, in seconds since 1970."""
-        return (self.record.folder / "config.json").stat().st_mtime
+        """Return when training began, in seconds since 1970; pauses of a stopped run left out.
+
+        It is counted back from the last epoch: `--resume` writes the settings anew.
+        """
+        epochs = self.record.folder / "epochs.jsonl"
+        if not self.epochs:
+            return (self.record.folder / "config.json").stat().st_mtime
+        return epochs.stat().st_mtime - sum(line["seconds"] for line in self.epochs)
 
     def at(self, step: int) -> float:
-        """Return when an epoch ended, in seconds since 1970; pauses of a stopped run left out."""
+        """Return when an epoch ended, in seconds since 1970, as `began` has it."""
         return self.began + sum(line["seconds"] for line in self.epochs[: step + 1])
 
     @property

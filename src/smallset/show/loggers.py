@@ -81,13 +81,18 @@ class Log:
     def run(self, folder: Path, ended: Ended = "") -> None:
         """Log a run as far as it is."""
         place = folder.absolute().relative_to(self.folder.parent).as_posix()
-        for logger in self.loggers:
-            logger.log_run(Logged(place, Record(folder), ended))
+        self.each(lambda logger: logger.log_run(Logged(place, Record(folder), ended)))
 
     def each(self, action: Callable[[Logger], object]) -> None:
-        """Have every store do something."""
+        """Have every store do something, also where one fails; then raise what failed first."""
+        failed: list[Exception] = []
         for logger in self.loggers:
-            action(logger)
+            try:
+                action(logger)
+            except Exception as error:  # noqa: BLE001  a store's own errors are of any kind
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def meanwhile(self, folder: Path, ended: Ended = "") -> None:
         """Log a run while there is more to do: what fails is tried again at the end."""
@@ -186,7 +191,12 @@ def logged_study(names: Names, folder: Path, note: Callable[[str], object]) -> I
         return
     log = Log(names, folder, note)
     place = log.folder.name
-    log.each(lambda logger: logger.begin_study(place))
+    try:
+        log.each(lambda logger: logger.begin_study(place))
+    except Exception as error:
+        raise ConfigError(
+            f"--log: the store cannot take the study ({error}); mend that, or leave --log out"
+        ) from error
     try:
         yield StudyLog(log)
     except BaseException as error:

@@ -1,5 +1,6 @@
 """A record as files that run without smallset, written only where they answer as it does."""
 
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def export_record(
     """
     network, preprocessing, _ = restore(record, own_code=own_code)
     refuse_inside(out, data or record.config["data"]["source"])
-    if Record(out).is_complete:
+    if _is_record(out):
         raise RunError(
             f"{out} is a record, whose files an export would replace; give another folder as --out"
         )
@@ -96,3 +97,15 @@ def export_record(
             (Path(aside) / file).replace(out / file)
     files = tuple(out / file for file in written.files)
     return Exported(out, files, written.parity, tuple(written.said))
+
+
+def _is_record(folder: Path) -> bool:
+    """Return whether a folder holds a run, finished or begun; an export has a config.json too."""
+    record = Record(folder)
+    if record.is_complete or not record.has_begun:
+        return record.is_complete
+    try:
+        held = json.loads((folder / "config.json").read_bytes())
+    except ValueError:
+        return False
+    return isinstance(held, dict) and "digest" in held

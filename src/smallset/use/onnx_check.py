@@ -17,7 +17,7 @@ from PIL import Image
 
 from smallset.data.pictures import Unreadable, decode, read_file, resize
 from smallset.data.preprocessing import Preprocessing
-from smallset.data.read import read_data
+from smallset.data.read import list_data
 from smallset.errors import DataError, RunError
 from smallset.record.record import Record
 from smallset.use.onnx_model import Shipped
@@ -141,9 +141,8 @@ def sample_of(record: Record, data: str | None) -> Sample:
     else:
         kind = next(each for each in ("test", "val", "train") if (found.splits == each).any())
         rows = np.flatnonzero(found.splits == kind)
-    settings = record.settings.data
     try:
-        images = read_data(data or record.config["data"]["source"], settings)
+        images = list_data(data or record.config["data"]["source"])
     except DataError as error:
         if data is not None:
             raise

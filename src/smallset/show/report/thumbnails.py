@@ -15,7 +15,7 @@ from PIL import Image
 
 from smallset.data.cache import load_pixels
 from smallset.data.preprocessing import Preprocessing
-from smallset.data.read import read_data
+from smallset.data.read import list_data
 from smallset.errors import DataError
 from smallset.record.record import Record
 from smallset.show.report.render import room_for_images
@@ -77,7 +77,7 @@ def find_pictures(
     source = data or record.config["data"]["source"]
     hint = "--data PLACE says where it is now, --without-images leaves them out of the page"
     try:
-        images = read_data(source, record.settings.data)
+        images = list_data(source)
     except DataError as error:
         raise DataError(f"the images of {record.folder} cannot be shown: {error}; {hint}") from None
     preprocessing = Preprocessing.from_json(record.model["preprocessing"])

@@ -78,7 +78,7 @@ async function refresh() {
 /* Which images, in which order: as in labels.csv, those in doubt first. */
 const WHY = {
   contradicted: () => T("looks more like another class"),
-  nowhere: () => T("looks like none of the classes"),
+  nowhere: () => T("far from every class"),
 };
 const inDoubt = ({ probability, why, decision }) =>
   probability < 0.5 || why !== "" || decision !== "keep";
@@ -174,8 +174,9 @@ function show() {
     (byHand(image) ? T("Decided by {by}:", { by: image.by }) : T("smallset would:")) +
     " " +
     T(image.decision) +
-    (image.decision === "relabel" ? ` → ${image.suggested}` : "") +
-    (image.why in WHY && !byHand(image) ? ` (${WHY[image.why]()})` : "");
+    (image.decision === "relabel" ? ` → ${image.suggested}` : "");
+  byId("doubt").textContent =
+    image.why in WHY ? T("In doubt: {why}", { why: WHY[image.why]() }) : "";
   byId("other").value = "";
   document.body.dataset.shown = n;
   for (const ahead of queue.slice(at + 1, at + 3)) new Image().src = `/image/${ahead}/big`;

@@ -11,7 +11,7 @@ function tile(row) {
 }
 const WHY = {
   contradicted: () => T("looks more like another class"),
-  nowhere: () => T("looks like none of the classes"),
+  nowhere: () => T("far from every class"),
 };
 function closer(row) {
   const one = D.suspects[row],

@@ -38,7 +38,7 @@ def open_page(page):
         shown = browser.new_page(viewport={"width": 1440, "height": 900})
         shown.goto(page.as_uri(), wait_until="commit")
         answers = "document.documentElement.dataset.ready ? performance.now() : 0"
-        charts = "document.querySelector('.js-plotly-plot') ? performance.now() : 0"
+        charts = "document.querySelector('.chart > svg, .chart > canvas') ? performance.now() : 0"
         # Charts are drawn where they are seen.
         shown.wait_for_selector(".chart", state="attached")
         shown.evaluate("document.querySelector('.chart').scrollIntoView()")

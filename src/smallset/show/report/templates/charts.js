@@ -294,8 +294,8 @@ function chart(id, build) {
 /* Many points on a canvas.
 
    `build` returns {points: [{row, x, y, colour, mark, small, group}], box: [x0, x1, y0, y1]}.
-   `over(row)` is called for the point that the pointer or the arrow keys are at, `open(row)` for one
-   that is clicked. Drag moves the picture, Ctrl and the wheel or the buttons make it larger.
+   `over(row)` is called for the point that the pointer or the arrow keys are at, `open(row)` for
+   one that is clicked. Drag moves the picture, Ctrl and the wheel or the buttons make it larger.
    Returns {light}: light(group) lets one group stand out, light(null) none. */
 function plane(id, build, { over, open }) {
   const place = byId(id),

@@ -51,14 +51,18 @@ class DataConfig(Settings):
     pretrained networks are tested), or pad with black."""
     skip_unreadable: bool = False
     """Leave unreadable files out (they are counted in the record) instead of stopping."""
+    skip_empty: bool = False
+    """Leave out classes without a readable training image (the record names them) instead of
+    stopping."""
     max_megapixels: float = Field(default=80.0, gt=0, le=178)
     """Larger pictures are refused before they are decoded, in millions (at most 178)."""
     val_fraction: float = Field(default=0.15, ge=0, lt=1)
-    """Share of images that become val when the data has no splits of its own."""
+    """Share of images that become val when the data has no splits of its own; of train, when it has
+    train and test but no val."""
     test_fraction: float = Field(default=0.25, gt=0, lt=1)
     """Share of images that become test when the data has no splits of its own."""
     split_seed: int = Field(default=0, ge=0)
-    """Chooses who becomes train, val and test when the data has no splits of its own."""
+    """Chooses who becomes train, val and test where smallset draws them."""
     folds: int | None = Field(default=None, ge=0)
     """Cross-validation: train and val are dealt into so many folds, runs that never saw a fold
     score it, and the model learns from all; 0 for none; none: 5 for data without splits of its own

@@ -11,6 +11,8 @@ from smallset.api import check
 from smallset.cli import app
 from smallset.data.check import find_problems, nearly_same
 from smallset.data.listing import ImageSet
+from smallset.groups import DataConfig
+from smallset.record.record import Record
 
 
 @pytest.fixture
@@ -49,6 +51,49 @@ def test_every_kind_of_problem_is_found(folders):
     assert text["single"] == "class 'fox' has one training image only"
 
 
+def test_what_stops_training_is_said_and_can_be_left_out(folders, tmp_path):
+    (folders / "train/dog/0.png").write_bytes(b"")
+    for name in ("emu", "fox"):
+        (folders / "test" / name).mkdir()
+        picture(4, ord(name[0])).save(folders / "test" / name / "0.png")
+    (folders / "test/gnu").mkdir()
+    result = CliRunner().invoke(app, ["check", str(folders), "--quiet"])
+    assert result.exit_code == 1
+    said = [" ".join(line.split()) for line in result.output.splitlines()]
+    assert (
+        "stops training: 1 x unreadable; repair or remove the files, or leave them out with "
+        "--skip-unreadable" in said
+    )
+    assert (
+        "stops training: 2 x missing; add training images, remove the class, or leave it out with "
+        "--skip-empty" in said
+    )
+    both = ["--skip-unreadable", "--skip-empty"]
+    result = CliRunner().invoke(app, ["check", str(folders), "--quiet", *both])
+    assert result.exit_code == 0
+    assert "stops training" not in result.output
+    assert "class 'emu' has no image in train and val and extra: left out, with 1 other" in (
+        " ".join(result.output.split())
+    )
+    command = ["train", str(folders), "--out", str(tmp_path / "run"), "--quiet"]
+    command += ["--recipe", "course-report", "--epochs", "1", "--image-size", "32"]
+    assert "leave them out with --skip-unreadable" in str(
+        CliRunner().invoke(app, command).exception
+    )
+    del both[1]
+    assert "leave it out with --skip-empty" in str(
+        CliRunner().invoke(app, command + both).exception
+    )
+    result = CliRunner().invoke(app, [*command, *both, "--skip-empty"])
+    assert result.exit_code == 0, result.output
+    found = Record(tmp_path / "run")
+    assert found.predictions.classes == ("ant", "bee", "cat", "dog")
+    assert (found.predictions.splits == "test").sum() == 20
+    notes = " ".join(found.result["findings"])
+    assert "'gnu' has no readable image: left out" in notes
+    assert "'emu' has no image in train and val and extra: left out, with 1 other image(s)" in notes
+
+
 def test_a_copy_in_another_format_and_size_of_file_is_the_same_picture(folders):
     Image.open(folders / "train/ant/0.png").save(folders / "train/ant/0b.bmp")
     assert [kind for kind, _ in kinds(folders)] == ["duplicate"]
@@ -79,7 +124,7 @@ def test_leaks_say_how_many_points_they_can_be_worth_and_which_way():
     splits, labels = ["train", "train", "test", "test"] + ["test"] * 98, [0, 1, 0, 1] + [0, 1] * 49
     ids = ["x", "y", "x", "x", *map(str, range(98))]
     images = listed(splits, labels)
-    assert worth(find_problems(images, ids, {})) == [
+    assert worth(find_problems(images, ids, {}, DataConfig())) == [
         (
             "1 of 100 test images has a copy in train with the same label: "
             "test accuracy can be too high by up to 1.0 points",

@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+import shutil
 import struct
 import tempfile
 from dataclasses import replace
@@ -19,6 +20,7 @@ from smallset.data.prepare import DataSource
 from smallset.data.read import folds_for, list_data, read_data
 from smallset.errors import ConfigError, DataError
 from smallset.groups import SPLITS, DataConfig
+from smallset.learn.run import train_run
 
 
 def make(root, *files):
@@ -380,3 +382,48 @@ def test_a_listing_is_a_data_set_too(split_folders):
         patch.setattr("smallset.data.read._split", None)
         assert list_data(unsplit).paths == listed.paths
     assert (folds_for(listed, DataConfig()), folds_for(unsplit, DataConfig())) == (0, 5)
+
+
+# -- Train and test without val --------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_val(split_folders, tmp_path):
+    shutil.copytree(split_folders, tmp_path / "set")
+    shutil.rmtree(tmp_path / "set/val")
+    return tmp_path / "set"
+
+
+def test_val_is_carved_out_of_train_aloud(without_val):
+    images = read_data(without_val)
+    assert images.counts("val").tolist() == [1, 1, 1, 1]
+    assert images.counts("train").tolist() == [7, 7, 7, 7]
+    whole = read_data(without_val, DataConfig(val_fraction=0))
+    assert whole.counts("train").tolist() == [8, 8, 8, 8]
+    moved = images.splits != whole.splits
+    assert set(whole.splits[moved]) == {"train"}
+    assert any("4 of 32 training images became val (seed 0)" in note for note in images.notes)
+    assert not any("became val" in note for note in whole.notes)
+    again = read_data(without_val, DataConfig(split_seed=3, val_fraction=0.25))
+    assert again.counts("val").tolist() == [2, 2, 2, 2]
+    assert (again.splits == "val").tolist() != (images.splits == "val").tolist()
+    assert set(read_data(without_val, DataConfig(folds=3)).splits) == {"train", "test", "extra"}
+    with pytest.raises(ConfigError, match="test_fraction is not read"):
+        read_data(without_val, DataConfig(test_fraction=0.3))
+
+
+def test_copies_stay_on_one_side_of_the_carved_val(without_val):
+    for n in range(6):
+        shutil.copy(without_val / "train/ant/0.png", without_val / f"train/ant/copy-{n}.png")
+    for seed in range(4):
+        images = read_data(without_val, DataConfig(split_seed=seed, val_fraction=0.3))
+        copies = [split for path, split in zip(images.paths, images.splits, strict=True)
+                  if path == "train/ant/0.png" or "copy" in path]  # fmt: skip
+        assert len(copies) == 7
+        assert len(set(copies)) == 1
+
+
+def test_keep_best_val_trains_on_data_without_val(without_val, tiny, tmp_path):
+    record = train_run(without_val, tiny(keep="best-val"), tmp_path / "run")
+    assert record.result["val_accuracy"] is not None
+    assert any("became val" in said for said in record.result["findings"])

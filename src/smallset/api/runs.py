@@ -156,7 +156,7 @@ def check(
     square = square_of(config.model_copy(update={"image_size": size}))
     decoding = partial(reporter.counted, "decoding")
     pixels = load_pixels(images, square, progress=decoding, note=reporter.note)
-    problems = find_problems(images, pixels.ids, pixels.errors)
+    problems = find_problems(images, pixels.ids, pixels.errors, config.data)
     if deep:
         from smallset.data.duplicates import find_nearly_same
 

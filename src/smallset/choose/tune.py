@@ -183,7 +183,10 @@ class _Trainer:
         self.folder, self.seeds = folder, seeds
         plan = self.planner.plan(config)
         if not len(plan.data.of("val")):
-            raise DataError(f"{data} has no val images, and val decides what is best; add some")
+            raise DataError(
+                f"{data} has no val images, and val decides what is best; add "
+                "some, or set data.val_fraction"
+            )
         self.config = plan.config
         stages = stages_of(plan.config)
         self.num_epochs = sum(1 if s.objective is None else plan.config.epochs for s in stages)

@@ -11,10 +11,12 @@ from smallset.cli.options import (
     Language,
     Quiet,
     Sets,
+    SkipEmpty,
     SkipUnreadable,
     console,
     reporter_of,
     settings_of,
+    skipped,
 )
 
 
@@ -30,17 +32,21 @@ def check(
     ] = False,
     config: ConfigFile = None,
     sets: Sets = None,
+    skip_unreadable: SkipUnreadable = False,
+    skip_empty: SkipEmpty = False,
     quiet: Quiet = False,
 ) -> None:
     """Print splits, classes and every problem found; exit status 1 if there is a problem."""
     from smallset import api
+    from smallset.data.check import what_stops
     from smallset.data.manifest import manifest_text
     from smallset.files import write_new
     from smallset.show.terminal import data_table
 
     shown = console()
+    flags = skipped(unreadable=skip_unreadable, empty=skip_empty)
     images, problems = api.check(
-        data, settings_of(config, sets, {}), deep=deep, reporter=reporter_of(quiet)
+        data, settings_of(config, sets, flags), deep=deep, reporter=reporter_of(quiet)
     )
     shown.print(data_table(images, f"{data}: {len(images)} images"))
     for note in images.notes:
@@ -52,6 +58,8 @@ def check(
     if write_split is not None:
         write_new(write_split, manifest_text(images, write_split))
         shown.print(f"split written to {write_split}", markup=False, highlight=False)
+    for line in what_stops(problems):
+        shown.print(line, markup=False, highlight=False, soft_wrap=True)
     count = sum(not problem.is_hint for problem in problems)
     found = f"{count} problem(s) found" if count else "no problems found"
     hints = f", {len(problems) - count} hint(s)" if count < len(problems) else ""
@@ -81,6 +89,7 @@ def clean(
     config: ConfigFile = None,
     sets: Sets = None,
     skip_unreadable: SkipUnreadable = False,
+    skip_empty: SkipEmpty = False,
     lang: Language = None,
     quiet: Quiet = False,
 ) -> None:
@@ -95,7 +104,7 @@ def clean(
 
     flags = {
         "data.noise_rate": noise, "data.noise_seed": noise_seed,
-        "data.skip_unreadable": skip_unreadable or None, "figures.lang": lang,
+        "figures.lang": lang, **skipped(unreadable=skip_unreadable, empty=skip_empty),
     }  # fmt: skip
     settings = settings_of(config, sets, flags)
     api.clean(

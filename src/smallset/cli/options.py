@@ -44,6 +44,15 @@ OwnCode = Annotated[
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave unreadable files out, and count them.")
 ]
+SkipEmpty = Annotated[
+    bool,
+    typer.Option("--skip-empty", help="Leave classes without training images out, and name them."),
+]
+
+
+def skipped(*, unreadable: bool, empty: bool) -> dict[str, Any]:
+    """Return the settings of the flags that leave something out; None where one is not given."""
+    return {"data.skip_unreadable": unreadable or None, "data.skip_empty": empty or None}
 
 
 def settings_of(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Any:

@@ -13,6 +13,8 @@ from smallset.cli.options import (
     OwnCode,
     Quiet,
     Sets,
+    SkipEmpty,
+    SkipUnreadable,
     Workers,
     assignments,
     console,
@@ -20,6 +22,7 @@ from smallset.cli.options import (
     print_logs,
     print_page,
     reporter_of,
+    skipped,
 )
 from smallset.cli.places import say_place, study_place
 from smallset.errors import ConfigError, RunError
@@ -47,6 +50,8 @@ def study(
         ),
     ] = None,
     sets: Sets = None,
+    skip_unreadable: SkipUnreadable = False,
+    skip_empty: SkipEmpty = False,
     execute: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
     workers: Workers = None,
     address: Address = None,
@@ -81,6 +86,10 @@ def study(
     reporter = reporter_of(quiet)
     if (folder := out) is None:
         say_place(folder := study_place(name, data, network or ""), reporter)
+    flags = {
+        "figures.lang": lang, "data.folds": folds,
+        **skipped(unreadable=skip_unreadable, empty=skip_empty),
+    }  # fmt: skip
     try:
         summary = api.study(
             name,
@@ -88,9 +97,7 @@ def study(
             out=folder,
             seeds=seeds,
             arms=[arm.strip() for arm in arms.split(",")] if arms else (),
-            settings=assignments(sets)
-            | ({"figures.lang": lang} if lang else {})
-            | ({} if folds is None else {"data.folds": folds}),
+            settings=assignments(sets) | {k: v for k, v in flags.items() if v is not None},
             network=network or "",
             execute=execute,
             workers=workers,

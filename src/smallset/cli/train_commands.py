@@ -16,6 +16,7 @@ from smallset.cli.options import (
     OwnCode,
     Quiet,
     Sets,
+    SkipEmpty,
     SkipUnreadable,
     Workers,
     assignments,
@@ -27,6 +28,7 @@ from smallset.cli.options import (
     print_page,
     reporter_of,
     settings_of,
+    skipped,
 )
 from smallset.cli.places import best_place, say_place, train_place
 from smallset.cli.study_commands import print_summary
@@ -60,6 +62,7 @@ def train(
     config: ConfigFile = None,
     sets: Sets = None,
     skip_unreadable: SkipUnreadable = False,
+    skip_empty: SkipEmpty = False,
     lang: Language = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     log: Log = None,
@@ -83,11 +86,8 @@ def train(
         folds=folds,
         repeats=repeats,
     )
-    flags |= {
-        "compute.device": device,
-        "data.skip_unreadable": skip_unreadable or None,
-        "figures.lang": lang,
-    }
+    flags |= {"compute.device": device, "figures.lang": lang}
+    flags |= skipped(unreadable=skip_unreadable, empty=skip_empty)
     settings = settings_of(config, sets, flags)
     if out is None:
         say_place(out := train_place(data, resume=resume), reporter_of(quiet))
@@ -118,6 +118,7 @@ def best(
     address: Address = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     skip_unreadable: SkipUnreadable = False,
+    skip_empty: SkipEmpty = False,
     lang: Language = None,
     quiet: Quiet = False,
 ) -> None:
@@ -130,7 +131,7 @@ def best(
     keep_memory_here()
     flags = {
         "seed": seed, "data.classes": classes, "data.folds": folds, "compute.device": device,
-        "data.skip_unreadable": skip_unreadable or None, "figures.lang": lang,
+        "figures.lang": lang, **skipped(unreadable=skip_unreadable, empty=skip_empty),
     }  # fmt: skip
     settings = settings_of(None, None, flags)
     named = [each.strip() for each in networks.split(",")] if networks else []
@@ -260,6 +261,8 @@ def tune(
     seeds: Annotated[int, typer.Option(min=1, help="Runs per trial.")] = 2,
     config: ConfigFile = None,
     sets: Sets = None,
+    skip_unreadable: SkipUnreadable = False,
+    skip_empty: SkipEmpty = False,
     compare: Annotated[
         bool, typer.Option(help="At the end, compare the winner with the start, 5 seeds each.")
     ] = True,
@@ -272,7 +275,8 @@ def tune(
     from smallset import api
 
     keep_memory_here()
-    settings, reporter = settings_of(config, sets, {"model": model}), reporter_of(quiet)
+    flags = {"model": model, **skipped(unreadable=skip_unreadable, empty=skip_empty)}
+    settings, reporter = settings_of(config, sets, flags), reporter_of(quiet)
     try:
         tuned = api.tune(
             data,

@@ -1,6 +1,6 @@
 """Find what is wrong with a data set before anything trains on it."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from smallset.data.listing import ImageSet
-from smallset.groups import SPLITS
+from smallset.groups import SPLITS, DataConfig
 
 Kind = Literal[
     "unreadable", "empty", "single", "missing", "duplicate", "conflict", "leak", "leaks",
@@ -19,6 +19,8 @@ LEARNT_FROM: dict[str, tuple[str, ...]] = {
     "test": ("train", "val", "extra"), "val": ("train", "extra")
 }  # fmt: skip
 """Where copies of the images of a split make its accuracy another; `best` learns from val too."""
+SKIP_UNREADABLE = "repair or remove the files, or leave them out with --skip-unreadable"
+SKIP_EMPTY = "add training images, remove the class, or leave it out with --skip-empty"
 WORTH = 0.5  # points of accuracy that leaks must be worth to be a problem
 
 
@@ -31,21 +33,38 @@ class Problem:
     """One sentence."""
     is_hint: bool = False
     """Too little to matter; nothing needs to be done."""
+    remedy: str = ""
+    """How to be rid of it, where it stops training."""
 
 
-def find_problems(images: ImageSet, ids: Sequence[str], errors: dict[int, str]) -> list[Problem]:
+def find_problems(
+    images: ImageSet, ids: Sequence[str], errors: dict[int, str], config: DataConfig
+) -> list[Problem]:
     """Return every problem found, worst kinds first.
 
     Args:
         ids: sha256 of each image's decoded pixels, "" where unreadable.
         errors: Row and reason of each unreadable file.
+        config: What is to be left out is a hint.
     """
+    is_hint = config.skip_unreadable
+    remedy = "" if is_hint else SKIP_UNREADABLE
     problems = [
-        Problem("unreadable", f"{images.paths[row]}: {why}") for row, why in sorted(errors.items())
+        Problem("unreadable", f"{images.paths[row]}: {why}", is_hint, remedy)
+        for row, why in sorted(errors.items())
     ]
     problems += _same_pixels(images, ids)
-    problems += _thin_classes(images, np.array([row not in errors for row in range(len(images))]))
+    readable = np.array([row not in errors for row in range(len(images))], dtype=bool)
+    problems += _thin_classes(images, readable, are_skipped=config.skip_empty)
     return problems
+
+
+def what_stops(problems: Sequence[Problem]) -> list[str]:
+    """Return a line for each kind of problem that stops training, with the way to be rid of it."""
+    stopping = Counter((each.kind, each.remedy) for each in problems if each.remedy)
+    lines = [f"stops training: {n} x {kind}; {remedy}" for (kind, remedy), n in stopping.items()]
+    others = sum(not (each.remedy or each.is_hint) for each in problems)
+    return [*lines, *([f"does not stop training: {others} other(s)"] if lines and others else [])]
 
 
 def _rows_of(ids: Sequence[str]) -> dict[str, list[int]]:
@@ -153,20 +172,27 @@ def nearly_same(
     return [problem for problems in found.values() for problem in problems]
 
 
-def _thin_classes(images: ImageSet, readable: np.ndarray) -> list[Problem]:
+def _thin_classes(images: ImageSet, readable: np.ndarray, *, are_skipped: bool) -> list[Problem]:
     usable = images.where(readable)
     present = [split for split in SPLITS if (images.splits == split).any()]
     counts = {split: usable.counts(split) for split in present}
     problems: list[Problem] = []
     if len(images.classes) < 2:
-        problems.append(Problem("single", "there is one class only: nothing to tell apart"))
+        one = "there is one class only: nothing to tell apart"
+        problems.append(Problem("single", one, remedy="add the images of another class"))
     for label, name in enumerate(images.classes):
         missing = [split for split in present if not counts[split][label]]
+        is_untaught = "train" in missing
+        skipped = is_untaught and are_skipped
+        remedy = SKIP_EMPTY if is_untaught and not skipped else ""
+        others = sum(count[label] for count in counts.values())
+        left_out = f": left out, with {others} other image(s)" if skipped else ""
         if len(missing) == len(present):
-            problems.append(Problem("empty", f"class {name!r} has no readable image"))
+            message = f"class {name!r} has no readable image{': left out' if skipped else ''}"
+            problems.append(Problem("empty", message, skipped, remedy))
         elif missing:
-            where = " and ".join(missing)
-            problems.append(Problem("missing", f"class {name!r} has no image in {where}"))
+            message = f"class {name!r} has no image in {' and '.join(missing)}{left_out}"
+            problems.append(Problem("missing", message, skipped, remedy))
         if "train" in counts and counts["train"][label] == 1:
             problems.append(Problem("single", f"class {name!r} has one training image only"))
     return problems

@@ -15,7 +15,7 @@ from numpy import ndarray
 from smallset.config import RunConfig
 from smallset.data.balance import long_tail
 from smallset.data.cache import Pixels, load_pixels
-from smallset.data.check import Problem, find_problems
+from smallset.data.check import SKIP_EMPTY, SKIP_UNREADABLE, Problem, find_problems
 from smallset.data.listing import ImageSet, parse_classes
 from smallset.data.noise import flip_labels
 from smallset.data.preprocessing import square_of
@@ -118,7 +118,9 @@ class DataSource:
         return self._known[name]
 
     def _opened(self, config: RunConfig) -> Opened:
-        shape = config.data.model_dump(include={"resize", "skip_unreadable", "max_megapixels"})
+        shape = config.data.model_dump(
+            include={"resize", "skip_unreadable", "skip_empty", "max_megapixels"}
+        )
         split = config.data.model_dump(include={"val_fraction", "test_fraction", "split_seed"})
         split["folds"] = bool(config.data.folds)
         return self.once("images", [config.image_size, shape, split], lambda: self._open(config))
@@ -145,8 +147,8 @@ def open_images(data: Data, config: RunConfig, reporter: Reporter) -> Opened:
     images = read_data(data, config.data, reporter)
     decoding = partial(reporter.counted, "decoding")
     pixels = load_pixels(images, square_of(config), progress=decoding, note=reporter.note)
-    problems = find_problems(images, pixels.ids, pixels.errors)
-    _refuse_unreadable(problems, config)
+    problems = find_problems(images, pixels.ids, pixels.errors, config.data)
+    _refuse_unreadable(problems)
     notes = (*images.notes, *_summed_up(problems))
     for note in notes:
         reporter.note(note)
@@ -165,6 +167,9 @@ def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Pr
     """
     images, pixels = opened.images, opened.pixels
     classes = sorted(parse_classes(config.data.classes, images.classes))
+    if config.data.skip_empty:
+        taught = images.where(pixels.readable).counts("train") > 0
+        classes = [label for label in classes if taught[label]]
     chosen = pixels.readable & np.isin(images.labels, classes)
     train_on = config.data.train_on.split("+")
     if config.data.folds and "val" not in train_on and (images.splits[chosen] == "val").any():
@@ -231,14 +236,13 @@ def _kept(
     return choose_fraction(ids, labels, shares, seed=config.subset_seed)
 
 
-def _refuse_unreadable(problems: Sequence[Problem], config: RunConfig) -> None:
-    unreadable = [problem for problem in problems if problem.kind == "unreadable"]
-    if unreadable and not config.data.skip_unreadable:
+def _refuse_unreadable(problems: Sequence[Problem]) -> None:
+    unreadable = [each for each in problems if each.kind == "unreadable" and each.remedy]
+    if unreadable:
         shown = "\n  ".join(problem.message for problem in unreadable[:20])
         more = f"\n  and {len(unreadable) - 20} more" if len(unreadable) > 20 else ""
         raise DataError(
-            f"{len(unreadable)} unreadable file(s):\n  {shown}{more}\n"
-            "repair or remove them, or leave them out with --skip-unreadable"
+            f"{len(unreadable)} unreadable file(s):\n  {shown}{more}\n{SKIP_UNREADABLE}"
         )
 
 
@@ -261,5 +265,5 @@ def _require_trainable(images: ImageSet, name: str) -> None:
         raise DataError(
             f"{name} has no training image of {', '.join(empty[:5])}"
             + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
-            + "; add some, remove the class, or choose others with --classes"
+            + f"; {SKIP_EMPTY}"
         )

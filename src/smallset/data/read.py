@@ -16,7 +16,7 @@ from smallset.data.listing import ImageSet
 from smallset.data.manifest import read_manifest
 from smallset.data.names import with_sound_names
 from smallset.data.samples import sample_folder
-from smallset.data.split import lacking, one_pool, split_images, usual_folds
+from smallset.data.split import carve_val, lacking, one_pool, split_images, usual_folds
 from smallset.data.torchvision_sets import torchvision_folder
 from smallset.errors import ConfigError, DataError
 from smallset.files import given_path
@@ -37,7 +37,8 @@ def read_data(
 ) -> ImageSet:
     """List the images of a data set; nothing is changed.
 
-    Pictures are decoded where smallset draws the split itself: copies and bursts go to one side.
+    Pictures are decoded where smallset draws the split, or val from train where data has train and
+    test but no val: copies and bursts go to one side.
 
     Args:
         data: A folder ``train|val|test|extra/<class>/image``; a folder ``<class>/image``; a CSV or
@@ -55,7 +56,10 @@ def read_data(
     images = _listed(data)
     if (images.splits == "").all():
         return one_pool(images) if config.folds else _split(images, config, reporter or Reporter())
-    for name in ("val_fraction", "test_fraction", "split_seed"):
+    carved = _lacks_val(images)
+    if carved and config.val_fraction and not config.folds:
+        images = _carve(images, config, reporter or Reporter())
+    for name in ("test_fraction", *(() if carved else ("val_fraction", "split_seed"))):
         if getattr(config, name) != DataConfig.model_fields[name].default:
             raise ConfigError(f"data.{name} is not read: {data} has splits of its own")
     return images
@@ -67,6 +71,21 @@ def list_data(data: Data) -> ImageSet:
     Where the data has no splits of its own, all of it counts as train: for who needs paths only.
     """
     return read_data(data, DataConfig(folds=2))  # with folds, nothing is held back
+
+
+def _lacks_val(images: ImageSet) -> bool:
+    there = set(images.splits.tolist())
+    return {"train", "test"} <= there and "val" not in there
+
+
+def _carve(images: ImageSet, config: DataConfig, reporter: Reporter) -> ImageSet:
+    from smallset.data.families import families
+
+    learnt = images.where(images.splits == "train")
+    known = families(learnt, config, reporter, partial(lacking, learnt, config))
+    said = (f"{known.said} kept on one side of it",) if known.said else ()
+    carved = carve_val(images, config, known.names)
+    return replace(carved, notes=(*carved.notes, *said, *known.apart))
 
 
 def _split(images: ImageSet, config: DataConfig, reporter: Reporter) -> ImageSet:

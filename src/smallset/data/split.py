@@ -12,6 +12,7 @@ from smallset.data.listing import ImageSet
 from smallset.groups import DataConfig
 from smallset.seeds import stream
 
+WRITE_DOWN = "`smallset check DATA --write-split FILE.csv` writes it down"
 USUAL_FOLDS = 5
 FEW_IN_VAL = 10
 """With fewer val images of a class, val says little: then folds are the better half."""
@@ -30,18 +31,39 @@ def split_images(
         config: `val_fraction`, `test_fraction` and `split_seed`.
         families: A name per image that those share which belong on one side; None takes the groups.
     """
-    rng = stream(config.split_seed, "split")
-    shares = _shares(config)
-    families = images.groups if families is None else families
-    if families is None or len(set(families)) == len(images):
-        splits = _by_class(images, shares, rng)
-    else:
-        splits = _by_family(images, families, shares, rng)
+    splits = _dealt(images, _shares(config), config.split_seed, families)
+    note = f"split by smallset into train, val and test (seed {config.split_seed}); {WRITE_DOWN}"
+    return replace(images, splits=splits, notes=(*images.notes, note))
+
+
+def carve_val(
+    images: ImageSet, config: DataConfig, families: Sequence[str] | None = None
+) -> ImageSet:
+    """Give a share of the training images to val, where the data has train and test only.
+
+    Args:
+        config: `val_fraction`, of train, and `split_seed`.
+        families: Of the training images, as `split_images` takes them.
+    """
+    train = images.splits == "train"
+    splits = images.splits.copy()
+    shares = {"val": config.val_fraction}
+    splits[train] = _dealt(images.where(train), shares, config.split_seed, families)
     note = (
-        f"split by smallset into train, val and test (seed {config.split_seed}); "
-        "`smallset check DATA --write-split FILE.csv` writes it down"
+        f"the data has no val: {(splits == 'val').sum()} of {train.sum()} training images became "
+        f"val (seed {config.split_seed}); {WRITE_DOWN}, and data.val_fraction=0 trains on all"
     )
     return replace(images, splits=splits, notes=(*images.notes, note))
+
+
+def _dealt(
+    images: ImageSet, shares: dict[str, float], seed: int, families: Sequence[str] | None
+) -> ndarray:
+    rng = stream(seed, "split")
+    families = images.groups if families is None else families
+    if families is None or len(set(families)) == len(images):
+        return _by_class(images, shares, rng)
+    return _by_family(images, families, shares, rng)
 
 
 def lacking(
@@ -52,8 +74,10 @@ def lacking(
     Args:
         families: As `split_images` takes them.
     """
-    shares = _shares(config)
-    dealt = split_images(images, config, families)
+    # Of data that has a test split of its own, train alone is dealt.
+    shares = _shares(config) if (images.splits == "").all() else {"val": config.val_fraction}
+    splits = _dealt(images, shares, config.split_seed, families)
+    dealt = replace(images, splits=splits)
     sizes = np.bincount(images.labels, minlength=len(images.classes))
     lacks = (sizes > 0) & (dealt.counts("train") == 0)
     for split in shares:

@@ -221,3 +221,8 @@ def test_the_list_of_studies_says_what_each_shows(capsys, monkeypatch):
     assert status == 0
     for name in ("losses", "noise", "data-limits", "learning-rate"):
         assert name in out
+    assert len(out.splitlines()) <= 24  # a terminal has no more
+    status, out, _ = call(capsys, monkeypatch, "study", "noise", "--list")
+    assert (status, "generalised cross" in out, "gce-30" in out) == (0, True, True)
+    status, _, err = call(capsys, monkeypatch, "study", "nois", "--list")
+    assert (status, "'noise'" in err) == (2, True)

@@ -1,7 +1,11 @@
+import sys
+from typing import Any
+
 import pytest
 
 from smallset.config import READ_WHERE, RunConfig, build_config, change, override, read_config
 from smallset.errors import ConfigError
+from smallset.progress import Reporter, usual_reporter
 from smallset.settings import differences, flat
 
 
@@ -112,3 +116,26 @@ def test_every_setting_that_another_switches_off_is_refused_there(name):
         override(RunConfig(), {switch: other, name: set_to, **also})
     changed = change(read, {switch: other})
     assert flat(changed.model_dump(mode="json"))[switch] == other
+
+
+def test_a_wrong_name_in_python_is_told_as_in_a_file():
+    build: Any = RunConfig
+    with pytest.raises(ConfigError, match=r"no setting named 'modle'; did you mean 'model'"):
+        build(modle="plain")
+    with pytest.raises(ConfigError, match=r"no setting named 'data.nois_rate'; did you mean 'data"):
+        build(data={"nois_rate": 0.1})
+    with pytest.raises(ConfigError, match=r"data.noise_rate: .*less than or equal to 1, got 7"):
+        build(data={"noise_rate": 7})
+    assert build(data={"noise_rate": 0.1}).data.noise_rate == 0.1
+
+
+def test_a_terminal_or_a_notebook_is_told_of_progress_and_a_script_is_not(monkeypatch, capsys):
+    silent = usual_reporter()
+    assert silent == Reporter()
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    usual_reporter().counted("decoding", 3, 3)
+    assert "decoding: 3 images" in capsys.readouterr().out
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    console = usual_reporter().console
+    assert console is not None
+    assert console.stderr

@@ -42,6 +42,16 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(names)}"
 
 
+def need_package(what: str, package: str) -> None:
+    """Refuse to go on without a package that no extra brings.
+
+    Raises:
+        ConfigError: If it is missing, with the command that installs it.
+    """
+    if find_spec(package) is None:
+        raise ConfigError(f"{what} needs {package}: pip install {package}")
+
+
 def need(what: str, extra: str, *packages: str) -> None:
     """Refuse to go on without the packages of an extra.
 

@@ -1,5 +1,6 @@
 """Tell a waiting person how far a run is: a bar on a terminal, plain lines elsewhere."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -44,6 +45,18 @@ class Reporter:
     """Take the bar away; called at the end, also of a run that failed."""
     console: Console | None = None
     """Where a live table may be drawn."""
+
+
+def usual_reporter() -> Reporter:
+    """Return who is told where none is given: a terminal, a notebook in plain lines, or nobody.
+
+    ``Reporter()`` in its place says nothing.
+    """
+    if sys.stderr is not None and sys.stderr.isatty():
+        return console_reporter(Console(stderr=True))
+    if "ipykernel" in sys.modules:
+        return console_reporter(Console(force_jupyter=False, force_terminal=False, width=100))
+    return Reporter()
 
 
 def noting_once(reporter: Reporter) -> Reporter:

@@ -6,9 +6,9 @@ import reprlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smallset.errors import ConfigError
 from smallset.own_code import look_in
@@ -24,6 +24,24 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    if not TYPE_CHECKING:  # which knows the fields
+
+        def __init__(self, **values: Any) -> None:
+            """Build from keywords, as people do in Python; files go through `build_config`.
+
+            Raises:
+                ConfigError: If a name is unknown (the nearest is named) or a value does not fit.
+            """
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise ConfigError(
+                    "; ".join(explain(each, type(self)) for each in error.errors())
+                ) from None
+
+        # Of groups inside, pydantic itself says which setting it is.
+        __init__.__pydantic_base_init__ = True
 
 
 def parse_value(text: str) -> Any:

@@ -107,8 +107,8 @@ def test_another_search_in_the_folder_is_refused(split_folders, tmp_path, tiny):
 def test_a_search_needs_val_images_and_known_settings(split_folders, tmp_path, tiny):
     shutil.copytree(split_folders, tmp_path / "set")
     shutil.rmtree(tmp_path / "set/val")
+    whole = tiny(**{"data.val_fraction": 0})
     with pytest.raises(DataError, match="has no val images, and val decides"):
-        whole = tiny(**{"data.val_fraction": 0})
         smallset.tune(tmp_path / "set", whole, out=tmp_path / "t", trials=2)
     with pytest.raises(ConfigError, match=r"no setting named 'optim.lrr'; did you mean 'lr'"):
         smallset.tune(split_folders, tiny(), out=tmp_path / "t", search={"optim.lrr": "0:1"})

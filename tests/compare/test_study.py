@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dying import work_dying_always, work_dying_once
 from rich.console import Console
 from safetensors.torch import load_file
 from support import picture
@@ -24,7 +25,7 @@ from smallset import api
 from smallset.cli import app
 from smallset.compare import execute as execute_module
 from smallset.compare.account import Accountant
-from smallset.compare.execute import Resources, Todo, Trainings, find_execution, run_task
+from smallset.compare.execute import Resources, Todo, Trainings, find_execution
 from smallset.compare.spec import built_in_studies, read_study
 from smallset.compare.study import plan_study
 from smallset.compare.summary import summarise
@@ -105,6 +106,11 @@ def test_a_study_leaves_tables_charts_and_a_record_per_arm_and_seed(split_folder
         assert float(row["test_accuracy"]) == pytest.approx(np.mean(tests), abs=1e-6)
         assert row["seeds"] == "2"
         assert float(row["test_low"]) <= float(row["test_accuracy"]) <= float(row["test_high"])
+    assert found["fast"].verdict == found.comparisons[0].result.verdict
+    with pytest.raises(ConfigError, match="'slow', which is what others are compared with"):
+        found["slow"]
+    with pytest.raises(ConfigError, match=r"'fats', which is not among .*did you mean 'fast'"):
+        found["fats"]
     html = found._repr_html_()
     assert html.count("<tr>") == 3
     assert f"<td>fast</td><td>2</td><td>{found.arms[1].accuracy.value:.1%}</td>" in html
@@ -284,50 +290,21 @@ def test_a_failed_run_is_told_and_stops_no_other(split_folders, tmp_path, rates)
     assert any("Run fast/seed-1 failed" in note for note in notes_of(found))
 
 
-def dies_once(task):
-    """A worker that is killed at its first task, as one without memory would be."""
-    marker = task.groups[0][0].folder.parent / "died"
-    if not marker.exists():
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return run_task(task)
-
-
-def dies_always(task):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.parametrize(("worker", "error"), [("dies_once", None), ("dies_always", "memory")])
+@pytest.mark.parametrize(
+    ("worker", "error"), [(work_dying_once, None), (work_dying_always, "memory")]
+)
 def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(
     split_folders, tmp_path, tiny, monkeypatch, worker, error
 ):
-    here = Path(__file__).parent
-    monkeypatch.setenv("PYTHONPATH", f"{here}{os.pathsep}{here.parent}")
-    monkeypatch.setattr(execute_module, "_work", replaced[worker])
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("DIED", str(tmp_path / "died"))
+    monkeypatch.setattr(execute_module, "_work", worker)
     task = Trainings(str(split_folders), ((Todo(tiny(epochs=1), tmp_path / "0/run", None),),))
     [[outcome]] = find_execution("processes")([task], Resources(workers=2))
     assert (error is None) == (outcome.error is None)
     assert error is None or error in str(outcome.error)
     assert Record(outcome.folder).is_complete == (error is None)
-
-
-def work_dying_once(pipe, threads, gpu):
-    import smallset.compare.execute as module
-
-    module.run_task = dies_once
-    original_work(pipe, threads, gpu)
-
-
-def work_dying_always(pipe, threads, gpu):
-    import smallset.compare.execute as module
-
-    module.run_task = dies_always
-    original_work(pipe, threads, gpu)
-
-
-original_work = execute_module._work
-replaced = {"dies_once": work_dying_once, "dies_always": work_dying_always}
+    assert (tmp_path / "died").exists() == (error is None)
 
 
 def test_frozen_arms_share_one_pass_and_train_side_by_side(
@@ -579,7 +556,12 @@ def test_the_live_table_shows_what_is_on_disk(split_folders, tmp_path, rates):
     assert "50.0%" in said
     assert "test" not in said, "test is not looked at before the end"
     assert "2 runs: 1 done, 0 begun, 1 to begin" in said
-    assert watch.seconds_left() == pytest.approx(10, abs=1)
+    # The epoch that is left, and what the finished run took beside its epochs.
+    config = tmp_path / "out/slow/seed-0/config.json"
+    for path in (tmp_path / "out/slow/seed-0").rglob("*.*"):
+        os.utime(path, (1000, 1000))
+    os.utime(config, (970, 970))
+    assert watch.seconds_left() == pytest.approx(40, abs=1)
 
 
 @pytest.mark.parametrize("way", ["serial", "processes"])

@@ -16,7 +16,7 @@ from smallset.record.record import Record
 from smallset.words import text
 
 
-def record(name="run", *, accuracy=0.6, test=0.6, weights=None, model="plain"):
+def record(name="run", *, accuracy: float | None = 0.6, test=0.6, weights=None, model="plain"):
     settings = {"model": model, "head": "linear", "data": {"noise_rate": 0, "classes": ""}}
     made = Record(Path("runs") / name)
     vars(made).update(

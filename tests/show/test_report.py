@@ -219,6 +219,7 @@ def test_pointing_at_a_point_shows_its_image(run, visit):
         [spots[0]["left"], spots[0]["top"]],
     )
     assert seen == [0, 114, 178, 255]
+    spot = spots[-1]
     page.mouse.click(box["x"] + spot["left"], box["y"] + spot["top"])
     assert spot["row"] in rows_of(run, "test", 1)
     page.locator("dialog[open]").get_by_text(run.predictions.paths[spot["row"]]).wait_for()

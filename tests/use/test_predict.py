@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
 from support import edit_json
@@ -110,6 +111,21 @@ def test_sets_of_the_table_are_those_of_the_rule_and_their_coverage_is_said(
     assert "fitted on 12 val images" in told.output
     with pytest.raises(ConfigError, match=r"--sets 0.99 needs 99 images .* 12 val images"):
         api.predict_files(run, files, out=tmp_path / "q.csv", sets=0.99)
+
+
+def test_answers_become_the_pandas_table_that_predict_writes(run, split_folders, tmp_path):
+    (tmp_path / "odd.jpg").write_text("no picture")
+    files = [*map(str, sorted((split_folders / "test/ant").iterdir())), str(tmp_path / "odd.jpg")]
+    answers = api.predict(run, files, sets=0.7, reject=0.4)
+    found = answers.to_pandas()
+    api.predict_files(run, files, out=tmp_path / "p.csv", sets=0.7, reject=0.4)
+    written = pandas.read_csv(tmp_path / "p.csv")
+    assert list(found.columns) == list(written.columns)
+    for column in ("set", "unknown"):
+        found[column] = found[column].str.join("|")
+    found = found.replace(["", None], np.nan)
+    pandas.testing.assert_frame_equal(found, written, check_dtype=False, rtol=1e-6)
+    assert "set" not in api.predict(run, files).to_pandas().columns
 
 
 def test_unknown_pictures_are_named_with_the_reason(run, split_folders, tmp_path):

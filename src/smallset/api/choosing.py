@@ -7,7 +7,7 @@ from typing import Any
 from smallset.choose.tune import Trial, Tuned
 from smallset.config import RunConfig
 from smallset.data.out import taken
-from smallset.progress import Reporter
+from smallset.progress import Reporter, usual_reporter
 from smallset.record.record import Record
 from smallset.words import language
 
@@ -31,7 +31,7 @@ def tune(
             compare.toml (a study that compares the winner with the start).
         search: Where each setting is looked for: "low:high", "low:high:log" or "a,b,c" by dotted
             name; None takes learning rate x weight decay.
-        reporter: Told of progress; None says nothing.
+        reporter: Told of progress; None tells a terminal or notebook.
 
     Raises:
         ConfigError: If Optuna is missing, or a setting does not fit.
@@ -42,7 +42,7 @@ def tune(
     from smallset.choose.tune import tune as run_search
     from smallset.show.study_figures import draw_search
 
-    search, reporter = search or DEFAULT_SEARCH, reporter or Reporter()
+    search, reporter = search or DEFAULT_SEARCH, reporter or usual_reporter()
 
     def on_trial(trial: Trial) -> None:
         values = "  ".join(f"{name} {_short(value)}" for name, value in trial.settings.items())
@@ -95,7 +95,7 @@ def best(
         execute: How networks are judged: "serial", "processes" or "ray"; all else is done here.
         workers: Processes at a time; None shares the processors out.
         address: Of the Ray cluster; None takes ``RAY_ADDRESS`` or the one running here.
-        reporter: Told of progress; None says nothing.
+        reporter: Told of progress; None tells a terminal or notebook.
 
     Returns:
         The record, and the content of best.json.
@@ -114,7 +114,7 @@ def best(
     from smallset.show.best_figure import draw_best
     from smallset.show.run_figures import draw_run
 
-    config, reporter = config or RunConfig(), reporter or Reporter()
+    config, reporter = config or RunConfig(), reporter or usual_reporter()
     threads, gpus = config.compute.threads or 1, num_gpus(resolve(config.compute))
     resources = Resources(workers or default_workers(threads, gpus), threads, gpus, address)
     with taken(out, data) as folder:

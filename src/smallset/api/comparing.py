@@ -14,7 +14,7 @@ from smallset.data.cleaned import is_cleaned
 from smallset.data.out import taken
 from smallset.files import given_path
 from smallset.groups import FigureConfig
-from smallset.progress import Reporter
+from smallset.progress import Reporter, usual_reporter
 from smallset.record.record import Record
 from smallset.show.loggers import check_loggers, logged_study
 from smallset.words import language
@@ -53,7 +53,7 @@ def study(
         without_missing: Leave arms out whose pretrained weights are missing.
         log: "mlflow", "tensorboard" or both, which keep their files beside `out`; each run is
             logged when it has ended.
-        reporter: Told of progress; None says nothing.
+        reporter: Told of progress; None tells a terminal or notebook.
 
     Raises:
         ConfigError: If there is no such study, arm or setting, it takes no such network, or a
@@ -69,7 +69,7 @@ def study(
     """
     from smallset.compute import num_gpus
 
-    reporter, execution = reporter or Reporter(), find_execution(execute)
+    reporter, execution = reporter or usual_reporter(), find_execution(execute)
     check_loggers(log)
     with taken(out, data) as folder:
         planned = plan_study(
@@ -147,7 +147,7 @@ def report(
         runs: Of a study: write the page of each finished run as well.
         own_code: Let records import the functions that build their networks, for Grad-CAM; trust
             them first.
-        reporter: Told of progress; None says nothing.
+        reporter: Told of progress; None tells a terminal or notebook.
 
     Returns:
         The pages; that of the folder itself is the last.
@@ -160,7 +160,8 @@ def report(
     from smallset.use.pages import Page, write_cleaning, write_run, write_study
 
     folder = given_path(folder)
-    page = Page(language(lang), data, budget_mb, without_images, own_code, reporter or Reporter())
+    reporter = reporter or usual_reporter()
+    page = Page(language(lang), data, budget_mb, without_images, own_code, reporter)
     if is_cleaned(folder):
         return [write_cleaning(folder, page)]
     if not (folder / "study.json").exists():

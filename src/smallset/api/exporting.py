@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from smallset.errors import ConfigError, need, suggest
 from smallset.files import given_path
-from smallset.progress import Reporter
+from smallset.progress import Reporter, usual_reporter
 from smallset.words import language
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def export(
         lang: "en" or "zh", the language a page opens in; "auto" takes that of the locale.
         own_code: Let the record import the function that builds its network; trust it first.
         force: Write over an export that is there.
-        reporter: Told of progress; None says nothing.
+        reporter: Told of progress; None tells a terminal or notebook.
 
     Returns:
         The files, and how near their answers are to those of the network.
@@ -57,7 +57,7 @@ def export(
     from smallset.use.export import export_record
     from smallset.use.predictor import open_record
 
-    reporter = reporter or Reporter()
+    reporter = reporter or usual_reporter()
     with closing(reporter):
         record = open_record(given_path(run))
         return export_record(

@@ -8,7 +8,7 @@ from smallset.config import RunConfig
 from smallset.data.out import taken
 from smallset.errors import need
 from smallset.files import given_path
-from smallset.progress import Reporter
+from smallset.progress import Reporter, usual_reporter
 from smallset.words import language
 
 
@@ -30,7 +30,7 @@ def clean(
         splits: Whose labels are judged; None for all but test, whose labels say what every test
             accuracy means.
         config: Its `data` group chooses classes, and may add noise to try cleaning out.
-        reporter: Told of progress; None says nothing.
+        reporter: Told of progress; None tells a terminal or notebook.
 
     Returns:
         A `smallset.clean.find.Found`.
@@ -43,7 +43,7 @@ def clean(
     """
     from smallset.clean.folder import clean_folder
 
-    reporter = reporter or Reporter()
+    reporter = reporter or usual_reporter()
     config = config or RunConfig()
     with taken(out, data) as folder:
         found = clean_folder(data, nets, folder, splits=splits, config=config, reporter=reporter)

@@ -14,7 +14,7 @@ from smallset.data.preprocessing import square_of
 from smallset.data.read import read_data
 from smallset.files import given_path
 from smallset.groups import FigureConfig
-from smallset.progress import Reporter
+from smallset.progress import Reporter, usual_reporter
 from smallset.record.record import Record
 from smallset.show.loggers import check_loggers, logged_run
 from smallset.words import language
@@ -38,7 +38,7 @@ def train(
         out: Folder of the record; None takes "runs/<model>-<digest>".
         resume: Continue the run that `out` holds.
         log: "mlflow", "tensorboard" or both, which keep their files beside `out`.
-        reporter: Told of progress; None says nothing.
+        reporter: Told of progress; None tells a terminal or notebook.
 
     Raises:
         ConfigError: If settings do not fit, or a logger is not installed.
@@ -57,7 +57,7 @@ def train(
     config = config or RunConfig()
     if out is None:
         out = f"runs/{re.sub(r'[:/]', '-', config.model)}-{config.digest()}"
-    reporter = reporter or Reporter()
+    reporter = reporter or usual_reporter()
     check_loggers(log)
     with taken(out, data) as folder, logged_run(log, folder, reporter) as reporter:
         record = train_run(data, config, folder, resume=resume, reporter=reporter)
@@ -86,7 +86,7 @@ def join(
         device: Where it computes: "auto", "cpu", "cuda" or "mps".
         own_code: Let records import the functions that build their networks; trust them first.
         figures: Pictures of the record; None takes the defaults.
-        reporter: Told of progress; None says nothing.
+        reporter: Told of progress; None tells a terminal or notebook.
 
     Raises:
         ConfigError: If runs do not fit together, or one does not end in a Linear layer.
@@ -99,7 +99,7 @@ def join(
     """
     from smallset.learn.join import join_runs
 
-    figures, reporter = figures or FigureConfig(), reporter or Reporter()
+    figures, reporter = figures or FigureConfig(), reporter or usual_reporter()
     folders = [given_path(run) for run in runs]
     record = join_runs(
         folders, given_path(out), data=None if data is None else str(data),
@@ -143,14 +143,14 @@ def check(
         data: As in `train`.
         config: Settings; its `data` group and image size are used.
         deep: Look for pictures that are nearly the same too: resized, cut, turned, framed.
-        reporter: Told of progress; None says nothing.
+        reporter: Told of progress; None tells a terminal or notebook.
 
     Raises:
         DataError: If there is no such data, or it is not laid out as smallset reads it.
     """
     from smallset.models.registry import default_image_size
 
-    config, reporter = config or RunConfig(), reporter or Reporter()
+    config, reporter = config or RunConfig(), reporter or usual_reporter()
     images = read_data(data, config.data, reporter)
     size = config.image_size or default_image_size(config.model)
     square = square_of(config.model_copy(update={"image_size": size}))

@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
 from smallset.compare.execute import find_execution
-from smallset.errors import ConfigError, need
+from smallset.errors import ConfigError, need, need_package
 from smallset.files import given_path, html_table
-from smallset.progress import Reporter
-from smallset.record.new_pictures import Row
+from smallset.progress import Reporter, usual_reporter
+from smallset.record.new_pictures import Row, more_columns
 from smallset.use.cluster import Cluster, cluster_at
 from smallset.use.limits import Limits
 from smallset.use.predict import Outputs, Tally
@@ -31,6 +32,8 @@ class Predicted:
     """One per picture: path, id, the split of the run that holds it, error, probabilities."""
     embeddings: Float[ndarray, "n dim"]
     """What the last layer saw; NaN where a picture is unreadable."""
+    asked: tuple[str, ...] = ()
+    """What else was asked for: "set", "unknown"."""
 
     @property
     def probs(self) -> Float[ndarray, "n classes"]:
@@ -56,6 +59,30 @@ class Predicted:
     def errors(self) -> dict[str, str]:
         """Return why each unreadable file is, by its path."""
         return {row.path: row.error for row in self.rows if row.error}
+
+    def to_pandas(self) -> Any:
+        """Return a pandas table as `smallset predict --out` writes it: one row per picture.
+
+        Columns: path, id, predicted, probability, seen_in, error, set and unknown where they were
+        asked for, and p_<class> of each class.
+
+        Raises:
+            ConfigError: If pandas is not installed.
+        """
+        need_package("predictions.to_pandas()", "pandas")
+        from pandas import DataFrame
+
+        columns: dict[str, Any] = {
+            "path": [row.path for row in self.rows],
+            "id": [row.id for row in self.rows],
+            "predicted": self.names,
+            "probability": self.probs.max(axis=1),
+            "seen_in": [row.seen_in for row in self.rows],
+            "error": [row.error for row in self.rows],
+            **{name: {"set": self.sets, "unknown": self.unknown}[name] for name in self.asked},
+        }
+        shares = {f"p_{name}": self.probs[:, k] for k, name in enumerate(self.classes)}
+        return DataFrame(columns | shares)
 
     def _repr_html_(self) -> str:
         """Show them in a notebook."""
@@ -85,7 +112,7 @@ def predict(
         reject: Share of known pictures, such as 0.05, that may be refused as unknown.
         device: Where it computes: "auto", "cpu", "cuda" or "mps".
         own_code: Let the record import the function that builds its network; trust it first.
-        reporter: Told of progress; None says nothing.
+        reporter: Told of progress; None tells a terminal or notebook.
 
     Raises:
         ConfigError: If the device is not here, or the network is own code.
@@ -100,7 +127,7 @@ def predict(
     from smallset.use.named import find_named
     from smallset.use.predictor import Predictor, open_record
 
-    reporter = reporter or Reporter()
+    reporter = reporter or usual_reporter()
     with closing(reporter):
         record = open_record(given_path(run))
         named = find_named(_names(images), read_list=lambda: sys.stdin.buffer.read())
@@ -120,7 +147,7 @@ def predict(
         [block] = predictor.blocks(named.paths, [range(total)], progress=progress)
     assert block.embeddings is not None
     rows = tuple(predictor.rows(named.paths, [block]))
-    return Predicted(predictor.classes, rows, block.embeddings)
+    return Predicted(predictor.classes, rows, block.embeddings, more_columns(sets, reject))
 
 
 def predict_files(
@@ -167,7 +194,7 @@ def predict_files(
         workers: On Ray, networks at a time; None takes as many as the cluster has places for.
         address: Of the Ray cluster; None takes ``RAY_ADDRESS``, or the one that runs here.
         on_line: Given the table line by line, with line ends, where no file is named at all.
-        reporter: Told of progress; None says nothing.
+        reporter: Told of progress; None tells a terminal or notebook.
 
     Raises:
         ConfigError: If a setting does not fit, nothing is to be written, or there is no Ray cluster
@@ -175,7 +202,7 @@ def predict_files(
         DataError: If `run` is no record of a finished run, or a name means no picture.
         RunError: If a finished file is there, or cannot be written, or a worker cannot answer.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or usual_reporter()
     table, vectors, html = (
         None if path is None else given_path(path) for path in (out, embeddings, page)
     )

@@ -62,7 +62,9 @@ def study(
         bool, typer.Option("--all-pairs", help="Compare every arm with every other.")
     ] = False,
     log: Log = None,
-    show_list: Annotated[bool, typer.Option("--list", help="List the built-in studies.")] = False,
+    show_list: Annotated[
+        bool, typer.Option("--list", help="List the built-in studies, or say what NAME is.")
+    ] = False,
     lang: Language = None,
     quiet: Quiet = False,
 ) -> None:
@@ -72,10 +74,7 @@ def study(
     The same command goes on where a stopped study was.
     """
     if show_list:
-        from smallset.compare.spec import built_in_studies
-        from smallset.show.terminal import studies_table
-
-        console().print(studies_table(built_in_studies()))
+        _list_studies(name)
         return
     from smallset import api
 
@@ -112,6 +111,19 @@ def study(
     print_summary(summary)
     print_logs(log, folder)
     raise typer.Exit(1 if summary.failed else 0)
+
+
+def _list_studies(name: str | None) -> None:
+    from smallset.compare.spec import built_in_studies, read_study
+    from smallset.show.terminal import studies_table, study_lines
+
+    if name is None:
+        console().print(studies_table(built_in_studies()))
+        print("smallset study NAME --list says more of one; NAME --data DATA runs it")
+        return
+    _, spec = read_study(name)
+    for line in study_lines(name, spec):
+        console().print(line, markup=False, highlight=False)
 
 
 def report(

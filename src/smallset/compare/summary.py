@@ -13,7 +13,7 @@ from numpy import ndarray
 from smallset.compare.family import Looked, read_family
 from smallset.compare.leader import Leader, find_leader
 from smallset.compare.spec import FIX, Chart, StudySpec, read_study_json
-from smallset.errors import DataError
+from smallset.errors import ConfigError, DataError, suggest
 from smallset.files import csv_text, html_table, write_atomic, write_json
 from smallset.paired import PairedResult, compare_all
 from smallset.reading import reading
@@ -96,6 +96,11 @@ class Comparison(NamedTuple):
     """How many both have."""
     result: PairedResult
 
+    @property
+    def verdict(self) -> str:
+        """Return what can be told, such as "better" or "cannot tell"."""
+        return self.result.verdict
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -129,6 +134,28 @@ class Summary:
     def num_images(self) -> int:
         """Return the number of test images."""
         return len(self.arms[0].test_ids) if self.arms else 0
+
+    def __getitem__(self, arm: str) -> Comparison:
+        """Return the first comparison of an arm, with the baseline unless the study says otherwise.
+
+        Raises:
+            ConfigError: If there is none; says which arms have one.
+
+        Example:
+            >>> found = smallset.study("losses", "pictures")  # doctest: +SKIP
+            >>> found["triplet-cosine"].verdict  # doctest: +SKIP
+            'worse'
+        """
+        found = next((each for each in self.comparisons if each.arm == arm), None)
+        if found is None:
+            known = list(dict.fromkeys(each.arm for each in self.comparisons))
+            others = {each.against for each in self.comparisons}
+            why = "is what others are compared with" if arm in others else "is not among them"
+            raise ConfigError(
+                f"no comparison of {arm!r}, which {why}; arms that are compared: "
+                f"{', '.join(known) or 'none yet'}{suggest(arm, known)}"
+            )
+        return found
 
     def _repr_html_(self) -> str:
         """Show the arms in a notebook, each with its first comparison."""

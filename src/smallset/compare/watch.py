@@ -154,7 +154,23 @@ class Watch:
             return None
         mean = float(np.mean(seen))
         each = {arm: float(np.mean(s)) if s else mean for arm, s in speeds.items()}
-        return sum(each[arm] * epochs for arm, epochs in todo) / self.workers
+        trained = sum(each[arm] * epochs for arm, epochs in todo)
+        return (trained + len(todo) * self._beside_epochs()) / self.workers
+
+    def _beside_epochs(self) -> float:
+        """Return the seconds of a run that no epoch counts: its start, predictions and figures.
+
+        The median of the finished runs, by the times of their files; 0 before the first.
+        """
+        seconds = []
+        for job in self.study.all_jobs:
+            if job.state == "done" and (job.folder / "config.json").exists():
+                ends = [job.folder / "result.json", *(job.folder / "figures").glob("*.png")]
+                last = max(path.stat().st_mtime for path in ends if path.exists())
+                whole = last - (job.folder / "config.json").stat().st_mtime
+                epochs = sum(line["seconds"] for line in self._progress(job)[1])
+                seconds.append(max(whole - epochs, 0.0))
+        return float(np.median(seconds)) if seconds else 0.0
 
     def _epochs(self, job: Job) -> int:
         return job.config.epochs * self.stages.get(job.arm, 1)

@@ -1,5 +1,6 @@
 """Tables on a terminal."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,13 +28,25 @@ def data_table(images: ImageSet, title: str) -> Table:
 
 
 def studies_table(studies: Mapping[str, StudySpec]) -> Table:
-    """Return the built-in studies."""
-    columns = ("study", "arms x seeds", "what it shows", "course report", "takes")
-    table = Table(*columns, show_lines=True)
+    """Return the built-in studies, a line each."""
+    table = Table("study", "about", "arms x seeds", "report")
     for name, spec in studies.items():
         size = f"{len(spec.arms)} x {spec.seeds}"
-        table.add_row(name, size, Text(spec.about), spec.report, Text(spec.takes))
+        section = re.match(r"[\d., ]*", spec.report)
+        table.add_row(name, Text(spec.title), size, section[0].strip(" ,") if section else "")
     return table
+
+
+def study_lines(name: str, spec: StudySpec) -> list[str]:
+    """Return what a study is, in a few lines."""
+    return [
+        f"{spec.title}. {spec.about}",
+        *([f"course report: {spec.report}"] if spec.report else []),
+        f"arms:  {', '.join(spec.arms)}",
+        f"seeds: {spec.seeds}; baseline: {spec.baseline}",
+        *([f"takes: {spec.takes}"] if spec.takes else []),
+        f"smallset study {name} --data DATA",
+    ]
 
 
 def arms_table(summary: Summary) -> Table:

@@ -74,8 +74,7 @@ def study(
     The same command goes on where a stopped study was.
     """
     if show_list:
-        _list_studies(name)
-        return
+        return _list_studies(name)
     from smallset import api
 
     if name is None or data is None:
@@ -85,10 +84,8 @@ def study(
     reporter = reporter_of(quiet)
     if (folder := out) is None:
         say_place(folder := study_place(name, data, network or ""), reporter)
-    flags = {
-        "figures.lang": lang, "data.folds": folds,
-        **skipped(unreadable=skip_unreadable, empty=skip_empty),
-    }  # fmt: skip
+    flags = {"figures.lang": lang, "data.folds": folds}
+    flags |= skipped(unreadable=skip_unreadable, empty=skip_empty)
     try:
         summary = api.study(
             name,

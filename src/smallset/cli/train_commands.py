@@ -152,6 +152,10 @@ def best(
         )
     except KeyboardInterrupt:
         raise RunError("stopped; the same command goes on with what was found so far") from None
+    _print_search(record, story)
+
+
+def _print_search(record: Any, story: Any) -> None:
     print(f"chosen:   {story['chosen']}  (in {story['seconds'] / 60:.1f} minutes)")
     if story["estimate"]:
         estimate = story["estimate"]
@@ -172,9 +176,9 @@ def best(
             f"({100 * against['low']:+.1f} to {100 * against['high']:+.1f}): {against['verdict']}"
         )
     print(f"record:   {record.folder}")
-    for figure in sorted((out / "figures").iterdir()):
+    for figure in sorted((record.folder / "figures").iterdir()):
         print(f"figure:   {figure}")
-    print_page(out)
+    print_page(record.folder)
 
 
 def join(

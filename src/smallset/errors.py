@@ -3,6 +3,7 @@
 SmallsetError
 ├── ConfigError   a setting is unknown, mistyped or out of range
 ├── DataError     images, labels or weights on disk are not what was promised
+│   └── MissingWeights
 └── RunError      a run went wrong (diverged, or its checkpoint does not match)
 """
 
@@ -21,6 +22,15 @@ class ConfigError(SmallsetError, ValueError):
 
 class DataError(SmallsetError, ValueError):
     """Images, labels or weights on disk are not what was promised."""
+
+
+class MissingWeights(DataError):
+    """Pretrained weights are not on this machine; whoever knows the command says what is."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+        """The network's."""
 
 
 class RunError(SmallsetError, RuntimeError):

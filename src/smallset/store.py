@@ -60,6 +60,21 @@ def build_folder(
     return folder
 
 
+def sound_folders(parent: Path, *, note: Callable[[str], object] = warnings.warn) -> Iterator[Path]:
+    """Yield the folders that `build_folder` made in another one; damaged ones are removed.
+
+    Args:
+        note: Told that a folder was damaged.
+    """
+    inside = sorted(parent.iterdir()) if parent.is_dir() else []
+    for folder in (path for path in inside if path.is_dir() and path.name[0] != "."):
+        if why := _damage(folder):
+            note(f"{folder} is damaged ({why}); it is made again")
+            _remove(folder)
+        else:
+            yield folder
+
+
 def new_array(path: Path, shape: Sequence[int], dtype: type) -> np.memmap:
     """Return a new .npy file, mapped into memory to be written; the disk has room for all of it.
 

@@ -63,19 +63,17 @@ def test_the_joined_probabilities_are_the_geometric_mean_of_the_tempered_ones(me
 
 def test_one_linear_layer_gives_the_mean_of_the_logits_over_their_temperatures(members, joined):
     net, preprocessing, classes = restore(joined)
-    assert (preprocessing.size, net.mirror, classes) == (64, True, members[0].predictions.classes)
+    assert (preprocessing.size, net.mirror, classes) == (64, False, members[0].predictions.classes)
     pictures = torch.rand(2, 3, 64, 64)
     logits = []
     for record, member in zip(members, joined.joined["members"], strict=True):
-        alone = restore(record).model
-        alone.mirror = False
+        alone = restore(record).model  # the second averages the mirror image, here as there
         size = record.model["preprocessing"]["size"]
         seen = torch.nn.functional.interpolate(
             pictures, (size, size), mode="bilinear", antialias=True
         )
         with torch.no_grad():
             logits.append(alone(seen).logits / member["temperature"])
-    net.mirror = False
     with torch.no_grad():
         expected = torch.stack(logits).mean(dim=0)
         torch.testing.assert_close(net(pictures).logits, expected, atol=1e-4, rtol=1e-4)

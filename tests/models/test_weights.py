@@ -116,7 +116,9 @@ def test_without_network_and_file_one_error_says_what_to_put_where(monkeypatch, 
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(DataError, match=r"put resnet18-f37072fd.pth into .*checkpoints, or name"):
+    with pytest.raises(
+        DataError, match=r"put resnet18-f37072fd.pth into /.*checkpoints, or import a file"
+    ):
         build("auto", "resnet18")
 
 

@@ -40,6 +40,7 @@ def tune(
     """
     from smallset.choose.tune import DEFAULT_SEARCH
     from smallset.choose.tune import tune as run_search
+    from smallset.models.at_hand import TUNE, saying_what_is_here
     from smallset.show.study_figures import draw_search
 
     search, reporter = search or DEFAULT_SEARCH, reporter or usual_reporter()
@@ -52,7 +53,7 @@ def tune(
             f"epochs  {values}"
         )
 
-    with taken(out, data) as folder:
+    with saying_what_is_here(TUNE), taken(out, data) as folder:
         tuned = run_search(
             data,
             config or RunConfig(),
@@ -111,13 +112,14 @@ def best(
     from smallset.compute import num_gpus, resolve
     from smallset.findings.facts import read_facts
     from smallset.findings.finders import find
+    from smallset.models.at_hand import SEARCH, saying_what_is_here
     from smallset.show.best_figure import draw_best
     from smallset.show.run_figures import draw_run
 
     config, reporter = config or RunConfig(), reporter or usual_reporter()
     threads, gpus = config.compute.threads or 1, num_gpus(resolve(config.compute))
     resources = Resources(workers or default_workers(threads, gpus), threads, gpus, address)
-    with taken(out, data) as folder:
+    with saying_what_is_here(SEARCH), taken(out, data) as folder:
         search = Search(
             data, folder, minutes=minutes, networks=networks, config=config, reporter=reporter,
             spread=None if execute == "serial" else spread_by(execute, resources),

@@ -42,10 +42,11 @@ def clean(
         RunError: If the folder cannot be written, or holds files.
     """
     from smallset.clean.folder import clean_folder
+    from smallset.models.at_hand import JUDGE, saying_what_is_here
 
     reporter = reporter or usual_reporter()
     config = config or RunConfig()
-    with taken(out, data) as folder:
+    with saying_what_is_here(JUDGE), taken(out, data) as folder:
         found = clean_folder(data, nets, folder, splits=splits, config=config, reporter=reporter)
         if config.figures.report:
             from smallset.use.pages import Page, write_cleaning

@@ -53,13 +53,15 @@ def train(
         0.81
     """
     from smallset.learn.run import train_run
+    from smallset.models.at_hand import TRAIN, saying_what_is_here
 
     config = config or RunConfig()
     if out is None:
         out = f"runs/{re.sub(r'[:/]', '-', config.model)}-{config.digest()}"
     reporter = reporter or usual_reporter()
     check_loggers(log)
-    with taken(out, data) as folder, logged_run(log, folder, reporter) as reporter:
+    naming = saying_what_is_here(TRAIN, tuple(config.data.judges))
+    with naming, taken(out, data) as folder, logged_run(log, folder, reporter) as reporter:
         record = train_run(data, config, folder, resume=resume, reporter=reporter)
         _show(record, str(data), config.figures, reporter, own_code=True)  # the caller named it
     return record

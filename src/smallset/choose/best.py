@@ -41,6 +41,8 @@ from smallset.stats import Interval
 SEARCH = ".search"  # in the record, while the search goes on
 PLAIN_ORDER = ("efficientnet_lite0", "mobilenet_v2", "resnet18", "squeezenet1_1")
 """The plain choice is a head on the first of these that is at hand, else on the first network."""
+TIED = 0.2
+"""Chance to be the best of the single networks, with which one counts as good as the best."""
 
 
 class Search:
@@ -158,6 +160,11 @@ class Search:
             f"{winner.name} leads: {naive:.1%} out of fold, {estimate.value:.1%} after the price "
             "of choosing"
         )
+        # Of single networks that chance may have ranked, the cheapest has time for most epochs.
+        alone = race(np.stack([bench.right(each.name) for each in ranked]),
+                     np.array([each.cost for each in ranked]))  # fmt: skip
+        leader = min((e for e, p in zip(ranked, alone.chance, strict=True) if p >= TIED),
+                     key=lambda each: each.cost)  # fmt: skip
         plain = next((name for name in PLAIN_ORDER if name in costs), next(iter(costs)))
         story: dict[str, Any] = {
             "minutes": self.notebook.seconds / 60,
@@ -170,18 +177,18 @@ class Search:
             "chosen": winner.name, "naive": naive, "estimate": estimate._asdict(),
             "estimate_of": winner.name,
             "settings": bench.head_settings(winner.name),
-            "finetune": Tuner(bench, self.work, self._train).tune(ranked[0], winner),
+            "finetune": Tuner(bench, self.work, self._train).tune(leader, winner),
             "plain": {"name": plain, "settings": bench.head_settings(plain)},
         }  # fmt: skip
         tuned = story["finetune"]
         if tuned and bench.folds:  # it was judged as the heads were: one more to choose among
             said = Record(self.work / "tuned").predictions
             right = np.stack([*right, said.predicted == said.given_labels])
-            cost = np.array([*cost, 2 * ranked[0].cost])  # a look at the mirror image too
+            cost = np.array([*cost, 2 * leader.cost])  # a look at the mirror image too
             story |= _estimated(tuned, corrected_accuracy(right, cost, folds=bench.folds), naive)
         if tuned and tuned["kept"]:
             head, story["settings"] = story["settings"], tuned["settings"]
-            story["chosen"] = f"fine-tuned {ranked[0].name}"
+            story["chosen"] = f"fine-tuned {leader.name}"
             if tuned["choice"] and tuned["choice"]["chosen"] == "joined":
                 story["chosen"] += f" & a head on {winner.name}"
                 train_on = tuned["settings"].get("data.train_on", "train")

@@ -32,7 +32,7 @@ from smallset.progress import Reporter
 from smallset.reading import read_arrays, read_json
 
 DELETE = "delete the folder of the search, or that file, and search again"
-TRIED = 16  # pictures that a network is timed on
+TRIED = 32  # pictures that a network is timed on, as many as it will see at a time
 SHARE_OF_FEATURES = 0.4  # of the time, for looking at the pictures through all networks
 
 

@@ -113,9 +113,11 @@ class Tuner:
         return answer.probs, labels, answer.seconds
 
     def _joins(self, plan: Plan, leader: Candidate, winner: Candidate) -> bool:
-        """Whether there is time to join the tuned network and the head: all images once more."""
+        """Whether there is time to join the tuned network and the head."""
         if "joins" not in self.bench.notebook.known:
-            needed = joining_seconds(plan, leader, winner)
+            needed = head_seconds(plan, winner) + scoring_seconds(plan, leader)
+            if "image_size" in self.bench.notebook.known["tuned"]:  # of larger pictures, again
+                needed += scoring_seconds(plan, leader)
             self.bench.notebook.remember(joins=self.bench.notebook.left() - RESERVE > needed)
         return self.bench.notebook.known["joins"]
 
@@ -131,11 +133,9 @@ class Tuner:
         if self.bench.folds:
             return {}  # its last run has learnt from all images
         if "refit" not in self.bench.notebook.known:
-            train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
-            needed = seconds * (1 + val / train)
-            needed += 2 * leader.cost * (train + val + test) / 1000
-            if choice["chosen"] == "joined":
-                needed += joining_seconds(plan, leader, winner)
+            train, val = (len(plan.data.of(split)) for split in ("train", "val"))
+            needed = seconds * (1 + val / train) + scoring_seconds(plan, leader)
+            needed += head_seconds(plan, winner)
             self.bench.notebook.remember(refit=self.bench.notebook.left() - RESERVE > needed)
         if self.bench.notebook.known["refit"]:
             return {"data.train_on": self.bench.train_on}
@@ -144,10 +144,15 @@ class Tuner:
         return {}
 
 
-def joining_seconds(plan: Plan, leader: Candidate, winner: Candidate) -> float:
-    """Return what it takes to show all images, and their mirror images, to both networks."""
+def scoring_seconds(plan: Plan, network: Candidate) -> float:
+    """Return what it takes to show all images, and their mirror images if need be, to a network."""
     images = sum(len(plan.data.of(split)) for split in ("train", "val", "test"))
-    return 2 * (leader.cost + winner.cost) * images / 1000
+    return (1 + plan.config.mirror) * network.cost * images / 1000
+
+
+def head_seconds(plan: Plan, winner: Candidate) -> float:
+    """Return what it takes to show test to the winner; of train and val, its vectors are kept."""
+    return winner.cost * len(plan.data.of("test")) / 1000
 
 
 def chosen_of(
@@ -184,10 +189,11 @@ def chosen_of(
 def affordable(
     plan: Plan, leader: Candidate, winner: Candidate, step: float, left: float, *, fixed: bool
 ) -> dict[str, Any]:
-    """Return the epochs of fine-tuning that there is time for, at a smaller size if need be.
+    """Return the epochs of fine-tuning that there is time for, and what is saved on for them.
 
-    First without saving anything; then without fitting again on train + val, for more epochs at the
-    network's own size (whether they bring more is not measured yet); then at a smaller size, too.
+    First nothing is; then fitting again on train + val; then the mirror images; then pixels, with
+    the others again. The order is a plan: what each is worth was not compared (docs/results.md,
+    Recipes).
 
     Args:
         leader: The network to tune; its cost is what a look at one picture takes.
@@ -200,20 +206,25 @@ def affordable(
     train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
     look, smaller = leader.cost, 32 * round(SMALLER * size / 32)
 
-    def epochs_at(side: int, *, refit: bool) -> int:
+    def epochs_at(side: int, *, refit: bool, views: int) -> int:
         if folds:  # each on the others, and one on all: one learns from an image as often
-            steps, looks, once = folds * train, train, look * 3 * train / 1000
+            steps, looks, once = folds * train, train, look * 3 * train
         else:  # on train, scoring val after each epoch; all are scored at the end
             steps, looks = train + refit * (train + val), val + refit * val
-            once = look * (4 * train + 4 * val + 3 * test) / 1000
+            known = 1 if side == size else 0  # vectors that the search has of train and val
+            passes = 1 if side == size else 2  # to join it, larger pictures are shown again
+            once = (views - known) * (train + val) + views * val
+            once = look * (once + passes * views * (train + val + test))
         epoch, ratio = SLACK * (step * steps + look * looks) / 1000, (side / size) ** 2
-        # A second fit gives way to joining; without one, joining needs time of its own.
-        joining = 0 if folds or refit else joining_seconds(plan, leader, winner)
-        rest = left - RESERVE - once * ratio - joining
+        rest = left - RESERVE - once / 1000 * ratio - head_seconds(plan, winner)
         return max(0, min(MOST_EPOCHS, int(rest / (epoch * ratio))))
 
-    ways = [(size, True), (size, bool(folds))]
-    ways += [] if fixed else [(smaller, True), (smaller, bool(folds))]
-    found = [(epochs_at(side, refit=refit), side) for side, refit in ways]
-    epochs, side = next((each for each in found if each[0] >= FEW_EPOCHS), found[-1])
-    return {"epochs": epochs, **({} if side == size else {"image_size": side})}
+    again = bool(folds)
+    ways = [(size, True, 2), (size, again, 2), (size, again, 1)]
+    ways += [] if fixed else [(smaller, True, 2), (smaller, again, 2), (smaller, again, 1)]
+    found = [
+        (epochs_at(side, refit=refit, views=views), side, views) for side, refit, views in ways
+    ]
+    epochs, side, views = next((each for each in found if each[0] >= FEW_EPOCHS), found[-1])
+    saved = {} if side == size else {"image_size": side}
+    return {"epochs": epochs, **saved, **({} if views == 2 else {"mirror": False})}

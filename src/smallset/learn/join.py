@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
+import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from torch import nn
@@ -24,7 +24,7 @@ from smallset.data.out import taken
 from smallset.data.prepare import DataSource, Prepared
 from smallset.errors import ConfigError, DataError
 from smallset.files import make_folder, write_json
-from smallset.groups import FigureConfig
+from smallset.groups import SPLITS, FigureConfig
 from smallset.learn.describe import describe
 from smallset.learn.inputs import Inputs
 from smallset.learn.run import SCRATCH, refuse_overwriting, scored
@@ -33,11 +33,11 @@ from smallset.models.forward import placed
 from smallset.models.parts import Classifier, last_linear
 from smallset.models.registry import preprocessing_for
 from smallset.models.restore import refuse_own_code, restore, write_network
-from smallset.models.together import averaged, together
+from smallset.models.together import SideBySide, View, averaged, together
 from smallset.models.weights import file_sha256
 from smallset.progress import Reporter
 from smallset.record.measures import temperature
-from smallset.record.predictions import write_predictions
+from smallset.record.predictions import Predictions, write_predictions
 from smallset.record.record import Record, write_embeddings, write_history, write_result
 
 
@@ -55,7 +55,8 @@ def join_runs(
 ) -> Record:
     """Join finished runs on the same data into one network, and leave its record (without figures).
 
-    Every member sees the picture at its own size. Where one averages the mirror image, all do.
+    Every member sees the picture at its own size, and its mirror image where it averages both. What
+    a member said of images at the joined size is read from its record, and not computed again.
     Test images are read once, at the end, by the joined network.
 
     Args:
@@ -89,13 +90,13 @@ def join_runs(
         prepared = DataSource(source, reporter).prepared(config)
         _refuse_changed(prepared, source, records)
         model, heads = _side_by_side(records, own_code=own_code)
-        model.mirror = config.mirror
         seen = preprocessing_for(model, config)
         model = placed(model, config.compute.device)
         scratch = make_folder(folder) / SCRATCH
         inputs = Inputs(config, prepared, model, seen, reporter=reporter, scratch=scratch)
         try:
-            known = temperatures or _fitted(inputs, heads)
+            answers = _answers(inputs, records, heads)
+            known = temperatures or _fitted(answers)
             model.classifier = averaged(heads, known).to(config.compute.device)
             described = describe(source, config, prepared, weights=None, start=None, cleaning=None)
             made = _joined(records, known, described["digest"], given=bool(temperatures))
@@ -103,7 +104,7 @@ def join_runs(
                 member["folder"] = str(place)
             described |= made
             write_json(folder / "config.json", described)
-            _write(inputs, records, [*prepared.notes, *notes], began, folder)
+            _write(inputs, records, answers, known, [*prepared.notes, *notes], began, folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return Record(folder)
@@ -187,7 +188,6 @@ def _settings(
     megapixels = min(each["preprocessing"]["max_megapixels"] for each in models)
     config = build_config({
         "model": " & ".join(each["model"] for each in models),
-        "mirror": any(each.get("mirror", False) for each in models),
         "image_size": max(each["preprocessing"]["size"] for each in models),
         # The labels are those of the data: cleaning is of a member's training.
         "data": {**records[0].config["config"]["data"], "clean": "", "max_megapixels": megapixels},
@@ -224,17 +224,66 @@ def _side_by_side(
     return together(members, heads[0].out_features), heads
 
 
-def _fitted(inputs: Inputs, heads: Sequence[nn.Linear]) -> list[float]:
+class Answer(NamedTuple):
+    """What a member says of all images, as the joined network lets it see them."""
+
+    predictions: Predictions
+    embeddings: dict[str, Float[ndarray, "n dim"]]
+
+
+def _answers(inputs: Inputs, records: Sequence[Record], heads: Sequence[nn.Linear]) -> list[Answer]:
+    """Return what each member says: read where it saw the images at this size, else computed."""
+    config, first = inputs.config, inputs.model
+    assert isinstance(first.features, SideBySide)
+    found: list[Answer] = []
+    for record, view, head in zip(records, first.features.views, heads, strict=True):
+        assert isinstance(view, View)
+        known, described = record.predictions, record.model
+        if (
+            described["preprocessing"]["size"] == config.image_size
+            and described["precision"] == config.compute.precision
+            and not known.of_folds
+            and view.bare is not None  # then its features are the embeddings of the record
+        ):
+            splits = [split for split in SPLITS if (known.splits == split).any()]
+            vectors = {split: record.embeddings(split) for split in splits}
+            found.append(Answer(known, vectors))
+            continue
+        alone = Classifier(view, head, mean=first.mean, std=first.std).eval()
+        own = Inputs(
+            config, inputs.data, alone, inputs.preprocessing,
+            reporter=inputs.reporter, scratch=inputs.scratch,
+        )  # fmt: skip
+        found.append(Answer(*predict(own, cached=True)))
+    order = found[0].predictions.paths
+    assert all(answer.predictions.paths == order for answer in found), "of the same fingerprint"
+    return found
+
+
+def _fitted(answers: Sequence[Answer]) -> list[float]:
     """Return the temperature of each run on val, as the joined network sees the pictures."""
-    labels = inputs.data.given_labels[inputs.data.of("val")]
-    vectors = torch.from_numpy(inputs.vectors("val"))
-    widths = [head.in_features for head in heads]
-    with torch.no_grad():
-        said: list[Float[ndarray, "n classes"]] = [
-            head(block).softmax(dim=1).double().numpy()
-            for head, block in zip(heads, vectors.split(widths, dim=1), strict=True)
-        ]
-    return [temperature(probs, labels) for probs in said]
+    val = answers[0].predictions.splits == "val"
+    labels = answers[0].predictions.given_labels[val]
+    return [temperature(answer.predictions.probs[val], labels) for answer in answers]
+
+
+def _together(answers: Sequence[Answer], temperatures: Sequence[float]) -> Answer:
+    """Return what the joined network says: the mean of the logits, each over its temperature."""
+    tiny = np.finfo(np.float32).smallest_subnormal
+    logs = np.mean(
+        [
+            np.log(np.maximum(answer.predictions.probs, tiny)) / value
+            for answer, value in zip(answers, temperatures, strict=True)
+        ],
+        axis=0,
+    )
+    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+    probs = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+    splits = answers[0].embeddings
+    embeddings = {
+        split: np.concatenate([each.embeddings[split] for each in answers], 1) for split in splits
+    }
+    return Answer(replace(answers[0].predictions, probs=probs), embeddings)
 
 
 def _joined(
@@ -258,10 +307,16 @@ def _joined(
 
 
 def _write(
-    inputs: Inputs, records: Sequence[Record], notes: list[str], began: float, folder: Path
+    inputs: Inputs,
+    records: Sequence[Record],
+    answers: Sequence[Answer],
+    temperatures: Sequence[float],
+    notes: list[str],
+    began: float,
+    folder: Path,
 ) -> None:
     config, classes = inputs.config, inputs.data.images.classes
-    predictions, embeddings = predict(inputs, cached=True)
+    predictions, embeddings = _together(answers, temperatures)
     write_history(folder, [])
     write_predictions(folder, predictions)
     write_embeddings(folder, embeddings)
@@ -282,5 +337,7 @@ def _write(
 def _member(described: dict[str, Any]) -> dict[str, Any]:
     """Return what has to be known of a member to build it again."""
     return {
-        key: described[key] for key in ("model", "members", "preprocessing") if key in described
+        key: described[key]
+        for key in ("model", "members", "preprocessing", "mirror")
+        if key in described
     }

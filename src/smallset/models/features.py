@@ -1,22 +1,47 @@
-"""Frozen parts run once: features of fixed images, kept on disk under everything they depend on."""
+"""Frozen parts run once: features of fixed images, kept on disk under everything they depend on.
+
+A vector is kept per image and network, so that another split, fraction or network beside it finds
+it again: always computed among the same number of images, it has the same bits in any company.
+"""
 
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from smallset.data.batches import in_order
-from smallset.data.feed import PixelFeed
+from smallset.data.feed import PixelFeed, Selection
+from smallset.data.preprocessing import Preprocessing
 from smallset.files import cache_dir
 from smallset.models.forward import BATCH_SIZE, forward, passes
 from smallset.models.parts import Classifier
+from smallset.models.together import SideBySide, View
 from smallset.reading import read_array
-from smallset.store import build_folder, new_array
+from smallset.store import build_folder, new_array, sound_folders
+
+TOGETHER = 32
+"""Images that go through a network at a time where vectors are kept; the last ones with zeros."""
+
+
+class Part(NamedTuple):
+    """One of the networks that make a vector of an image."""
+
+    network: nn.Module
+    preprocessing: Preprocessing
+    """Of the pixels, with its own normalisation."""
+    sides: tuple[int, ...]
+    """To which images are resized, one after the other, px."""
+    mirror: bool
+    """Whether its vector is the mean of that of the image and of its mirror image."""
 
 
 def weights_hash(part: nn.Module) -> str:
@@ -41,41 +66,144 @@ def compute_features(
     """Return the output of the feature part for every image, from disk or computed now.
 
     Args:
+        ids: sha256 of each image's decoded pixels.
         bfloat16: Compute in bfloat16; the result is float32 all the same.
-        folder: Keep the file here rather than in the cache, where features of weights that only
+        folder: Keep the files here rather than in the cache, where features of weights that only
             this run has would stay for ever.
         progress: Told the number of images done and of all.
         note: Told where what was kept is damaged, and is computed again.
 
     Returns:
-        float32, memory-mapped, one feature map or vector per image.
+        float32, one feature map (memory-mapped) or vector per image; with `mirror` of both views,
+        on axis 1.
     """
+    place, spec = folder or cache_dir() / "features", feed.preprocessing
+    with torch.inference_mode():
+        side = spec.size
+        one = forward(model.features, torch.zeros(1, 3, side, side, device=feed.device),
+                      bfloat16=bfloat16)  # fmt: skip
+    if one.ndim > 2:
+        return _maps(model, feed, ids, place, bfloat16=bfloat16, progress=progress, note=note)
+    given = partial(_vectors, feed=feed, ids=ids, place=place, bfloat16=bfloat16,
+                    progress=progress, note=note)  # fmt: skip
+
+    def seen(is_flipped: bool) -> np.ndarray:
+        blocks = []
+        for part in _parts(model.features, spec, (spec.size,), mirror=False):
+            block = given(part, is_flipped=is_flipped)
+            other = given(part, is_flipped=not is_flipped) if part.mirror else block
+            blocks.append((block + other) / 2)
+        return np.concatenate(blocks, axis=1)
+
+    return np.stack([seen(False), seen(True)], axis=1) if model.mirror else seen(False)
+
+
+def _parts(
+    network: nn.Module, preprocessing: Preprocessing, sides: tuple[int, ...], *, mirror: bool
+) -> Iterator[Part]:
+    """Yield the networks that are side by side in one, each with its own normalisation."""
+    if not isinstance(network, SideBySide):
+        yield Part(network, preprocessing, sides, mirror)
+        return
+    for view in network.views:
+        assert isinstance(view, View)
+        own = replace(preprocessing, mean=view.own_mean, std=view.own_std)
+        inner = view.network if view.bare is None else view.bare  # as it is alone
+        seen = sides if view.size == sides[-1] else (*sides, view.size)
+        yield from _parts(inner, own, seen, mirror=mirror or view.mirror)
+
+
+def _vectors(
+    part: Part,
+    *,
+    feed: PixelFeed,
+    ids: Sequence[str],
+    place: Path,
+    is_flipped: bool,
+    bfloat16: bool,
+    progress: Callable[[int, int], object],
+    note: Callable[[str], object],
+) -> np.ndarray:
+    """Return the vector of each image by one network; those that are not kept yet are computed."""
+    spec = json.dumps(part.preprocessing.to_json())
+    decides = (weights_hash(part.network), spec, part.sides, bfloat16, feed.device)
+    decides = (*decides, torch.__version__, is_flipped, TOGETHER)
+    base = place / hashlib.sha256("/".join(map(str, decides)).encode()).hexdigest()[:24]
+    kept: dict[str, np.ndarray] = {}
+
+    def keep(block: Path) -> None:
+        names = read_array(block / "ids.npy").tolist()
+        kept.update(zip(names, read_array(block / "features.npy", mapped=True), strict=True))
+
+    for block in sound_folders(base, note=note):
+        keep(block)
+    rows = {name: row for row, name in enumerate(ids) if name not in kept}
+    if rows:
+        some = PixelFeed(
+            Selection(feed.array, np.array(list(rows.values()))),
+            np.zeros(len(rows), dtype=int), part.preprocessing, device=feed.device,
+        )  # fmt: skip
+
+        def fill(aside: Path) -> None:
+            np.save(aside / "ids.npy", np.array(list(rows)))
+            step = _look(part, is_flipped=is_flipped, bfloat16=bfloat16)
+            _write(step, some, aside / "features.npy", TOGETHER, progress)
+
+        name = hashlib.sha256("/".join(rows).encode()).hexdigest()[:24]
+        keep(build_folder(base / name, fill, note=note))
+    return np.stack([kept[name] for name in ids])
+
+
+def _look(part: Part, *, is_flipped: bool, bfloat16: bool) -> Callable[[Tensor], Tensor]:
+    def look(images: Tensor) -> Tensor:
+        count = len(images)
+        if count < TOGETHER:  # other numbers of images may sum in another order
+            zeros = images.new_zeros(TOGETHER - count, *images.shape[1:])
+            images = torch.cat([images, zeros])
+        images = images.contiguous(memory_format=torch.channels_last)
+        for side in part.sides[1:]:
+            images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+        images = images.flip(-1) if is_flipped else images
+        return forward(part.network, images, bfloat16=bfloat16).flatten(1)[:count]
+
+    return look
+
+
+def _maps(
+    model: Classifier,
+    feed: PixelFeed,
+    ids: Sequence[str],
+    place: Path,
+    *,
+    bfloat16: bool,
+    progress: Callable[[int, int], object],
+    note: Callable[[str], object],
+) -> np.ndarray:
+    """Return the feature map of each image; too large to be gathered in memory, so kept as one."""
     spec = json.dumps(feed.preprocessing.to_json())
     parts = (weights_hash(model.features), spec, bfloat16, feed.device, torch.__version__, *ids)
     parts = (*parts, "mirror") if model.mirror else parts
     key = hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:24]
 
     def fill(aside: Path) -> None:
-        _write(model, feed, aside / "features.npy", bfloat16, progress)
+        def look(images: Tensor) -> Tensor:
+            return forward(model.look, images, bfloat16=bfloat16)
 
-    made = build_folder((folder or cache_dir() / "features") / key, fill, note=note)
-    return read_array(made / "features.npy", mapped=True)
+        _write(look, feed, aside / "features.npy", BATCH_SIZE, progress)
+
+    return read_array(build_folder(place / key, fill, note=note) / "features.npy", mapped=True)
 
 
 def _write(
-    model: Classifier,
+    look: Callable[[Tensor], Tensor],
     feed: PixelFeed,
     path: Path,
-    bfloat16: bool,
+    at_a_time: int,
     progress: Callable[[int, int], object],
 ) -> None:
     array, done = None, 0
-    for maps in passes(
-        lambda batch: forward(model.look, batch.images, bfloat16=bfloat16),
-        feed,
-        in_order(len(feed.labels), BATCH_SIZE),
-        progress=progress,
-    ):
+    batches = in_order(len(feed.labels), at_a_time)
+    for maps in passes(lambda batch: look(batch.images), feed, batches, progress=progress):
         block = maps.cpu().numpy()
         if array is None:
             shape = (len(feed.labels), *block.shape[1:])

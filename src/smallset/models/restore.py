@@ -100,6 +100,8 @@ def _build(described: Mapping[str, Any], num_classes: int) -> Classifier:
         members = described["members"]
         sizes = [member["preprocessing"]["size"] for member in members]
         built = [_build(member, num_classes) for member in members]
+        for each, member in zip(built, members, strict=True):
+            each.mirror = member.get("mirror", False)
         model = together(list(zip(built, sizes, strict=True)), num_classes)
     else:
         model = build_model(

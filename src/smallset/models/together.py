@@ -15,7 +15,7 @@ def together(members: Sequence[tuple[Classifier, int]], num_classes: int) -> Cla
     """Build a network whose features are those of several networks, and whose head is one Linear.
 
     It takes images as its first member wants them normalised, at the largest size; each member
-    sees them at its own size and normalised its own way.
+    sees them at its own size and normalised its own way, and with their mirror images if it is to.
 
     Args:
         members: Networks, each with the side in px of the images it takes.
@@ -77,7 +77,7 @@ class View(nn.Module):
 
     Args:
         size: Side of its images, px; those that come in are as large or larger.
-        own: Says how its images are normalised.
+        own: Says how its images are normalised, and whether their mirror images are seen too.
         seen_as: Says how those that come in are.
     """
 
@@ -87,6 +87,7 @@ class View(nn.Module):
         super().__init__()
         self.network = network
         self.size = size
+        self.own_mean, self.own_std, self.mirror = own.mean, own.std, own.mirror
         pairs = zip(own.mean, own.std, seen_as.mean, seen_as.std, strict=True)
         scale, shift = zip(*((t / s, (n - m) / s) for m, s, n, t in pairs), strict=True)
         self.is_same = scale == (1.0,) * 3 and shift == (0.0,) * 3
@@ -95,6 +96,15 @@ class View(nn.Module):
         self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", torch.tensor(shift).view(1, 3, 1, 1), persistent=False)
 
+    @property
+    def bare(self) -> nn.Module | None:
+        """Return the feature part of the network, if what comes behind it changes nothing."""
+        inner = self.network
+        assert isinstance(inner, nn.Sequential)
+        leaves = [each for each in inner[1].modules() if not list(each.children())]
+        kinds = (nn.Identity, nn.Dropout, nn.Sequential)  # a Sequential without children
+        return inner[0] if all(isinstance(each, kinds) for each in leaves) else None
+
     def forward(self, images: Float[Tensor, "batch 3 side side"]) -> Tensor:
         """Return what the network makes of the images."""
         if images.shape[-1] != self.size:
@@ -102,7 +112,11 @@ class View(nn.Module):
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
         if not self.is_same:
             images = images * self.scale + self.shift
-        return self.network(images)
+        if not self.mirror:
+            return self.network(images)
+        # The head is linear: that of the mean is the mean of both.
+        views = [self.network(each).flatten(1) for each in (images, images.flip(-1))]
+        return (views[0] + views[1]) / 2
 
 
 def _without_last(classifier: nn.Module) -> tuple[nn.Module, int]:

@@ -56,7 +56,7 @@ def write_run(
         DataError: If the run has no test images.
     """
     from smallset.learn.explain import explain
-    from smallset.models.registry import weight_sources
+    from smallset.models.at_hand import networks_here
 
     if not (record.predictions.splits == "test").any():
         raise DataError(
@@ -81,7 +81,7 @@ def write_run(
         pictures,
         explained,
         findings=findings,
-        at_hand=[source.name for source in weight_sources() if source.state == "here"],
+        at_hand=networks_here(),
         lang=page.lang,
         budget_mb=page.budget_mb,
         notes=notes,

@@ -42,6 +42,7 @@ from smallset.words import Lang, Text, text
 
 SPLITS = ("train", "val", "test")
 NUM_SHOWN = 24  # images in a gallery of the worst
+NEAREST = 4  # training images shown beside a picture
 TOP = 5  # probabilities kept per image
 
 
@@ -89,6 +90,7 @@ def write_run_page(
         "findingImages": [finding.images for cause in causes for finding in cause],
         "chosen": chosen,
         "planes": _planes(facts),
+        "near": _nearest(facts),
         "calibration": _calibration(facts),
         "trust": trust(predictions, read_temperature(record.model).value),
     }
@@ -110,7 +112,7 @@ def write_run_page(
     }
     if pictures is not None:
         empty = render("run.html", lang=lang, data=data | {"thumbs": {}}, left_out=[], **context)
-        made, more = fit_thumbnails(pictures, order, page=empty, budget_mb=budget_mb)
+        made, more = fit_thumbnails(pictures.shown, order, page=empty, budget_mb=budget_mb)
         data["thumbs"] = made
         left_out += more
     page = render("run.html", lang=lang, data=data, left_out=left_out, **context)
@@ -181,6 +183,31 @@ def _planes(facts: Facts) -> dict[str, Any] | None:
     return shown
 
 
+def _nearest(facts: Facts) -> dict[int, list[int]]:
+    """Return, for each row that is no training image, the training images that are most like it.
+
+    Alike is what the network sees: the cosine between embeddings.
+    """
+    if facts.predictions.of_folds or not len(facts.train):
+        return {}
+    known = _directions(facts.embeddings["train"])
+    found: dict[int, list[int]] = {}
+    for split in ("val", "test"):
+        rows, vectors = facts.rows(split), facts.embeddings.get(split)
+        for start in range(0, len(rows) if vectors is not None else 0, 1000):
+            assert vectors is not None
+            alike = _directions(vectors[start : start + 1000]) @ known.T
+            best = np.argsort(-alike, axis=1, kind="stable")[:, :NEAREST]
+            at = rows[start : start + 1000].tolist()
+            found |= dict(zip(at, facts.train[best].tolist(), strict=True))
+    return found
+
+
+def _directions(vectors: Float[ndarray, "n dim"]) -> Float[ndarray, "n dim"]:
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
+    return vectors.astype(np.float32) / np.maximum(lengths, 1e-12)
+
+
 def _calibration(facts: Facts) -> dict[str, Any]:
     confidence = facts.predictions.probs[facts.test].max(axis=1)
     right = facts.right[facts.test]
@@ -212,6 +239,7 @@ def _cams(
         maps = [image, *(_over(image, looks[n]) for looks in (explained.predicted, explained.true))]
         p, label = predictions.probs[row], int(predictions.labels[row])
         cams.append({
+            "row": row,
             "path": predictions.paths[row],
             "pictures": [webp(each, size=160) for each in maps],
             "predicted": predictions.classes[int(p.argmax())],

@@ -43,7 +43,7 @@ def write_study_page(
         rows = np.flatnonzero(summary.arms[0].records[0].predictions.splits == "test").tolist()
         empty = render("study.html", lang=lang, data=data | {"thumbs": {}}, notes=notes, **context)
         order = _most_disputed(summary, rows)
-        made, left_out = fit_thumbnails(pictures, order, page=empty, budget_mb=budget_mb)
+        made, left_out = fit_thumbnails(pictures.shown, order, page=empty, budget_mb=budget_mb)
         place = {row: number for number, row in enumerate(rows)}
         data["thumbs"] = {place[row]: shown for row, shown in made.items()}
         notes += left_out

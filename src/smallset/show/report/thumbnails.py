@@ -14,14 +14,14 @@ from numpy import ndarray
 from PIL import Image
 
 from smallset.data.cache import load_pixels
-from smallset.data.preprocessing import Preprocessing
+from smallset.data.preprocessing import Preprocessing, Square
 from smallset.data.read import list_data
 from smallset.errors import DataError
 from smallset.record.record import Record
 from smallset.show.report.render import room_for_images
 from smallset.words import Text, text
 
-SIZES = (112, 96, 80, 64, 48, 40, 32)  # of thumbnails, px; the largest that fits is taken
+SIZES = (160, 128, 112, 96, 80, 64, 48, 40, 32)  # of thumbnails, px; the largest that fits is taken
 SMALLEST = SIZES[-1]
 QUALITY = 68
 
@@ -48,6 +48,8 @@ class Pictures:
     """Memory-mapped; as the network saw them."""
     at: Int[ndarray, " n"]
     """Where each row of predictions.csv is in it."""
+    sharp: "Pictures | None" = None
+    """The same at the size of the largest thumbnails, where the network saw less; to be shown."""
 
     @property
     def side(self) -> int:
@@ -57,6 +59,11 @@ class Pictures:
     def of(self, rows: Sequence[int]) -> UInt8[ndarray, "n size size 3"]:
         """Return the images of some rows of predictions.csv."""
         return self.array[self.at[np.asarray(rows, dtype=np.int64)]]
+
+    @property
+    def shown(self) -> "Pictures":
+        """Return the pictures to make thumbnails of."""
+        return self.sharp or self
 
 
 def find_pictures(
@@ -95,7 +102,15 @@ def find_pictures(
             f"{len(other)} images of {record.folder} are missing in {source} or have changed "
             f"since, such as {other[0]}; {hint}"
         )
-    return Pictures(pixels.array, at)
+    sharp = None
+    if preprocessing.size < SIZES[0]:
+        larger = Square(
+            size=SIZES[0],
+            resize=preprocessing.resize,
+            max_megapixels=preprocessing.max_megapixels,
+        )
+        sharp = Pictures(load_pixels(images, larger, progress=progress).array, at)
+    return Pictures(pixels.array, at, sharp)
 
 
 def fit_thumbnails(

@@ -86,7 +86,13 @@ function framed(row, path, caption, cls = "tile") {
   const picture = source
     ? make("img", { src: source, alt: path, loading: "lazy" })
     : make("span", { cls: "gone", text: path });
-  const open = { type: "button", onclick: () => closer(row), "aria-label": path };
+  // Those that stand beside it, in their order, are what arrow keys go through.
+  const onclick = ({ currentTarget }) => {
+    const figure = currentTarget.parentNode,
+      all = [...figure.parentNode.children].filter((each) => each.dataset.row != null);
+    closer(row, all.length ? all.map((each) => Number(each.dataset.row)) : [row]);
+  };
+  const open = { type: "button", onclick, "aria-label": path };
   const below = make("figcaption", {}, ...caption);
   return make("figure", { cls, "data-row": row }, make("button", open, picture), below);
 }

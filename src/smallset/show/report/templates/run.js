@@ -15,25 +15,86 @@ function tile(row) {
     caption.push(make("br"), T("given as") + " ", ...named(D.classes[I.given[row]]));
   return framed(row, I.path[row], caption, right ? "tile right-edge" : "tile wrong-edge");
 }
-function closer(row) {
-  const content = byId("closer-content");
+/* One picture in the dialog: what it is, what was said, where the network looked, what it learnt
+   that is most like it. Arrow keys go through the pictures that stood beside it. */
+let around = [];
+function closer(row, beside = [row]) {
+  around = beside;
+  const content = byId("closer-content"),
+    at = around.indexOf(row),
+    source = thumb(row),
+    right = I.predicted[row] === I.label[row];
   content.replaceChildren();
-  const source = thumb(row);
-  if (source) content.append(make("img", { src: source, alt: "" }));
-  content.append(make("p", { text: `${T(SPLITS[I.split[row]])}: ${I.path[row]}` }));
+  if (source) content.append(make("img", { src: source, alt: I.path[row] }));
+  const line = (name, text, cls) =>
+    make("p", { cls: "fact" }, make("span", { cls: "soft", text: name }), make("b", { text, cls }));
   content.append(
-    make("p", {
-      text:
-        T("true class") +
-        ": " +
-        D.classes[I.label[row]] +
-        (I.given[row] !== I.label[row] ? `; ${T("given as")} ${D.classes[I.given[row]]}` : ""),
-    }),
+    line(
+      T("predicted as"),
+      `${D.classes[I.predicted[row]]}, ${percent(I.top[row][0][1])}`,
+      right ? "right" : "wrong",
+    ),
+    line(T("true class"), D.classes[I.label[row]]),
   );
-  for (const [k, p] of I.top[row]) content.append(bar(D.classes[k], p));
-  content.append(make("p"));
-  byId("closer").showModal();
+  if (I.given[row] !== I.label[row]) content.append(line(T("given as"), D.classes[I.given[row]]));
+  content.append(
+    make("p", { cls: "soft", text: `${T(SPLITS[I.split[row]])}: ${I.path[row]}` }),
+    ...I.top[row].map(([k, p]) => bar(D.classes[k], p)),
+  );
+  const maps = document.querySelectorAll(`[data-cam="${row}"] img`);
+  if (maps.length)
+    content.append(
+      make("h3", { text: T("Where it looked") }),
+      make("div", { cls: "cams-row" }, ...[...maps].map((map) => map.cloneNode())),
+    );
+  const near = (D.near[row] ?? []).filter(thumb);
+  if (near.length)
+    content.append(
+      make("h3", { text: T("The training images most like it, to the network") }),
+      make("div", { cls: "near" }, ...near.map((other) => nearOne(other))),
+    );
+  if (around.length > 1)
+    content.append(
+      make(
+        "p",
+        { cls: "steps-row" },
+        make("button", {
+          type: "button",
+          text: "‹",
+          "aria-label": T("previous"),
+          onclick: () => step(-1),
+        }),
+        make("span", { cls: "soft", text: `${at + 1} / ${around.length}` }),
+        make("button", {
+          type: "button",
+          text: "›",
+          "aria-label": T("next"),
+          onclick: () => step(1),
+        }),
+      ),
+    );
+  const dialog = byId("closer");
+  dialog.dataset.row = row;
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
 }
+function nearOne(row) {
+  const name = D.classes[I.given[row]];
+  return make(
+    "figure",
+    { "data-near": row },
+    make("img", { src: thumb(row), alt: I.path[row], title: I.path[row] }),
+    make("figcaption", {}, ...named(name)),
+  );
+}
+function step(by) {
+  const next = around[around.indexOf(Number(byId("closer").dataset.row)) + by];
+  if (next != null) closer(next, around);
+}
+byId("closer").addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (by) step(by);
+});
 
 /* Curves; joined runs have none, and those of one epoch would be points. */
 if (D.history.length > 1) {
@@ -537,7 +598,7 @@ if (D.planes) {
         label: `${T("Features")}: ${T("{n} images", { n: found.length })}`,
       };
     },
-    { over: (row) => byId("hover").replaceChildren(tile(row)), open: closer },
+    { over: (row) => byId("hover").replaceChildren(tile(row)), open: (row) => closer(row) },
   );
 }
 

@@ -220,6 +220,8 @@ class Step(TypedDict):
     undo: NotRequired[str]
     before: NotRequired["State"]
     after: NotRequired["State"]
+    together: NotRequired[str]
+    """Shared by decisions that were one, and are taken back as one."""
 
 
 class State(TypedDict):

@@ -443,14 +443,16 @@ def test_the_choice_on_val_is_the_smallest_log_loss_at_fitted_temperatures():
     [
         (60.0, False, {"epochs": 6}),
         (23.3, False, {"epochs": 3}),  # 3 epochs of 0.98 s, fitting again included
-        (22.5, False, {"epochs": 4}),  # of 0.42 s: it is not fitted again; 0.26 s are for joining
+        (22.5, False, {"epochs": 5}),  # of 0.42 s: it is not fitted again
+        (21.4, False, {"epochs": 3, "mirror": False}),  # 0.12 s of looks less
         (20.9, False, {"epochs": 3, "image_size": 32}),  # a quarter of the pixels, and again
-        (20.75, False, {"epochs": 4, "image_size": 32}),
-        (20.6, True, {"epochs": 0}),
-        (10.0, False, {"epochs": 0, "image_size": 32}),
+        (20.75, False, {"epochs": 6, "image_size": 32}),
+        (20.41, False, {"epochs": 3, "image_size": 32, "mirror": False}),
+        (20.6, True, {"epochs": 1, "mirror": False}),
+        (10.0, False, {"epochs": 0, "image_size": 32, "mirror": False}),
     ],
 )
-def test_time_is_saved_on_fitting_again_before_it_is_saved_on_pixels(
+def test_time_is_saved_on_fitting_again_then_on_mirror_images_then_on_pixels(
     split_folders, left, fixed, expected
 ):
     config = override(RunConfig(), {"image_size": 64, "model": "residual"})

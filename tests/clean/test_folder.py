@@ -242,7 +242,7 @@ def test_a_weak_judge_says_so_and_guesses_no_rate(cleaned, browser):
     assert "too few to judge them" in page.inner_text("#decided")
 
 
-def test_the_page_tells_what_was_decided_by_hand(cleaned, browser):
+def test_the_page_tells_what_was_decided_by_hand(cleaned, browser, monkeypatch):
     folder, _, _ = cleaned("--noise", "0.2")
     rows = rows_of(folder)
     rows[0] |= {"decision": "relabel", "suggested": "dog", "by": "ann"}
@@ -250,6 +250,12 @@ def test_the_page_tells_what_was_decided_by_hand(cleaned, browser):
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
+    # A review writes it again at its end.
+    monkeypatch.setattr("smallset.use.review_server.serve_review", lambda *_, **__: None)
+    said: list[str] = []
+    api.review(folder, by="ann", lang="zh", on_line=said.append)
+    assert said == [f"page:     {folder / 'report.html'}"]
+    assert '"by":"ann"' in (folder / "report.html").read_text(encoding="utf-8")
     [path] = api.report(folder, lang="zh", without_images=True)
     page = browser.new_page()
     page.goto(path.as_uri())

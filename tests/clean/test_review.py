@@ -71,6 +71,26 @@ def state(row):
 # -- The file --------------------------------------------------------------------------------------
 
 
+def test_the_surest_are_accepted_at_once_and_taken_back_at_once(folder):
+    before = rows_of(folder)
+    sure = [n for n, row in enumerate(before) if row["decision"] == "relabel"]
+    review = Review(folder, "ann")
+    review.decide(sure[0], "drop", "", seen=state(before[sure[0]]))
+    assert review.accept(0.01) == []
+    assert review.accept(0.011) == sure[1:]
+    after = rows_of(folder)
+    assert [row["by"] for row in after] == [
+        "ann" if row["decision"] != "keep" else "smallset" for row in after
+    ]
+    assert all(after[n]["suggested"] == before[n]["suggested"] for n in sure[1:])
+    again = Review(folder, "ann")
+    assert sorted(again.undo()) == sure[1:]
+    assert [state(row) for row in rows_of(folder)[1:]] == [state(row) for row in before[1:]]
+    assert again.undo() == [sure[0]]
+    assert rows_of(folder) == before
+    assert again.undo() == []
+
+
 def test_a_label_that_looks_contradict_is_a_suspect_whatever_its_probability(folder):
     rows = rows_of(folder)
     assert not Review(folder, "ann").rows()[1].is_suspect
@@ -112,12 +132,12 @@ def test_undo_goes_back_step_by_step_over_a_restart(folder):
     review.decide(0, "keep", "", seen=first.state)
     review.decide(3, "drop", "", seen=state(before[3]))
     again = Review(folder, "ben")
-    assert again.undo() == 3
-    assert again.undo() == 0
+    assert again.undo() == [3]
+    assert again.undo() == [0]
     assert state(rows_of(folder)[0]) == first.state
-    assert again.undo() == 0
+    assert again.undo() == [0]
     assert rows_of(folder) == before
-    assert again.undo() is None
+    assert again.undo() == []
 
 
 def test_the_file_is_read_again_when_it_changed_and_at_no_other_time(folder, monkeypatch):
@@ -128,7 +148,7 @@ def test_the_file_is_read_again_when_it_changed_and_at_no_other_time(folder, mon
     for number in (0, 2):
         review.decide(number, "drop", "", seen=state(rows_of(folder)[number]))
         assert [row.state for row in review.rows()] == [state(row) for row in rows_of(folder)]
-    assert review.undo() == 2
+    assert review.undo() == [2]
     assert len(reads) == 1
     Review(folder, "ben").decide(4, "drop", "", seen=state(rows_of(folder)[4]))
     assert review.rows()[4].by == "ben"
@@ -151,7 +171,7 @@ def test_an_edit_of_the_file_stays_and_is_not_undone(folder):
     (folder / "labels.csv").write_text(text.replace("drop,ann", "keep,hand"))
     review.decide(2, "drop", "", seen=state(rows_of(folder)[2]))
     assert rows_of(folder)[0]["by"] == "hand"
-    assert review.undo() == 2
+    assert review.undo() == [2]
     with pytest.raises(Conflict):
         review.undo()
 
@@ -169,7 +189,7 @@ def test_a_crash_between_history_and_labels_loses_nothing(folder, monkeypatch):
     again = Review(folder, "ann")
     assert state(rows_of(folder)[2]) == state(before[2])
     again.decide(4, "drop", "", seen=state(before[4]))
-    assert [again.undo(), again.undo(), again.undo()] == [4, 0, None]
+    assert [again.undo(), again.undo(), again.undo()] == [[4], [0], []]
     assert rows_of(folder) == before
 
 
@@ -287,7 +307,7 @@ def test_every_answer_says_that_nothing_else_may_use_it(client, path):
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["/decide", "/undo"])
+@pytest.mark.parametrize("path", ["/decide", "/undo", "/accept"])
 @pytest.mark.parametrize(
     "headers",
     [{"origin": "http://evil.example"}, {"host": "evil.example"}, {"cookie": "c=x"}, {}],
@@ -309,7 +329,7 @@ def test_a_form_cannot_decide(client, folder):
     assert rows_of(folder)[0]["by"] == "smallset"
 
 
-@pytest.mark.parametrize("path", ["/decide", "/undo", "/state", "/nowhere"])
+@pytest.mark.parametrize("path", ["/decide", "/undo", "/accept", "/state", "/nowhere"])
 @pytest.mark.parametrize("size", [10_001, 1_000_000])
 @pytest.mark.parametrize("says_length", [True, False])
 def test_a_large_request_is_refused(client, folder, path, size, says_length):
@@ -386,8 +406,8 @@ def test_decisions_come_back_as_they_stand(client, folder):
     late = client.post("/decide", json={**wish, "decision": "keep"})
     assert late.status_code == 409
     assert late.json() == done.json()
-    assert client.post("/undo", json={}).json() == {"image": 0, "state": seen}
-    assert client.post("/undo", json={}).json() == {"image": None, "state": None}
+    assert client.post("/undo", json={}).json() == [{"image": 0, "state": seen}]
+    assert client.post("/undo", json={}).json() == []
     wrong = client.post("/decide", json={**wish, "label": "dgo"})
     assert wrong.status_code == 422
     assert "did you mean 'dog'" in wrong.json()["detail"]
@@ -533,6 +553,31 @@ def test_fifty_decisions_by_keyboard_with_undo_reload_crash_and_a_second_tab(
     assert sum(row["by"] == "ann" for row in after) == 49
     kept = ("path", "id", "given", "probability")
     assert [[r[k] for k in kept] for r in after] == [[r[k] for k in kept] for r in before]
+
+
+@pytest.mark.slow
+def test_the_sure_ones_are_accepted_by_a_key_and_the_end_says_what_is_next(folder, serve, tab):
+    path = folder / "labels.csv"
+    path.write_text(path.read_text().replace(",0.01,", ",0.0001,"))
+    process, address = serve(folder)
+    page = tab[0](address)
+    sure = sum(row["decision"] == "relabel" for row in rows_of(folder))
+    assert f"accept {sure} whose label" in page.inner_text("#accept")
+    page.keyboard.press("a")
+    page.wait_for_selector("#done:not([hidden])")
+    assert page.inner_text("#next-step") == f"{sure} accepted; U takes all of them back."
+    assert page.inner_text("#next-command") == f"smallset train {folder} --out RUN"
+    assert sum(row["by"] == "ann" for row in rows_of(folder)) == sure
+    page.keyboard.press("u")
+    page.wait_for_selector("#accept:not([hidden])")
+    assert sum(row["by"] == "ann" for row in rows_of(folder)) == 0
+    page.fill("#other", "do")  # the first letters of one class
+    page.press("#other", "Enter")
+    page.wait_for_selector("body:not([data-shown='0'])")
+    assert sum(row["by"] == "ann" for row in rows_of(folder)) == 1
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[0]
+    assert f"smallset train {folder} --out RUN" in told
 
 
 @pytest.mark.slow

@@ -167,9 +167,38 @@ def test_an_image_opens_with_its_probabilities(run, visit):
     shares = dialog.locator(".bar span:last-child").all_inner_texts()
     top = np.sort(run.predictions.probs[row])[::-1][:5]
     assert shares == [f"{p:.1%}" for p in top]
-    assert dialog.locator("img").evaluate("image => image.naturalWidth") == 32
+    # Of the original, not of the 32 px that the network saw.
+    assert dialog.locator("img").first.evaluate("image => image.naturalWidth") == 160
+    assert dialog.locator(".cams-row img").count() == 3  # it is among the worst
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
+
+
+def test_the_dialog_shows_what_was_learnt_that_is_most_like_it(run, visit):
+    page = visit(run.folder / "report.html")
+    row = worst_mistakes(run.predictions, 1)[0]
+    page.locator("#worst .tile button").first.click()
+    learnt = np.float32(run.embeddings("train"))
+    at = np.flatnonzero(np.flatnonzero(run.predictions.splits == "test") == row)[0]
+    own = np.float32(run.embeddings("test"))[at]
+    alike = learnt @ own / np.linalg.norm(learnt, axis=1)
+    wanted = np.flatnonzero(run.predictions.splits == "train")[np.argsort(-alike)[:4]]
+    shown = page.locator("#closer [data-near]").evaluate_all("all => all.map(x => +x.dataset.near)")
+    assert shown == wanted.tolist()
+
+
+def test_arrow_keys_go_through_the_pictures_of_a_gallery(run, visit):
+    page = visit(run.folder / "report.html")
+    rows = least_sure(run.predictions, 3)
+    page.locator("#unsure .tile button").first.click()
+    dialog = page.locator("#closer")
+    seen = [dialog.get_attribute("data-row")]
+    for key in ("ArrowLeft", "ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+        seen.append(dialog.get_attribute("data-row"))
+    assert seen == [str(rows[n]) for n in (0, 0, 1, 2, 1)]
+    dialog.get_by_role("button", name="next").click()
+    assert dialog.get_attribute("data-row") == str(rows[2])
 
 
 def test_galleries_show_the_worst_and_the_least_sure(run, visit):
@@ -505,16 +534,21 @@ def test_findings_show_their_images(run, visit):
 def test_a_page_keeps_to_its_budget_and_says_what_it_left_out(run):
     all_rows = list(range(len(run.predictions.ids)))
     pictures = find_pictures(run)
-    whole = thumbnails(pictures, all_rows, most_bytes=1e6)
-    assert list(whole) == all_rows
-    with Image.open(io.BytesIO(base64.b64decode(whole[0]))) as shown:
-        assert shown.size == (32, 32)
-    size = sum(map(len, whole.values()))
-    half = thumbnails(pictures, all_rows, most_bytes=size / 2)
+    sharp = thumbnails(pictures.shown, all_rows, most_bytes=1e6)
+    seen = thumbnails(pictures, all_rows, most_bytes=1e6)  # as the network saw them
+    for made, side in ((sharp, 160), (seen, 32)):
+        assert list(made) == all_rows
+        with Image.open(io.BytesIO(base64.b64decode(made[0]))) as shown:
+            assert shown.size == (side, side)
+    most, least = (sum(map(len, each.values())) for each in (sharp, seen))
+    between = thumbnails(pictures.shown, all_rows, most_bytes=(most + least) / 2)
+    assert list(between) == all_rows
+    assert least < sum(map(len, between.values())) <= (most + least) / 2
+    half = thumbnails(pictures.shown, all_rows, most_bytes=least / 2)
     assert 0 < len(half) < len(all_rows)
-    assert sum(map(len, half.values())) <= size / 2
+    assert sum(map(len, half.values())) <= least / 2
     [page] = api.report(run.folder, lang="en")
-    budget = (page.stat().st_size - size / 2) / 1e6
+    budget = (page.stat().st_size - most + least / 2) / 1e6
     [page] = api.report(run.folder, budget_mb=budget, lang="en")
     assert page.stat().st_size <= 1e6 * budget
     assert re.search(r"\d+ of 68 images are not in this file", page.read_text(encoding="utf-8"))

@@ -97,3 +97,7 @@ def review(
         open_browser=open_browser,
         on_line=on_line,
     )
+    if (given_path(folder) / "report.html").exists():  # with what was decided by hand
+        from smallset.use.pages import Page, write_cleaning
+
+        on_line(f"page:     {write_cleaning(given_path(folder), Page(language(lang), data))}")

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from smallset.clean.decide import CONTRADICTED, Cleaning
+from smallset.clean.decide import Cleaning
 from smallset.clean.find import Found, find_wrong_labels
 from smallset.clean.judges import Judge, features_of, plan_judges
 from smallset.clean.review import TOOL
+from smallset.clean.rules import RULES
 from smallset.compute import torch_as_it_was, versions
 from smallset.config import RunConfig
 from smallset.data.cleaned import WRITTEN, Why
@@ -127,7 +128,7 @@ def tell(about: Mapping[str, Any]) -> list[str]:
     for each in about["gate"]:
         value, low, high = (100 * each["gain"][name] for name in ("value", "low", "high"))
         lines.append(
-            f"gate:     after {_done(each['cleaning'])}, accuracy on held-out given labels "
+            f"gate:     after {RULES[each['cleaning']].say('en')}, accuracy on held-out labels "
             f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
         )
     if about["noise_kind"] == "by class":
@@ -148,12 +149,6 @@ def _at_most(about: Mapping[str, Any]) -> str:
         f" if mistakes {spread}; up to {about['most_wrong']:.1%} if they sit between look-alikes "
         "or show something else: labels alone cannot settle it"
     )
-
-
-def _done(cleaning: str) -> str:
-    if cleaning == CONTRADICTED:
-        return "dropping what looks contradict"
-    return f"cleaning by {cleaning}"
 
 
 def _splits_to_judge(

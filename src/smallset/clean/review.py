@@ -7,6 +7,7 @@ per line, written before labels.csv is: a step that is in the history alone neve
 import json
 import operator
 import os
+import secrets
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -181,11 +182,40 @@ class Review:
         self._write(rows)
         return rows[number]
 
-    def undo(self) -> int | None:
-        """Take the last decision back that was not taken back yet.
+    def accept(self, below: float) -> list[int]:
+        """Confirm what smallset would do with the surest suspects; one `undo` takes all of it back.
+
+        Args:
+            below: Probability of the given label under which a suspect counts as sure.
 
         Returns:
-            The number of its image; None where there is nothing to undo.
+            The numbers of their images.
+
+        Raises:
+            RunError: If the disk is full; nothing is lost.
+        """
+        rows = self.rows()
+        sure = [
+            number
+            for number, row in enumerate(rows)
+            if row.by == TOOL and row.decision != "keep" and row.probability < below
+        ]
+        together, entries = secrets.token_hex(4), list[dict[str, Any]]()
+        for number in sure:
+            row = rows[number]
+            rows[number] = replace(row, by=self.by)
+            entries.append({"path": row.path, "before": row.state, "after": rows[number].state,
+                            "together": together})  # fmt: skip
+        if sure:
+            self._log(*entries)
+            self._write(rows)
+        return sure
+
+    def undo(self) -> list[int]:
+        """Take the last decision back that was not taken back yet, and those that came with it.
+
+        Returns:
+            The numbers of its images; none where there is nothing to undo.
 
         Raises:
             Conflict: If labels.csv says something else of the image by now, such as after an edit.
@@ -193,21 +223,28 @@ class Review:
         """
         rows = self.rows()
         place = {row.path: number for number, row in enumerate(rows)}
-        for step in reversed(self._steps()):
+        steps = self._steps()
+        taken_back, entries = list[int](), list[dict[str, Any]]()
+        group = ""
+        while steps and (not taken_back or (group and steps[-1].get("together") == group)):
+            step = steps.pop()
             number = place.get(step["path"])
             if number is None:
                 continue
             row = rows[number]
+            entries.append({"undo": step["path"]})
             if row.state == step["before"]:  # the history was written, labels.csv was not
-                self._log({"undo": step["path"]})
                 continue
             if row.state != step["after"]:
                 raise Conflict(row)
             rows[number] = replace(row, **step["before"])
+            taken_back.append(number)
+            group = step.get("together", "")
+        if taken_back:
             self._write(rows)
-            self._log({"undo": step["path"]})
-            return number
-        return None
+        if entries:
+            self._log(*entries)
+        return taken_back
 
     def _steps(self) -> list[dict[str, Any]]:
         """Return the steps that were not taken back."""
@@ -227,8 +264,9 @@ class Review:
                 steps.pop()
         return steps
 
-    def _log(self, entry: dict[str, Any]) -> None:
-        entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "by": self.by, **entry}
+    def _log(self, *entries: dict[str, Any]) -> None:
+        when = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "by": self.by}
+        lines = [json.dumps({**when, **entry}, ensure_ascii=False) + "\n" for entry in entries]
         path = self.folder / HISTORY
         try:
             with path.open("a+b") as file:
@@ -236,7 +274,7 @@ class Review:
                     file.seek(-1, os.SEEK_END)
                     if file.read(1) != b"\n":
                         file.write(b"\n")
-                file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+                file.write("".join(lines).encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

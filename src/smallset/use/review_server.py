@@ -8,10 +8,11 @@ import functools
 import getpass
 import io
 import secrets
+import shlex
 import threading
 import webbrowser
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from PIL import Image
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.types import ASGIApp
 
 from smallset.clean.review import TOOL, Conflict, Review, Row, alone, find_images, read_rows
@@ -85,6 +86,12 @@ class Wish(BaseModel):
     decision: Literal["keep", "relabel", "drop"]
     label: str = ""
     seen: dict[str, str]
+
+
+class Sure(BaseModel):
+    """Which suspects are decided on at once, as the page sends it."""
+
+    below: float = Field(gt=0, le=0.5)
 
 
 class Album:
@@ -201,6 +208,7 @@ def _serve_images(app: FastAPI, review: Review, album: Album) -> None:
         return _answer({
             "classes": list(album.classes),
             "by": review.by,
+            "folder": str(review.folder),
             "words": catalogue(),
             "images": [
                 {"path": row.path, "given": row.given, "probability": row.probability,
@@ -251,11 +259,20 @@ def _take_decisions(app: FastAPI, review: Review, album: Album) -> None:
     def undo() -> Response:
         with lock:
             try:
-                number = review.undo()
+                numbers = review.undo()
             except Conflict as conflict:
                 return _answer({"detail": str(conflict)}, 409)
-            state = None if number is None else review.rows()[number].state
-        return _answer({"image": number, "state": state})
+            return _answer(_states(review, numbers))
+
+    @app.post("/accept")
+    def accept(sure: Sure) -> Response:
+        with lock:
+            return _answer(_states(review, review.accept(sure.below)))
+
+
+def _states(review: Review, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    rows = review.rows()
+    return [{"image": number, "state": rows[number].state} for number in numbers]
 
 
 def _answer(content: Any, status: int = 200) -> Response:
@@ -305,6 +322,7 @@ def serve_review(
         left = sum(row.is_suspect and row.by == TOOL for row in rows)
         listed = ", ".join(f"{name} {seen[name]}" for name in ("keep", "relabel", "drop"))
         on_line(f"reviewed: {seen.total()} images ({listed}); {left} suspects are left")
+        on_line(f"train:    smallset train {shlex.quote(str(folder))} --out RUN")
 
 
 def _user() -> str:

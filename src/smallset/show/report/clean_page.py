@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from smallset.clean.review import TOOL, Row, find_images, read_rows
+from smallset.clean.rules import RULES
 from smallset.contents import Cleaning
 from smallset.data.cache import load_pixels
 from smallset.data.cleaned import read_about
@@ -62,6 +63,7 @@ def write_clean_page(
         "decisions": {name: decided[name] for name in ("keep", "relabel", "drop")},
         "by_hand": sum(row.by != TOOL for row in rows),
         "classes": _classes(rows),
+        "gate_words": RULES,
         "version": version("smallset"),
     }
     notes = []

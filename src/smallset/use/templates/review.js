@@ -126,6 +126,12 @@ function show() {
   byId("bar").setAttribute("aria-valuenow", decided);
   byId("bar").firstElementChild.style.width =
     `${queue.length ? (100 * decided) / queue.length : 0}%`;
+  const sure = sureOnes().length;
+  byId("accept").hidden = !sure;
+  byId("accept").lastElementChild.textContent = T(
+    "accept {count} whose label is right with less than {limit}",
+    { count: sure, limit: "0.1%" },
+  );
   const over = at >= queue.length;
   byId("main").hidden = over;
   byId("done").hidden = !over;
@@ -133,9 +139,11 @@ function show() {
     byId("done").firstElementChild.textContent = queue.length
       ? T("That was the last one.")
       : T("There is nothing to show here.");
-    byId("done").lastElementChild.textContent = T(
+    byId("done").children[1].textContent = T(
       "Every decision is in labels.csv. U undoes the last one; other images are under “Show”.",
     );
+    byId("next-step").textContent = T("Next, once this is ended by Ctrl-C:");
+    byId("next-command").textContent = `smallset train ${S.folder} --out RUN`;
     document.body.dataset.shown = "none";
     return;
   }
@@ -225,16 +233,40 @@ async function undo() {
   busy = false;
   if (!got) return;
   if (got.conflict) return trouble(got.content.detail);
-  if (got.content.image === null) {
+  if (!got.content.length) {
     byId("said").textContent = T("There is nothing to undo.");
     return;
   }
-  const n = got.content.image;
-  Object.assign(S.images[n], got.content.state);
-  S.images[n].suspect = inDoubt(S.images[n]);
-  if (!queue.includes(n)) queue.splice(at, 0, n);
-  at = queue.indexOf(n);
+  take(got.content);
+  const first = Math.min(...got.content.map(({ image }) => image));
+  if (!queue.includes(first)) queue.splice(at, 0, first);
+  at = queue.indexOf(first);
   show();
+}
+function take(states) {
+  for (const { image, state } of states) {
+    Object.assign(S.images[image], state);
+    S.images[image].suspect = inDoubt(S.images[image]);
+  }
+}
+/* What smallset would do with suspects whose label is as good as surely wrong. */
+const SURE = 0.001;
+const sureOnes = () =>
+  S.images.filter(
+    (image) => !byHand(image) && image.decision !== "keep" && image.probability < SURE,
+  );
+async function accept() {
+  if (busy || !sureOnes().length) return;
+  busy = true;
+  const got = await ask("/accept", { below: SURE });
+  busy = false;
+  if (!got) return;
+  take(got.content);
+  filter();
+  byId(at < queue.length ? "said" : "next-step").textContent = T(
+    "{count} accepted; U takes all of them back.",
+    { count: got.content.length },
+  );
 }
 function move(by) {
   if (busy) return;
@@ -242,7 +274,9 @@ function move(by) {
   show();
 }
 function choose() {
-  const label = byId("other").value.trim();
+  const typed = byId("other").value.trim(),
+    begun = S.classes.filter((name) => name.toLowerCase().startsWith(typed.toLowerCase())),
+    label = typed && !S.classes.includes(typed) && begun.length === 1 ? begun[0] : typed;
   if (!S.classes.includes(label)) {
     byId("said").textContent = T("There is no class {label}.", { label });
     return;
@@ -258,6 +292,7 @@ const KEYS = {
   r: relabel,
   d: () => decide("drop"),
   u: undo,
+  a: accept,
   c: () => byId("other").focus(),
   ArrowLeft: () => move(-1),
   ArrowRight: () => move(1),
@@ -279,6 +314,7 @@ byId("keep").addEventListener("click", KEYS.k);
 byId("relabel").addEventListener("click", relabel);
 byId("drop").addEventListener("click", KEYS.d);
 byId("undo").addEventListener("click", undo);
+byId("accept").addEventListener("click", accept);
 byId("back").addEventListener("click", () => move(-1));
 byId("next").addEventListener("click", () => move(1));
 byId("other").addEventListener("change", () => {

@@ -91,9 +91,10 @@ function step(by) {
   const next = around[around.indexOf(Number(byId("closer").dataset.row)) + by];
   if (next != null) closer(next, around);
 }
-byId("closer").addEventListener("keydown", (event) => {
+// Of the window: what had the focus inside may be gone with the picture before.
+addEventListener("keydown", (event) => {
   const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (by) step(by);
+  if (by && byId("closer").open) step(by);
 });
 
 /* Curves; joined runs have none, and those of one epoch would be points. */

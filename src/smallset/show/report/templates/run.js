@@ -25,6 +25,26 @@ function closer(row, beside = [row]) {
     source = thumb(row),
     right = I.predicted[row] === I.label[row];
   content.replaceChildren();
+  if (around.length > 1)
+    content.append(
+      make(
+        "p",
+        { cls: "steps-row" },
+        make("button", {
+          type: "button",
+          text: "‹",
+          "aria-label": T("previous"),
+          onclick: () => step(-1),
+        }),
+        make("span", { cls: "soft", text: `${at + 1} / ${around.length}` }),
+        make("button", {
+          type: "button",
+          text: "›",
+          "aria-label": T("next"),
+          onclick: () => step(1),
+        }),
+      ),
+    );
   if (source) content.append(make("img", { src: source, alt: I.path[row] }));
   const line = (name, text, cls) =>
     make("p", { cls: "fact" }, make("span", { cls: "soft", text: name }), make("b", { text, cls }));
@@ -52,26 +72,6 @@ function closer(row, beside = [row]) {
     content.append(
       make("h3", { text: T("The training images most like it, to the network") }),
       make("div", { cls: "near" }, ...near.map((other) => nearOne(other))),
-    );
-  if (around.length > 1)
-    content.append(
-      make(
-        "p",
-        { cls: "steps-row" },
-        make("button", {
-          type: "button",
-          text: "‹",
-          "aria-label": T("previous"),
-          onclick: () => step(-1),
-        }),
-        make("span", { cls: "soft", text: `${at + 1} / ${around.length}` }),
-        make("button", {
-          type: "button",
-          text: "›",
-          "aria-label": T("next"),
-          onclick: () => step(1),
-        }),
-      ),
     );
   const dialog = byId("closer");
   dialog.dataset.row = row;

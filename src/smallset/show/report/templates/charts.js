@@ -310,13 +310,14 @@ function plane(id, build, { over, open }) {
     high,
     spots,
     grid,
+    edge,
     lit = null,
     now = null;
 
   /* Each kind of mark is painted once; thousands of copies are then fast. */
   const stamps = new Map();
   function stamp({ colour: fill, mark, small }) {
-    const key = [fill, mark, small, ratio, colour("--panel")].join();
+    const key = `${fill} ${mark} ${small}`;
     if (!stamps.has(key)) {
       const r = small ? 2.6 : 4,
         side = Math.ceil(2 * r + 4) * ratio,
@@ -326,7 +327,7 @@ function plane(id, build, { over, open }) {
       pen.translate(side / ratio / 2, side / ratio / 2);
       pen.globalAlpha = small ? 0.45 : 1;
       pen.fillStyle = fill;
-      pen.strokeStyle = colour("--panel");
+      pen.strokeStyle = edge;
       pen.lineWidth = 0.8;
       pen.beginPath();
       const corners = [null, [45, 4], [-90, 3], [0, 4], [-54, 5]][mark];
@@ -348,7 +349,7 @@ function plane(id, build, { over, open }) {
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, canvas.width, canvas.height);
     spots = [];
-    grid = new Map();
+    grid = null; // of where points are: made when somebody points at one
     const [x0, x1, y0, y1] = spec.box,
       unit = Math.min((wide - 24) / (x1 - x0 || 1), (high - 24) / (y1 - y0 || 1)) * view.scale;
     const layers =
@@ -364,11 +365,8 @@ function plane(id, build, { over, open }) {
         const left = wide / 2 + view.x + unit * (point.x - (x0 + x1) / 2),
           top = high / 2 + view.y - unit * (point.y - (y0 + y1) / 2);
         if (left < -8 || top < -8 || left > wide + 8 || top > high + 8) continue;
-        const mark = stamp(point);
+        const mark = point.stamp;
         pen.drawImage(mark, left * ratio - mark.width / 2, top * ratio - mark.height / 2);
-        const key = `${Math.floor(left / CELL)},${Math.floor(top / CELL)}`;
-        if (!grid.has(key)) grid.set(key, []);
-        grid.get(key).push(spots.length);
         spots.push({ row: point.row, left, top });
       }
     });
@@ -404,16 +402,28 @@ function plane(id, build, { over, open }) {
     canvas.style.height = `${high}px`;
     canvas.setAttribute("aria-label", spec.label);
     now = null;
+    edge = colour("--panel");
+    stamps.clear();
+    for (const point of spec.points) point.stamp = stamp(point);
     paint();
   });
 
+  const cellOf = (left, top) => 4096 * Math.floor(left / CELL) + Math.floor(top / CELL);
   function near(left, top) {
+    if (!grid) {
+      grid = new Map();
+      spots.forEach((spot, n) => {
+        const key = cellOf(spot.left, spot.top),
+          there = grid.get(key);
+        if (there) there.push(n);
+        else grid.set(key, [n]);
+      });
+    }
     let best = null,
       far = 14 ** 2;
     for (let i = -1; i <= 1; i++)
       for (let j = -1; j <= 1; j++)
-        for (const n of grid.get(`${Math.floor(left / CELL) + i},${Math.floor(top / CELL) + j}`) ??
-          []) {
+        for (const n of grid.get(cellOf(left + i * CELL, top + j * CELL)) ?? []) {
           const gap = (spots[n].left - left) ** 2 + (spots[n].top - top) ** 2;
           if (gap <= far) [best, far] = [spots[n], gap];
         }

@@ -7,7 +7,6 @@ import pytest
 
 import smallset
 from smallset.cli import main
-from smallset.compare import network as network_module
 from smallset.compare.account import write_study
 from smallset.compare.network import put_network
 from smallset.compare.spec import StudySpec, built_in_studies
@@ -129,7 +128,7 @@ def test_missing_weights_are_answered_with_what_is_at_hand(
     with pytest.raises(DataError, match=r"at hand: --network efficientnet_lite0"):
         smallset.study(study, split_folders, out=tmp_path / "out")
     nothing = [Source("resnet18", "by download", "resnet18.pth", "not stated")]
-    monkeypatch.setattr(network_module, "weight_sources", lambda: nothing)
+    monkeypatch.setattr("smallset.models.at_hand.weight_sources", lambda: nothing)
     with pytest.raises(DataError, match=r"--network NAME=FILE \(pip install 'smallset\[backbones"):
         smallset.study(study, split_folders, out=tmp_path / "out")
     with pytest.raises(DataError, match="cannot read the weight file /nowhere"):

@@ -62,7 +62,8 @@ def test_no_sentence_names_a_flag_that_no_command_has():
     for group in ("weights",):
         known |= set().union(*map(flags_of, COMMANDS[group].commands.values()))
     known |= {"--help", "--version"}
-    known |= {"--head", "--logdir", "--backend-store-uri"}  # of Ray, TensorBoard and MLflow
+    known |= {"--head", "--logdir", "--backend-store-uri"}  # of Ray, TensorBoard, MLflow
+    known |= {"--silent", "--pack-destination"}  # of npm
     for path in Path(smallset.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):

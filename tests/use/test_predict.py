@@ -518,7 +518,7 @@ def test_the_page_shows_pictures_by_doubt_and_by_class(run, many, tmp_path, visi
     paths = shown.eval_on_selector_all(tiles, "all => all.map(i => i.alt)")
     assert len(paths) == 9
     assert [sure[path] for path in paths] == sorted(sure[path] for path in paths)
-    assert shown.evaluate(f"document.querySelector('{tiles}').naturalWidth") == 112
+    assert shown.evaluate(f"document.querySelector('{tiles}').naturalWidth") == 160
     shown.click("[data-value=class]")
     order = shown.eval_on_selector_all(tiles, "all => all.map(i => i.alt)")
     classes = {r.path: r.predicted for r in answers.rows if r.predicted is not None}

@@ -178,9 +178,9 @@ def test_the_dialog_shows_what_was_learnt_that_is_most_like_it(run, visit):
     page = visit(run.folder / "report.html")
     row = worst_mistakes(run.predictions, 1)[0]
     page.locator("#worst .tile button").first.click()
-    learnt = np.float32(run.embeddings("train"))
+    learnt = run.embeddings("train").astype(np.float32)
     at = np.flatnonzero(np.flatnonzero(run.predictions.splits == "test") == row)[0]
-    own = np.float32(run.embeddings("test"))[at]
+    own = run.embeddings("test").astype(np.float32)[at]
     alike = learnt @ own / np.linalg.norm(learnt, axis=1)
     wanted = np.flatnonzero(run.predictions.splits == "train")[np.argsort(-alike)[:4]]
     shown = page.locator("#closer [data-near]").evaluate_all("all => all.map(x => +x.dataset.near)")

@@ -438,6 +438,24 @@ def test_the_choice_on_val_is_the_smallest_log_loss_at_fitted_temperatures():
     assert "joined" not in finetune.chosen_of(first, second, labels, joins=False)["log_loss"]
 
 
+def test_of_networks_that_chance_ranked_the_cheapest_is_tuned():
+    rng = np.random.default_rng(0)
+    hard = rng.random(2000)
+
+    def right(share):  # of the same images, but for a few
+        return (hard + rng.normal(0, 0.05, len(hard))) < share
+
+    def chosen(*shares):
+        networks = [Candidate(str(n), cost) for n, cost in enumerate((3.0, 2.0, 1.0))]
+        return best.cheapest_of_the_best(networks, [right(share) for share in shares]).name
+
+    assert chosen(0.93, 0.93, 0.85) == "1"
+    assert chosen(0.93, 0.93, 0.93) == "2"
+    assert chosen(0.93, 0.85, 0.85) == "0"
+    many = [Candidate(str(n), float(n)) for n in range(12)]
+    assert best.cheapest_of_the_best(many, [right(0.9) for _ in many]).cost < 12
+
+
 @pytest.mark.parametrize(
     ("left", "fixed", "expected"),
     [

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 from numpy import ndarray
 
 from smallset import contents
 from smallset.choose.candidates import (
     Bench,
+    Candidate,
     Notebook,
     choose_networks,
     milliseconds,
@@ -42,7 +44,7 @@ SEARCH = ".search"  # in the record, while the search goes on
 PLAIN_ORDER = ("efficientnet_lite0", "mobilenet_v2", "resnet18", "squeezenet1_1")
 """The plain choice is a head on the first of these that is at hand, else on the first network."""
 TIED = 0.2
-"""Chance to be the best of the single networks, with which one counts as good as the best."""
+"""A single network with this share of the leader's chance to be the best counts as good as it."""
 
 
 class Search:
@@ -160,11 +162,7 @@ class Search:
             f"{winner.name} leads: {naive:.1%} out of fold, {estimate.value:.1%} after the price "
             "of choosing"
         )
-        # Of single networks that chance may have ranked, the cheapest has time for most epochs.
-        alone = race(np.stack([bench.right(each.name) for each in ranked]),
-                     np.array([each.cost for each in ranked]))  # fmt: skip
-        leader = min((e for e, p in zip(ranked, alone.chance, strict=True) if p >= TIED),
-                     key=lambda each: each.cost)  # fmt: skip
+        leader = cheapest_of_the_best(ranked, [bench.right(each.name) for each in ranked])
         plain = next((name for name in PLAIN_ORDER if name in costs), next(iter(costs)))
         story: dict[str, Any] = {
             "minutes": self.notebook.seconds / 60,
@@ -249,6 +247,21 @@ class Search:
         return train_run(
             self.data, config, record.folder, resume=record.has_begun, reporter=reporter
         )
+
+
+def cheapest_of_the_best(
+    networks: Sequence[Candidate], right: Sequence[Bool[ndarray, " n"]]
+) -> Candidate:
+    """Return the cheapest network of those that chance may have ranked: it has most epochs.
+
+    Args:
+        right: Which images each is right about, out of fold.
+    """
+    chance = race(np.stack(right), np.array([each.cost for each in networks])).chance
+    tied = [
+        each for each, share in zip(networks, chance, strict=True) if share >= TIED * chance.max()
+    ]
+    return min(tied, key=lambda each: each.cost)
 
 
 def asked_of(

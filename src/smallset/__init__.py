@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from smallset.api.estimator import ImageClassifier
     from smallset.compare.summary import Summary
     from smallset.config import RunConfig
+    from smallset.progress import Reporter
     from smallset.record.record import Record
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ __all__ = [
     "DataError",
     "ImageClassifier",
     "Record",
+    "Reporter",
     "RunConfig",
     "RunError",
     "SmallsetError",
@@ -40,6 +42,7 @@ _HOME = {
     "ImageClassifier": "smallset.api.estimator",
     "RunConfig": "smallset.config",
     "Record": "smallset.record.record",
+    "Reporter": "smallset.progress",
     "Summary": "smallset.compare.summary",
     "best": "smallset.api",
     "check": "smallset.api",

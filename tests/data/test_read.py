@@ -423,6 +423,14 @@ def test_copies_stay_on_one_side_of_the_carved_val(without_val):
         assert len(set(copies)) == 1
 
 
+def test_among_many_images_no_copies_are_looked_for_and_that_is_said(without_val, monkeypatch):
+    monkeypatch.setattr("smallset.data.read.MANY", 31)
+    monkeypatch.setattr("smallset.data.families.families", None)
+    images = read_data(without_val)
+    assert images.counts("val").tolist() == [1, 1, 1, 1]
+    assert "copies were not looked for among 32 images: some may be on both sides" in images.notes
+
+
 def test_keep_best_val_trains_on_data_without_val(without_val, tiny, tmp_path):
     record = train_run(without_val, tiny(keep="best-val"), tmp_path / "run")
     assert record.result["val_accuracy"] is not None

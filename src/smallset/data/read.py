@@ -23,6 +23,8 @@ from smallset.files import given_path
 from smallset.groups import SPLITS, DataConfig
 from smallset.progress import Reporter
 
+MANY = 20_000
+"""Of more training images no copies are looked for to carve val out: pairs grow with the square."""
 Data = str | Path | ImageSet
 """A data set by its name, or one that was listed before."""
 IMAGE_SUFFIXES = frozenset([
@@ -82,6 +84,10 @@ def _carve(images: ImageSet, config: DataConfig, reporter: Reporter) -> ImageSet
     from smallset.data.families import families
 
     learnt = images.where(images.splits == "train")
+    if len(learnt) > MANY:
+        carved = carve_val(images, config)
+        note = f"copies were not looked for among {len(learnt):,} images: some may be on both sides"
+        return replace(carved, notes=(*carved.notes, note))
     known = families(learnt, config, reporter, partial(lacking, learnt, config))
     said = (f"{known.said} kept on one side of it",) if known.said else ()
     carved = carve_val(images, config, known.names)

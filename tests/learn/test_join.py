@@ -14,6 +14,7 @@ from smallset.learn.join import join_runs
 from smallset.learn.run import train_run
 from smallset.models.restore import restore
 from smallset.reading import read_json
+from smallset.record.doubt import read_temperature
 from smallset.record.measures import temperature
 from smallset.record.record import Record
 
@@ -88,6 +89,7 @@ def test_a_joined_record_predicts_what_stands_in_it(split_folders, joined):
     np.testing.assert_allclose(answers.probs, predictions.probs[test], atol=1e-5)
     assert joined.result["test_accuracy"] == predictions.accuracy("test") > 0.5
     assert joined.history == []
+    assert read_temperature(joined.model).why_not == "each of the joined networks has its own"
     assert joined.embeddings("test").shape == (20, 128 + 512 + 1024)
     assert not (joined.folder / ".features").exists()
 

@@ -89,8 +89,11 @@ def read_temperature(described: Mapping[str, Any]) -> Temperature:
     """Return the temperature that model.json holds.
 
     Args:
-        described: Content of model.json; one of an earlier version has none.
+        described: Content of model.json; one of an earlier version has none, and that of joined
+            networks has one for each, inside.
     """
+    if "temperature" not in described and "members" in described:
+        return Temperature(1.0, 0, "", "each of the joined networks has its own")
     if "temperature" not in described:
         return Temperature(1.0, 0, "", "the record is older than temperatures")
     fitted = described["temperature_from"]

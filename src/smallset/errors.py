@@ -3,7 +3,7 @@
 SmallsetError
 ├── ConfigError   a setting is unknown, mistyped or out of range
 ├── DataError     images, labels or weights on disk are not what was promised
-│   └── MissingWeights
+│   └── MissingWeights   pretrained weights are not on this machine
 └── RunError      a run went wrong (diverged, or its checkpoint does not match)
 """
 

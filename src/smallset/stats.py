@@ -299,3 +299,8 @@ def fit_power_law(
             for n, (value, low, high) in expected.items()
         },
     )
+
+
+def directions(rows: Float[ndarray, "n dim"]) -> Float[ndarray, "n dim"]:
+    """Return vectors scaled to length 1, so that their products are cosines; zeros stay zeros."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -438,6 +438,15 @@ def test_the_choice_on_val_is_the_smallest_log_loss_at_fitted_temperatures():
     assert "joined" not in finetune.chosen_of(first, second, labels, joins=False)["log_loss"]
 
 
+def test_with_folds_nothing_is_saved_on_mirror_images(split_folders):
+    # They are looked at with it from the first fold on, and a look less would save no epoch.
+    config = override(RunConfig(), {"image_size": 64, "model": "residual", "data.folds": 2})
+    plan = Planner(DataSource(split_folders)).plan(config)
+    leader, winner = Candidate("one", 1.0), Candidate("two", 1.0)
+    for left in (10.0, 21.0, 22.0, 60.0):
+        assert "mirror" not in finetune.affordable(plan, leader, winner, 10.0, left, fixed=False)
+
+
 def test_of_networks_that_chance_ranked_the_cheapest_is_tuned():
     rng = np.random.default_rng(0)
     hard = rng.random(2000)

@@ -109,7 +109,7 @@ def test_a_study_leaves_tables_charts_and_a_record_per_arm_and_seed(split_folder
     assert found["fast"].verdict == found.comparisons[0].result.verdict
     with pytest.raises(ConfigError, match="'slow', which is what others are compared with"):
         found["slow"]
-    with pytest.raises(ConfigError, match=r"'fats', which is not among .*did you mean 'fast'"):
+    with pytest.raises(ConfigError, match=r"'fats', which is not among them; did you mean 'fast'"):
         found["fats"]
     html = found._repr_html_()
     assert html.count("<tr>") == 3

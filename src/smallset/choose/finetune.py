@@ -219,11 +219,11 @@ def affordable(
         rest = left - RESERVE - once / 1000 * ratio - head_seconds(plan, winner)
         return max(0, min(MOST_EPOCHS, int(rest / (epoch * ratio))))
 
-    again = bool(folds)
-    ways = [(size, True, 2), (size, again, 2), (size, again, 1)]
-    ways += [] if fixed else [(smaller, True, 2), (smaller, again, 2), (smaller, again, 1)]
+    saving = [(True, 2)] if folds else [(True, 2), (False, 2), (False, 1)]
     found = [
-        (epochs_at(side, refit=refit, views=views), side, views) for side, refit, views in ways
+        (epochs_at(side, refit=refit, views=views), side, views)
+        for side in ([size] if fixed else [size, smaller])
+        for refit, views in saving
     ]
     epochs, side, views = next((each for each in found if each[0] >= FEW_EPOCHS), found[-1])
     saved = {} if side == size else {"image_size": side}

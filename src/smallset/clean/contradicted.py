@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from smallset.clean.posterior import Posterior
-from smallset.stats import share_interval
+from smallset.stats import directions, share_interval
 
 # A held-out look contradicts 47 to 75 % of mistakes at the border of a class: it has learnt from
 # the others. So as many again may be wrong as it contradicts.
@@ -48,10 +48,10 @@ def belong_nowhere(
         features: As `reduce_features` gives them.
         among: Images that may be named, such as those that looks contradict.
     """
-    unit = _unit(features)
+    unit = directions(features)
     sums = np.zeros((num_classes, features.shape[1]), dtype=unit.dtype)
     np.add.at(sums, labels, unit)
-    distance = 1 - (unit @ _unit(sums).T).max(axis=1)
+    distance = 1 - (unit @ directions(sums).T).max(axis=1)
     middle = np.median(distance)
     spread = 1.4826 * np.median(np.abs(distance - middle))  # the standard deviation, if normal
     return among & (distance > middle + FAR * spread)
@@ -77,7 +77,3 @@ def expected_precision(first: Posterior, last: Posterior, labels: Int[ndarray, "
         return 0.0
     both = [fit.of_given(labels)[suspects] for fit in (first, last)]
     return 1 - float(np.mean(both))
-
-
-def _unit(rows: Float[ndarray, "rows d"]) -> Float[ndarray, "rows d"]:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

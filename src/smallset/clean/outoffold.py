@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from smallset.models.probe import FOLDS, NUM_AXES, principal, probe, probe_probs
+from smallset.stats import directions
 
 PENALTIES = (1e-4, 3e-4, 1e-3)  # on the squared weights, against the mean loss of an image
 
@@ -78,7 +79,7 @@ def neighbour_probs(
         features: As `reduce_features` gives them.
         keep: Images that may vote; all get votes.
     """
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    unit = directions(features)
     voters = np.arange(len(labels)) if keep is None else np.flatnonzero(keep)
     count = min(neighbours, len(voters) - 1)
     votes = np.full((len(labels), num_classes), 1 / num_classes)

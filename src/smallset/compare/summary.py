@@ -148,12 +148,12 @@ class Summary:
         """
         found = next((each for each in self.comparisons if each.arm == arm), None)
         if found is None:
-            known = list(dict.fromkeys(each.arm for each in self.comparisons))
+            known = {each.arm for each in self.comparisons}
             others = {each.against for each in self.comparisons}
             why = "is what others are compared with" if arm in others else "is not among them"
             raise ConfigError(
-                f"no comparison of {arm!r}, which {why}; arms that are compared: "
-                f"{', '.join(known) or 'none yet'}{suggest(arm, known)}"
+                f"no comparison of {arm!r}, which {why}; "
+                + (suggest(arm, known) if known else "none can be made yet")
             )
         return found
 

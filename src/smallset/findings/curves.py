@@ -10,6 +10,7 @@ from numpy import ndarray
 from scipy.stats import t as student
 
 from smallset.findings.facts import Facts, Seen
+from smallset.stats import directions
 from smallset.words import Text, text
 
 
@@ -257,7 +258,7 @@ def _spread(embeddings: Float[ndarray, "n dim"]) -> float:
     lengths alone.
     """
     vectors = embeddings.astype(np.float64)
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    unit = directions(vectors)
     spreads: list[float] = []
     for each in (vectors, unit):
         length = np.sqrt((each**2).sum(axis=1).mean())

@@ -249,7 +249,9 @@ def _answers(inputs: Inputs, records: Sequence[Record], heads: Sequence[nn.Linea
             vectors = {split: record.embeddings(split) for split in splits}
             found.append(Answer(known, vectors))
             continue
-        alone = Classifier(view, head, mean=first.mean, std=first.std).eval()
+        alone = placed(
+            Classifier(view, head, mean=first.mean, std=first.std), config.compute.device
+        )
         own = Inputs(
             config, inputs.data, alone, inputs.preprocessing,
             reporter=inputs.reporter, scratch=inputs.scratch,

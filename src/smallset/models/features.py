@@ -9,9 +9,8 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,6 +41,18 @@ class Part(NamedTuple):
     """To which images are resized, one after the other, px."""
     mirror: bool
     """Whether its vector is the mean of that of the image and of its mirror image."""
+
+
+class Asked(NamedTuple):
+    """Of which images features are wanted, and how; see `compute_features`."""
+
+    feed: PixelFeed
+    ids: Sequence[str]
+    place: Path
+    """The folder of all features that are kept."""
+    bfloat16: bool
+    progress: Callable[[int, int], object]
+    note: Callable[[str], object]
 
 
 def weights_hash(part: nn.Module) -> str:
@@ -77,22 +88,21 @@ def compute_features(
         float32, one feature map (memory-mapped) or vector per image; with `mirror` of both views,
         on axis 1.
     """
-    place, spec = folder or cache_dir() / "features", feed.preprocessing
+    spec = feed.preprocessing
+    asked = Asked(feed, ids, folder or cache_dir() / "features", bfloat16, progress, note)
     with torch.inference_mode():
-        side = spec.size
-        one = forward(model.features, torch.zeros(1, 3, side, side, device=feed.device),
-                      bfloat16=bfloat16)  # fmt: skip
-    if one.ndim > 2:
-        return _maps(model, feed, ids, place, bfloat16=bfloat16, progress=progress, note=note)
-    given = partial(_vectors, feed=feed, ids=ids, place=place, bfloat16=bfloat16,
-                    progress=progress, note=note)  # fmt: skip
+        blank = torch.zeros(1, 3, spec.size, spec.size, device=feed.device)
+        is_flat = forward(model.features, blank, bfloat16=bfloat16).ndim == 2
+    if not is_flat:
+        return _maps(model, asked)
 
     def seen(is_flipped: bool) -> np.ndarray:
         blocks = []
         for part in _parts(model.features, spec, (spec.size,), mirror=False):
-            block = given(part, is_flipped=is_flipped)
-            other = given(part, is_flipped=not is_flipped) if part.mirror else block
-            blocks.append((block + other) / 2)
+            block = _vectors(part, asked, is_flipped=is_flipped)
+            if part.mirror:
+                block = (block + _vectors(part, asked, is_flipped=not is_flipped)) / 2
+            blocks.append(block)
         return np.concatenate(blocks, axis=1)
 
     return np.stack([seen(False), seen(True)], axis=1) if model.mirror else seen(False)
@@ -113,22 +123,12 @@ def _parts(
         yield from _parts(inner, own, seen, mirror=mirror or view.mirror)
 
 
-def _vectors(
-    part: Part,
-    *,
-    feed: PixelFeed,
-    ids: Sequence[str],
-    place: Path,
-    is_flipped: bool,
-    bfloat16: bool,
-    progress: Callable[[int, int], object],
-    note: Callable[[str], object],
-) -> np.ndarray:
+def _vectors(part: Part, asked: Asked, *, is_flipped: bool) -> np.ndarray:
     """Return the vector of each image by one network; those that are not kept yet are computed."""
+    feed, ids, place, bfloat16, progress, note = asked
     spec = json.dumps(part.preprocessing.to_json())
     decides = (weights_hash(part.network), spec, part.sides, bfloat16, feed.device)
-    decides = (*decides, torch.__version__, is_flipped, TOGETHER)
-    base = place / hashlib.sha256("/".join(map(str, decides)).encode()).hexdigest()[:24]
+    base = place / _key(*decides, torch.__version__, is_flipped, TOGETHER)
     kept: dict[str, np.ndarray] = {}
 
     def keep(block: Path) -> None:
@@ -146,12 +146,15 @@ def _vectors(
 
         def fill(aside: Path) -> None:
             np.save(aside / "ids.npy", np.array(list(rows)))
-            step = _look(part, is_flipped=is_flipped, bfloat16=bfloat16)
-            _write(step, some, aside / "features.npy", TOGETHER, progress)
+            look = _look(part, is_flipped=is_flipped, bfloat16=bfloat16)
+            _write(look, some, aside / "features.npy", TOGETHER, progress)
 
-        name = hashlib.sha256("/".join(rows).encode()).hexdigest()[:24]
-        keep(build_folder(base / name, fill, note=note))
+        keep(build_folder(base / _key(*rows), fill, note=note))
     return np.stack([kept[name] for name in ids])
+
+
+def _key(*parts: Any) -> str:
+    return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:24]
 
 
 def _look(part: Part, *, is_flipped: bool, bfloat16: bool) -> Callable[[Tensor], Tensor]:
@@ -169,21 +172,12 @@ def _look(part: Part, *, is_flipped: bool, bfloat16: bool) -> Callable[[Tensor],
     return look
 
 
-def _maps(
-    model: Classifier,
-    feed: PixelFeed,
-    ids: Sequence[str],
-    place: Path,
-    *,
-    bfloat16: bool,
-    progress: Callable[[int, int], object],
-    note: Callable[[str], object],
-) -> np.ndarray:
+def _maps(model: Classifier, asked: Asked) -> np.ndarray:
     """Return the feature map of each image; too large to be gathered in memory, so kept as one."""
+    feed, ids, place, bfloat16, progress, note = asked
     spec = json.dumps(feed.preprocessing.to_json())
     parts = (weights_hash(model.features), spec, bfloat16, feed.device, torch.__version__, *ids)
-    parts = (*parts, "mirror") if model.mirror else parts
-    key = hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:24]
+    key = _key(*parts, *(["mirror"] if model.mirror else []))
 
     def fill(aside: Path) -> None:
         def look(images: Tensor) -> Tensor:

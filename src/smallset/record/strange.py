@@ -11,7 +11,7 @@ from smallset.errors import ConfigError
 from smallset.record.doubt import HeldOut, held_out
 from smallset.record.measures import tempered
 from smallset.record.record import Record
-from smallset.stats import share_interval
+from smallset.stats import directions, share_interval
 
 NEAREST = 5
 """Training pictures that a distance is the mean of. Of 1, 3, 5 and 10 and of raw, centred and
@@ -51,8 +51,7 @@ class Space:
         return found
 
     def _unit(self, vectors: Float[ndarray, "m dim"]) -> Float[ndarray, "m dim"]:
-        scaled = (vectors - self.mean) / self.std
-        return scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-12)
+        return directions((vectors - self.mean) / self.std)
 
 
 class Refusal(NamedTuple):

@@ -22,6 +22,7 @@ from smallset.record.strange import NEAREST, Refusal, Space, fit_refusal
 from smallset.show.report.render import render
 from smallset.show.report.search_section import headline
 from smallset.show.report.thumbnails import find_pictures, fit_thumbnails
+from smallset.stats import directions
 from smallset.use.card import licences
 from smallset.use.onnx_check import answers, open_graph
 from smallset.use.onnx_files import example, graphs, png
@@ -61,8 +62,7 @@ class Compact(Space):
         unit = super()._unit(vectors)
         if self.basis is None:
             return unit
-        few = unit @ self.basis
-        return few / np.maximum(np.linalg.norm(few, axis=1, keepdims=True), 1e-12)
+        return directions(unit @ self.basis)
 
 
 def write_page(shipment: Shipment, folder: Path) -> Written:

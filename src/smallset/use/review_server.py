@@ -32,6 +32,7 @@ from smallset.data.pictures import Unreadable, decode, read_file
 from smallset.errors import ConfigError, DataError, RunError, suggest
 from smallset.files import file_sum
 from smallset.reading import read_array, reading
+from smallset.stats import directions
 from smallset.use.connections import listen
 from smallset.use.guard import HOSTS, Guard, is_foreign_origin, is_foreign_site, wrong_host
 from smallset.words import Lang, catalogue
@@ -118,7 +119,7 @@ class Album:
             features = read_array(stored, fix=FIX).astype(np.float32)
             if features.ndim != 2 or len(features) != len(rows):
                 raise DataError(f"{stored} and labels.csv have different lengths; {FIX}")
-            self.features = features / np.maximum(np.linalg.norm(features, axis=1)[:, None], 1e-9)
+            self.features = directions(features)
 
     @functools.lru_cache(maxsize=300)  # noqa: B019  one album per process; some 60 MB
     def jpeg(self, path: str, side: int) -> bytes:

@@ -37,7 +37,7 @@ from smallset.show.report.search_section import STATES, headline, search_section
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails, webp
 from smallset.show.report.trust import trust
 from smallset.show.run_figures import chosen_classes
-from smallset.stats import share_interval
+from smallset.stats import directions, share_interval
 from smallset.words import Lang, Text, text
 
 SPLITS = ("train", "val", "test")
@@ -190,22 +190,17 @@ def _nearest(facts: Facts) -> dict[int, list[int]]:
     """
     if facts.predictions.of_folds or not len(facts.train):
         return {}
-    known = _directions(facts.embeddings["train"])
+    known = directions(facts.embeddings["train"].astype(np.float32))
     found: dict[int, list[int]] = {}
     for split in ("val", "test"):
         rows, vectors = facts.rows(split), facts.embeddings.get(split)
         for start in range(0, len(rows) if vectors is not None else 0, 1000):
             assert vectors is not None
-            alike = _directions(vectors[start : start + 1000]) @ known.T
+            alike = directions(vectors[start : start + 1000].astype(np.float32)) @ known.T
             best = np.argsort(-alike, axis=1, kind="stable")[:, :NEAREST]
             at = rows[start : start + 1000].tolist()
             found |= dict(zip(at, facts.train[best].tolist(), strict=True))
     return found
-
-
-def _directions(vectors: Float[ndarray, "n dim"]) -> Float[ndarray, "n dim"]:
-    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
-    return vectors.astype(np.float32) / np.maximum(lengths, 1e-12)
 
 
 def _calibration(facts: Facts) -> dict[str, Any]:

@@ -334,6 +334,12 @@ def test_a_chart_holds_its_numbers_and_tells_of_them_by_keyboard(run, visit):
     assert told.inner_text() == f"train, running mean, epoch 0: {shown[0][0]:.1%}"
     chart.locator("svg[tabindex]").press("ArrowRight")
     assert told.inner_text() == f"train, running mean, epoch 1: {shown[0][1]:.1%}"
+    # It stands beside its point, which has a ring.
+    said, ring = (chart.locator(each).bounding_box() for each in (".told", ".ring"))
+    middle = ring["x"] + ring["width"] / 2
+    assert said["x"] <= middle <= said["x"] + said["width"]
+    gap = max(ring["y"] - said["y"] - said["height"], said["y"] - ring["y"] - ring["height"])
+    assert 0 <= gap < 30
     # A name switches its line off and on; the last one stays.
     lines = chart.locator("svg[tabindex] g")
     names = chart.locator(".legend button")

@@ -213,7 +213,9 @@ function chart(id, build) {
       const share = point.left / width;
       told.style.left = `${100 * share}%`;
       told.style.transform = `translateX(${-100 * share}%)`;
-      const top = picture.offsetTop + (point.top * picture.clientWidth) / width;
+      const box = picture.getBoundingClientRect(),
+        above = box.top - place.getBoundingClientRect().top,
+        top = above + (point.top * box.width) / width;
       told.style.top = `${top < 90 ? top + 14 : top - 14 - told.offsetHeight}px`;
     };
     const nearest = (px, py, among = points) =>

@@ -206,6 +206,18 @@ def test_study_prints_tables_and_verdicts_and_its_status_tells_of_failed_runs(
             ["study", "losses", "--data", "x", "--execute", "cloud"],
             "no way of execution named",
         ),
+        (
+            ["study", "losses", "--data", "x", "--address", "auto"],
+            "it goes with --execute ray",
+        ),
+        (
+            ["best", "x", "--execute", "processes", "--address", "auto"],
+            "it goes with --execute ray",
+        ),
+        (
+            ["study", "losses", "--data", "x", "--execute", "serial", "--workers", "3"],
+            "goes with --execute processes or ray",
+        ),
         (["study", "loses", "--data", "x"], "did you mean 'losses'"),
         (["tune", "sample:shapes", "--out", "x", "--search", "lr"], "--search takes KEY=VALUE"),
     ],

@@ -18,6 +18,7 @@ from smallset.errors import ConfigError, RunError
 from smallset.files import write_json
 from smallset.reading import read_json
 from smallset.record.record import Record
+from smallset.use.predictor import Predictor
 
 NETWORK = """
 from torch import nn
@@ -227,6 +228,15 @@ def test_a_batch_is_tried_before_anything_is_written(mine, split_folders, change
     with pytest.raises(ConfigError, match=said):
         api.train(split_folders, own(), out=mine / "run")
     assert not (mine / "run").exists()
+
+
+def test_whoever_uses_a_run_is_told_that_its_code_was_edited(mine, split_folders):
+    record = api.train(split_folders, own(), out=mine / "run")
+    said = Predictor(record, own_code=True).doubt
+    assert not [line for line in said if "edited" in line]
+    (mine / "helper_of_mine.py").write_text((mine / "helper_of_mine.py").read_text() + "\nX = 1\n")
+    [line] = [each for each in Predictor(record, own_code=True).doubt if "edited" in each]
+    assert "of_mine:Net was edited after this run" in line
 
 
 def test_the_example_of_the_docs_trains(tmp_path, monkeypatch, split_folders):

@@ -108,7 +108,7 @@ def best(
     """
     from smallset.choose.best import Search
     from smallset.choose.spread import spread_by
-    from smallset.compare.execute import Resources, default_workers
+    from smallset.compare.execute import Resources, default_workers, refuse_unread
     from smallset.compute import num_gpus, resolve
     from smallset.findings.facts import read_facts
     from smallset.findings.finders import find
@@ -117,6 +117,7 @@ def best(
     from smallset.show.run_figures import draw_run
 
     config, reporter = config or RunConfig(), reporter or usual_reporter()
+    refuse_unread(execute, workers, address)
     threads, gpus = config.compute.threads or 1, num_gpus(resolve(config.compute))
     resources = Resources(workers or default_workers(threads, gpus), threads, gpus, address)
     with saying_what_is_here(SEARCH), taken(out, data) as folder:

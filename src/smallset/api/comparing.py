@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from smallset.compare.account import Accountant, run_study
-from smallset.compare.execute import Resources, default_workers, find_execution
+from smallset.compare.execute import (
+    Resources,
+    default_workers,
+    find_execution,
+    refuse_unread,
+)
 from smallset.compare.study import Study, plan_study
 from smallset.compare.summary import Summary, summarise
 from smallset.compare.watch import watched
@@ -70,6 +75,7 @@ def study(
     from smallset.compute import num_gpus
 
     reporter, execution = reporter or usual_reporter(), find_execution(execute)
+    refuse_unread(execute, workers, address)
     check_loggers(log)
     with taken(out, data) as folder:
         planned = plan_study(

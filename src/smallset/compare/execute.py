@@ -136,6 +136,20 @@ class Resources(NamedTuple):
 Execution = Callable[[Sequence[Task], Resources], Iterator[list[Outcome]]]
 
 
+def refuse_unread(way: str, workers: int | None, address: str | None) -> None:
+    """Refuse what a way of execution would not read.
+
+    Raises:
+        ConfigError: If an address is given and it is not Ray, or workers where one does all.
+    """
+    if address is not None and way != "ray":
+        raise ConfigError(f"--address is of a Ray cluster; it goes with --execute ray, got {way}")
+    if workers is not None and workers > 1 and way == "serial":
+        raise ConfigError(
+            f"--workers {workers} goes with --execute processes or ray; serial is one after another"
+        )
+
+
 def find_execution(way: str) -> Execution:
     """Return a way of execution by its name.
 

@@ -12,6 +12,7 @@ from smallset.files import write_atomic, write_json
 from smallset.models.parts import Classifier
 from smallset.models.registry import build_model, is_own
 from smallset.models.together import together
+from smallset.own_code import source_digest
 from smallset.reading import reading
 from smallset.record.record import FIX, Record
 
@@ -84,6 +85,23 @@ def refuse_own_code(record: Record, *, allowed: bool) -> None:
             f"the network of {record.folder} is built by {code[0]}, which would be "
             "imported and run; where you trust it, --own-code allows that"
         )
+
+
+def changed_code(record: Record) -> list[str]:
+    """Say of the user's own code that builds a network what is no longer as the run had it.
+
+    It is imported; so ask after `restore`, which is told whether that is allowed.
+
+    Returns:
+        A sentence of each function whose source was edited since, for people to judge.
+    """
+    known = record.config.get("own_code", {})
+    return [
+        f"the source of {name} was edited after this run: what it builds now may not be the "
+        "network that was measured"
+        for name in _networks(record.model)
+        if name in known and source_digest(name) != known[name]
+    ]
 
 
 def _networks(described: Mapping[str, Any]) -> list[str]:

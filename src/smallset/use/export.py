@@ -10,7 +10,7 @@ from typing import NamedTuple
 from smallset.data.out import refuse_inside
 from smallset.errors import RunError
 from smallset.files import make_folder
-from smallset.models.restore import restore
+from smallset.models.restore import changed_code, restore
 from smallset.progress import Reporter
 from smallset.record.doubt import read_temperature
 from smallset.record.record import Record
@@ -77,6 +77,8 @@ def export_record(
             be made, or one answers differently.
     """
     network, preprocessing, _ = restore(record, own_code=own_code)
+    for change in changed_code(record):
+        reporter.note(change)
     refuse_inside(out, data or record.config["data"]["source"])
     if _is_record(out):
         raise RunError(

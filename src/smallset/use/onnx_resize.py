@@ -18,20 +18,27 @@ IR_VERSION = 10
 _FLOAT, _INT = np.float32, np.int64
 
 
-class _Graph:
-    """Nodes and constants, each named as it is added."""
+class Nodes:
+    """Nodes and constants of a graph, each named as it is added.
 
-    def __init__(self) -> None:
+    Args:
+        prefix: Of their names.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def constant(self, value: Any, kind: Any = _FLOAT) -> str:
-        name = f"resize_constant_{len(self.constants)}"
+        """Keep a value of a numpy type; return its name."""
+        name = f"{self.prefix}_constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, kind), name))
         return name
 
     def __call__(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        name = f"resize_{len(self.nodes)}"
+        """Add a node of one output; return the name of that."""
+        name = f"{self.prefix}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
         return name
 
@@ -47,7 +54,7 @@ def resize_graph(size: int, policy: Resize) -> onnx.ModelProto:
         size: Side of the squares, px.
         policy: As in the settings of the run.
     """
-    g = _Graph()
+    g = Nodes("resize")
     planes = g("Transpose", "image", perm=[0, 3, 1, 2])
     shape = g("Shape", planes)
     counts = [_entry(g, shape, axis) for axis in (2, 3)]
@@ -73,13 +80,13 @@ def resize_graph(size: int, policy: Resize) -> onnx.ModelProto:
     )
 
 
-def _entry(g: _Graph, shape: str, axis: int) -> str:
+def _entry(g: Nodes, shape: str, axis: int) -> str:
     at = g.constant([axis], _INT), g.constant([axis + 1], _INT)
     return g("Squeeze", g("Slice", shape, *at))
 
 
 def _boxes(
-    g: _Graph, size: int, policy: Resize, height: str, width: str
+    g: Nodes, size: int, policy: Resize, height: str, width: str
 ) -> list[tuple[str, str, str, str]]:
     """Return, for the rows and for the columns, which part of a picture goes where.
 
@@ -108,9 +115,7 @@ def _boxes(
     ]
 
 
-def _weights(
-    g: _Graph, size: int, count: str, begin: str, length: str, new: str, first: str
-) -> str:
+def _weights(g: Nodes, size: int, count: str, begin: str, length: str, new: str, first: str) -> str:
     """Return the matrix (size, count) whose rows say what each new pixel is made of.
 
     A new pixel sees a triangle around its centre: of two old pixels where a picture grows, and of
@@ -129,6 +134,6 @@ def _weights(
     return g("Where", g("Unsqueeze", inside, axis), weight, none)
 
 
-def _rounded(g: _Graph, values: str) -> str:
+def _rounded(g: Nodes, values: str) -> str:
     up = g("Floor", g("Add", values, g.constant(0.5)))
     return g("Clip", up, g.constant(0.0), g.constant(255.0))

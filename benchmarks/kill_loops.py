@@ -233,7 +233,6 @@ KINDS = {
     "predict": Kind(predict, PLAIN),
     "export onnx": Kind(export("onnx"), PLAIN),
     "export page": Kind(export("page"), PLAIN),
-    "export hf": Kind(export("hf"), train(*NET, "--recipe", "head")),
 }
 
 
@@ -437,12 +436,14 @@ def main():
         place.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={LARGE}", "loops", str(place)]
         subprocess.run(mount, check=True)
-        world = World(Path(root), place, options.runtime)
-        world.make()
-        os.environ["SMALLSET_CACHE"] = str(world.cache)
-        for name in names:
-            failed = _tried(world, name, options) or failed
-        subprocess.run(["umount", str(place)], check=True)
+        try:
+            world = World(Path(root), place, options.runtime)
+            world.make()
+            os.environ["SMALLSET_CACHE"] = str(world.cache)
+            for name in names:
+                failed = _tried(world, name, options) or failed
+        finally:
+            subprocess.run(["umount", str(place)], check=True)
     return 1 if failed else 0
 
 

@@ -13,9 +13,9 @@ each side is a process of its own, and they take turns, round by round:
 """
 
 import argparse
-import csv
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -100,14 +100,15 @@ class Side:
         return list(zip(*self.found, strict=True))
 
 
-def some(data, every, file):
-    """Write a manifest of every n-th picture."""
+def some(data, every, folder):
+    """Copy every n-th picture."""
     paths = sorted(p for s in ("train", "val", "test") for p in (data / s).glob("*/*"))[::every]
-    with file.open("w", newline="") as lines:
-        rows = [[str(p), p.parent.name, p.parent.parent.name] for p in paths]
-        csv.writer(lines).writerows([["path", "label", "split"], *rows])
-    print(f"check of {len(paths)} pictures")
-    return file
+    for path in paths:
+        copy = folder / path.relative_to(data)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    print(f"check of {len(paths)} pictures", flush=True)
+    return folder
 
 
 def main():
@@ -120,10 +121,10 @@ def main():
     options = parser.parse_args()
     data, here = options.data.resolve(), Path(__file__).parents[1] / "src"
     with tempfile.TemporaryDirectory() as place:
-        manifest = some(data, options.every, Path(place) / "some.csv")
-        sides = {"now": Side(CHECK, manifest, here)}
+        few = some(data, options.every, Path(place) / "some")
+        sides = {"now": Side(CHECK, few, here)}
         if options.against:
-            sides["there"] = Side(CHECK, manifest, options.against.resolve())
+            sides["there"] = Side(CHECK, few, options.against.resolve())
         opened = Side(OPEN, data, here)
         for _ in range(options.rounds):
             for side in (opened, *sides.values()):

@@ -4,13 +4,15 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from smallset import store
 from smallset.errors import RunError
-from smallset.store import SEAL, build_folder, new_array
+from smallset.files import LOCK, locked, write_json
+from smallset.store import ALIVE, SEAL, build_folder, new_array, sound_folders
 
 
 def fill(folder):
@@ -122,3 +124,44 @@ def test_a_new_array_has_its_room_on_the_disk(tmp_path, monkeypatch, can):
     array[7] = 3
     array.flush()
     assert np.load(tmp_path / "a.npy").sum() == 3000
+
+
+def test_a_full_disk_at_a_small_file_names_the_folder_and_not_what_is_aside(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("smallset.files.os.fsync", full)
+    with pytest.raises(RunError, match=r"cannot write .*/key: No space left.*SMALLSET_CACHE"):
+        build_folder(tmp_path / "key", lambda aside: write_json(aside / "index.json", {}))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("opened", [build_folder, lambda key, _: list(sound_folders(key.parent))])
+def test_locks_of_the_dead_go_though_nothing_is_to_be_made(tmp_path, opened):
+    build_folder(tmp_path / "key", fill)
+    (tmp_path / LOCK).touch()  # killed at the beginning, or at the end
+    (tmp_path / f".other-1{ALIVE}").touch()
+    opened(tmp_path / "key", lambda _: pytest.fail("made again"))
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_folder_aside_is_never_there_without_its_lock(tmp_path, monkeypatch):
+    make, seen = Path.mkdir, []
+
+    def mkdir(path, *args, **kwargs):
+        seen.append(path.with_name(path.name + ALIVE).exists())
+        make(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    build_folder(tmp_path / "key", lambda aside: (aside / "a").touch())
+    assert seen[-1]
+
+
+def test_a_lock_goes_with_who_has_it(tmp_path):
+    lock = tmp_path / LOCK
+    lock.touch()  # of one that was killed
+    with locked(lock):
+        with pytest.raises(RunError, match="in use"), locked(lock, "in use"):
+            pass
+        assert lock.exists()
+    assert not lock.exists()

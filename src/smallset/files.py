@@ -19,6 +19,7 @@ from smallset.errors import ConfigError, RunError
 
 LOCK = ".lock"
 """Lies in a folder while a command writes into it."""
+LOCK_TRIES = 1000
 
 
 def given_path(path: str | os.PathLike[str]) -> Path:
@@ -47,6 +48,31 @@ def given_path(path: str | os.PathLike[str]) -> Path:
     # LINK/.. is the parent of what LINK leads to; much of Python's library thinks otherwise.
     short = Path(os.path.normpath(found.absolute()))
     return found if Path(os.path.realpath(short)) == real else real
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, quota or file system that has no more room."""
+
+
+def why(error: OSError) -> str:
+    """Return what went wrong with a file, and what to do where the disk is full."""
+    said = error.strerror or str(error)
+    return f"{said}; free some room on its disk" if error.errno in FULL else said
+
+
+@contextlib.contextmanager
+def naming_full_disk(folder: Path) -> Iterator[None]:
+    """Say which folder had no more room, where others' code writes into it.
+
+    Raises:
+        RunError: If its disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise RunError(f"cannot write into {folder}: {why(error)}") from error
+        raise
 
 
 WRITTEN = "written"
@@ -106,7 +132,7 @@ def written_aside(path: Path) -> Iterator[IO[bytes]]:
             aside.unlink(missing_ok=True)
         if isinstance(error, OSError):
             kept = "; the one already there is kept" if path.exists() else ""
-            raise RunError(f"cannot write {path}: {error.strerror}{kept}") from error
+            raise RunError(f"cannot write {path}: {why(error)}{kept}") from error
         raise
 
 
@@ -123,14 +149,18 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def write_new(path: Path, content: str) -> None:
-    """Write a text file where there is none; one that holds the same already stays.
+def write_new(path: Path, content: bytes | str) -> None:
+    """Write a file where there is none; one that holds the same already stays.
+
+    Args:
+        content: Text is written as UTF-8.
 
     Raises:
         RunError: If something else is there, or it cannot be written.
     """
+    content = content.encode() if isinstance(content, str) else content
     if path.exists() or path.is_symlink():
-        if path.is_file() and path.read_bytes() == content.encode():
+        if path.is_file() and path.read_bytes() == content:
             return
         raise RunError(f"{path} is there already, and is kept; name another file")
     write_atomic(path, content)
@@ -151,40 +181,51 @@ def _unfinished(name: str) -> str:
 
 
 @contextlib.contextmanager
-def locked(lock: Path, taken: str = "", *, wait: bool = False) -> Iterator[IO[bytes]]:
+def locked(lock: Path, taken: str = "", *, wait: bool = False) -> Iterator[None]:
     """Keep a second process out; the lock ends with the process, however it ends.
 
     Args:
-        lock: A file that is made and locked; it stays, unless it is removed while it is locked.
+        lock: A file that is made, locked, and removed at the end; that of a killed process is free.
         taken: What to say where another process has it.
         wait: Wait for the other process to end.
 
     Raises:
         RunError: If another process has it and is not waited for, or it cannot be written.
     """
-    try:
-        file = lock.open("a+b")
-    except OSError as error:
-        raise RunError(f"cannot write into {lock.parent}: {error.strerror}") from None
-    with file:
+    for _ in range(LOCK_TRIES):
         try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            file = lock.open("a+b")
         except OSError as error:
-            raise RunError(taken or f"cannot lock {lock}: {error.strerror}") from None
-        # Whoever had it may have removed it between opening and locking.
-        if not wait and not is_at(file, lock):
-            raise RunError(taken or f"cannot lock {lock}: it was removed meanwhile")
-        yield file
+            raise RunError(f"cannot write into {lock.parent}: {why(error)}") from None
+        with file:
+            try:
+                _lock(file, wait=wait)
+            except OSError as error:
+                raise RunError(taken or f"cannot lock {lock}: {error.strerror}") from None
+            # Whoever had it may have removed it between opening and locking.
+            if _is_at(file, lock):
+                try:
+                    yield
+                finally:
+                    # It is ours until it is closed: nobody else's lock can be removed here.
+                    with contextlib.suppress(OSError):
+                        lock.unlink()
+                return
+    raise RunError(f"cannot lock {lock}: its file system does not keep it")
 
 
-def is_at(file: IO[bytes], path: Path) -> bool:
+def _lock(file: IO[bytes], *, wait: bool) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
     """Whether an open file is the one at a path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
@@ -205,10 +246,11 @@ def make_folder(path: Path) -> Path:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
+        # It has a name for a moment where the file system makes no files without.
+        with tempfile.TemporaryFile(dir=path, prefix=_unfinished("")):
             pass
     except OSError as error:
-        raise RunError(f"cannot write into the folder {path}: {error.strerror}") from None
+        raise RunError(f"cannot write into the folder {path}: {why(error)}") from None
     return path
 
 
@@ -243,10 +285,15 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all; its last entry lets `read_json` see damage."""
+    """Write a JSON file, whole or not at all."""
+    write_atomic(path, json_text(content))
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """Return the text of a JSON file; its last entry lets `read_json` see damage."""
     text = json.dumps(content, indent=1, ensure_ascii=False)
     sealed = {**content, WRITTEN: {"format": FORMAT, "crc32": content_sum(json.loads(text))}}
-    write_atomic(path, json.dumps(sealed, indent=1, ensure_ascii=False) + "\n")
+    return json.dumps(sealed, indent=1, ensure_ascii=False) + "\n"
 
 
 def content_sum(content: Mapping[str, Any]) -> str:

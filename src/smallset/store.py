@@ -1,10 +1,9 @@
 """Folders of the cache: made aside, sealed by checksums, verified when they are opened."""
 
 import contextlib
-import errno
 import os
+import secrets
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from smallset.errors import DataError, RunError
-from smallset.files import LOCK, file_sum, is_at, locked, make_folder, write_json
+from smallset.files import FULL, LOCK, file_sum, locked, make_folder, write_json
 from smallset.reading import read_json
 
 SEAL = ".sums.json"
@@ -51,13 +50,20 @@ def build_folder(
             write_json(aside / SEAL, {"files": sums})
             aside.chmod(0o755)
             aside.rename(folder)
-        except OSError as error:
+        except (OSError, RunError) as error:
+            cause = error.__cause__ if isinstance(error, RunError) else error
+            if not isinstance(cause, OSError):
+                raise
             if not folder.exists():
-                raise RunError(
-                    f"cannot write {folder}: {error.strerror or error}; free some room, or set "
-                    "SMALLSET_CACHE to a folder that has some"
-                ) from error
+                raise _no_room(folder, cause) from error
     return folder
+
+
+def _no_room(folder: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot write {folder}: {error.strerror or error}; free some room, or set "
+        "SMALLSET_CACHE to a folder that has some"
+    )
 
 
 def sound_folders(parent: Path, *, note: Callable[[str], object] = warnings.warn) -> Iterator[Path]:
@@ -66,6 +72,7 @@ def sound_folders(parent: Path, *, note: Callable[[str], object] = warnings.warn
     Args:
         note: Told that a folder was damaged.
     """
+    _clear_dead(parent)
     inside = sorted(parent.iterdir()) if parent.is_dir() else []
     for folder in (path for path in inside if path.is_dir() and path.name[0] != "."):
         if why := _damage(folder):
@@ -89,7 +96,7 @@ def new_array(path: Path, shape: Sequence[int], dtype: type) -> np.memmap:
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except (AttributeError, OSError) as error:
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if getattr(error, "errno", None) in FULL:
                 raise
             file.seek(start)  # neither every system nor every disk can: zeros do the same
             for at in range(start, size, 1 << 20):
@@ -140,37 +147,27 @@ def _aside(folder: Path) -> Iterator[Path]:
         parent = make_folder(folder.parent)
     except RunError as error:
         raise RunError(f"{error}; set SMALLSET_CACHE to a folder that can be written") from None
+    aside = parent / f".{folder.name}-{secrets.token_hex(4)}"
+    alive = aside.with_name(aside.name + ALIVE)
     with contextlib.ExitStack() as stack:
-        with _guarded(parent):
+        # One process at a time makes folders aside, or looks for those that were left over.
+        with locked(parent / LOCK, wait=True):
             _remove_dead(parent)
-            aside = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.name}-"))
-            alive = aside.with_name(aside.name + ALIVE)
-            stack.callback(alive.unlink, missing_ok=True)
-            stack.callback(shutil.rmtree, aside, ignore_errors=True)
+            stack.callback(alive.unlink, missing_ok=True)  # Windows removes no open file
+            # Before the folder: one without a lock would be nobody's, and stay for ever.
             stack.enter_context(locked(alive))
+            try:
+                aside.mkdir(0o700)
+            except OSError as error:
+                raise _no_room(folder, error) from error
+            stack.callback(shutil.rmtree, aside, ignore_errors=True)
         yield aside
-
-
-@contextlib.contextmanager
-def _guarded(parent: Path) -> Iterator[None]:
-    """Let one process at a time make folders aside, or look for those that were left over."""
-    lock = parent / LOCK
-    while True:
-        with locked(lock, wait=True) as file:
-            # The one that had it before may have removed the file that this one waited for.
-            if is_at(file, lock):
-                try:
-                    yield
-                finally:
-                    with contextlib.suppress(OSError):
-                        lock.unlink(missing_ok=True)
-                return
 
 
 def _clear_dead(parent: Path) -> None:
     """Remove what dead processes left half-made, if there is any."""
-    if any(parent.glob(f".*{ALIVE}")):
-        with contextlib.suppress(RunError), _guarded(parent):
+    if any(parent.glob(f".*{ALIVE}")) or (parent / LOCK).exists():
+        with contextlib.suppress(RunError), locked(parent / LOCK, wait=True):
             _remove_dead(parent)
 
 

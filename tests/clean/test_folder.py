@@ -268,3 +268,27 @@ def test_a_page_of_data_that_is_gone_says_so(cleaned, split_folders, tmp_path):
     folder, _, _ = cleaned("--noise", "0.2")
     with pytest.raises(DataError, match="--data PLACE says where the images are now"):
         api.report(folder, data=str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize("left", [["features.npy"], ["features.npy", "labels.csv", "clean.json"]])
+def test_a_cleaning_that_was_killed_goes_on(cleaned, left):
+    folder, _, _ = cleaned()
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name in whole.keys() - set(left):
+        (folder / name).unlink()
+    (folder / ".writing-labels.csv-x").touch()
+    _, said, status = cleaned()
+    assert status in (0, 1), said.err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+
+
+def test_labels_that_somebody_changed_are_no_beginning_of_a_cleaning(cleaned):
+    folder, _, _ = cleaned()
+    (folder / "report.html").unlink()
+    labels = folder / "labels.csv"
+    labels.write_bytes(labels.read_bytes().replace(b",keep,", b",drop,", 1))
+    changed = labels.read_bytes()
+    _, said, status = cleaned()
+    assert status == 2
+    assert "labels.csv is there already, and is kept" in said.err
+    assert labels.read_bytes() == changed

@@ -39,7 +39,7 @@ from smallset.learn.plan import Planner
 from smallset.progress import Reporter, console_reporter
 from smallset.reading import read_json
 from smallset.record.looks import runs_beside
-from smallset.record.record import Record
+from smallset.record.record import CHECKPOINT, Record
 
 STUDY = """
 title = "Rates"
@@ -581,3 +581,32 @@ def test_a_study_plans_each_run_once(split_folders, tmp_path, rates, monkeypatch
     digests = {Record(p.parent).config["digest"] for p in tmp_path.rglob("result.json")}
     monkeypatch.undo()
     assert digests == {Planner(DataSource(split_folders)).plan(c).digest for c in planned}
+
+
+def test_figures_that_a_kill_kept_from_being_drawn_are_drawn(split_folders, tmp_path, rates):
+    folder = tmp_path / "rates"
+    Path(rates).write_text(f"draw_runs = true\n{STUDY}")
+    api.study(rates, split_folders, out=folder, seeds=1, execute="serial")
+    drawn = folder / "slow/seed-0/figures"
+    whole = {path.name: path.read_bytes() for path in drawn.iterdir()}
+    shutil.rmtree(drawn)
+    drawn.mkdir()
+    (drawn / ".writing-pca.png-x").touch()
+    (drawn.parent / CHECKPOINT).touch()  # it goes when all is drawn
+    before = (folder / "summary.csv").read_bytes()
+    api.study(rates, split_folders, out=folder, seeds=1, execute="serial")
+    assert {path.name: path.read_bytes() for path in drawn.iterdir()} == whole
+    assert (folder / "summary.csv").read_bytes() == before
+    assert Record(drawn.parent).is_over
+
+
+def test_what_was_half_taken_over_is_taken_over_again(split_folders, tmp_path, rates):
+    first, second = tmp_path / "one/rates", tmp_path / "one/again"
+    api.study(rates, split_folders, out=first, seeds=1, execute="serial", arms=["slow"])
+    half = second / "slow/.taken-seed-0"
+    half.mkdir(parents=True)
+    (half / "config.json").touch()
+    api.study(rates, split_folders, out=second, seeds=1, execute="serial", arms=["slow"])
+    same = "slow/seed-0/model.safetensors"
+    assert (second / same).read_bytes() == (first / same).read_bytes()
+    assert not half.exists()

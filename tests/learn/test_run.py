@@ -611,3 +611,19 @@ def test_findings_are_looked_for_once_and_no_file_is_read_twice(
     assert told == [[one], one]
     # Once for its hash and once to decode it, and once more to show it larger than 32 px.
     assert {read.count(path) for path in read} == {3}
+
+
+def test_a_run_is_over_when_its_figures_are_drawn(split_folders, tmp_path, tiny):
+    def killed(record):
+        assert record.is_complete
+        assert not record.is_over
+        raise KeyboardInterrupt
+
+    config, out, shown = tiny(epochs=1), tmp_path / "run", []
+    with pytest.raises(KeyboardInterrupt):
+        train_run(split_folders, config, out, show=killed)
+    (out / ".folds").mkdir()  # killed while it was cleared away
+    record = train_run(split_folders, config, out, resume=True, show=shown.append)
+    assert shown == [record]
+    assert record.is_over
+    assert not [path for path in out.iterdir() if path.name[0] == "."]

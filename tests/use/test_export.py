@@ -376,3 +376,28 @@ def test_the_page_answers_in_the_browser_without_a_network(run, data, tmp_path, 
     assert len(shown) == 5 * len(given)
     assert min(shown) > 0
     assert page.locator(".answer .badge").count() == sum(bool(row["unknown"]) for row in given) > 0
+
+
+def test_an_export_killed_while_it_moves_its_files_goes_on(run, tmp_path):
+    out = tmp_path / "hf"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    begun = out / ".export-onnx"
+    begun.mkdir()
+    (begun / "half").touch()
+    (out / "model.onnx").write_text("moved already")
+    api.export(run, out)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "README.md", "model-any-size.onnx", "model.onnx", "notes.txt",
+    ]  # fmt: skip
+    assert answers(open_graph(out / "model.onnx"), np.zeros((1, 32, 32, 3), np.uint8)).size
+
+
+def test_a_full_disk_names_the_folder_and_leaves_nothing(run, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(onnx, "save", full)
+    with pytest.raises(RunError, match=r"cannot write into .*onnx: No space left.*free some room"):
+        api.export(run, tmp_path / "onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -24,6 +24,7 @@ from smallset.cli import app
 from smallset.data.cache import load_pixels
 from smallset.data.listing import ImageSet
 from smallset.errors import ConfigError, DataError, RunError
+from smallset.files import LOCK
 from smallset.models.forward import BATCH_SIZE
 from smallset.record.doubt import fit_sets
 from smallset.record.measures import tempered
@@ -535,3 +536,16 @@ def test_the_page_shows_pictures_by_doubt_and_by_class(run, many, tmp_path, visi
     assert shown.locator("#closer .bar").count() == 4
     assert "odd.jpg" in shown.inner_text("#unreadable")
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_parts_that_a_kill_left_after_the_end_go(run, many, tmp_path):
+    out = tmp_path / "p.csv"
+    api.predict_files(run, many, out=out)
+    parts = tmp_path / "p.csv.parts"
+    parts.mkdir()
+    for name in ("shard-000001.npz", LOCK):
+        (parts / name).touch()
+    with pytest.raises(RunError, match=r"p\.csv is there already"):
+        api.predict_files(run, many, out=out)
+    assert out.exists()
+    assert not parts.exists()

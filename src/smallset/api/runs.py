@@ -62,9 +62,11 @@ def train(
     check_loggers(log)
     naming = saying_what_is_here(TRAIN, tuple(config.data.judges))
     with naming, taken(out, data) as folder, logged_run(log, folder, reporter) as reporter:
-        record = train_run(data, config, folder, resume=resume, reporter=reporter)
-        _show(record, str(data), config.figures, reporter, own_code=True)  # the caller named it
-    return record
+        show = partial(
+            _show, data=str(data), figures=config.figures, reporter=reporter,
+            own_code=True,  # the caller named it
+        )  # fmt: skip
+        return train_run(data, config, folder, resume=resume, reporter=reporter, show=show)
 
 
 def join(

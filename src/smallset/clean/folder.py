@@ -20,16 +20,19 @@ from smallset.data.prepare import DataSource, Prepared
 from smallset.data.read import read_data
 from smallset.errors import ConfigError, DataError, RunError, suggest
 from smallset.files import (
+    LOCK,
+    clear_unfinished,
     csv_text,
     file_sum,
     given_path,
-    holds_files,
+    json_text,
     make_folder,
-    write_atomic,
-    write_json,
+    write_new,
 )
 from smallset.groups import SPLITS, Split
 from smallset.progress import Reporter
+
+FEATURES, LABELS, ABOUT = "features.npy", "labels.csv", "clean.json"
 
 
 def clean_folder(
@@ -56,8 +59,7 @@ def clean_folder(
         DataError: If the data is not fit, or weights are missing.
         RunError: If the folder cannot be written, or holds files.
     """
-    if holds_files(out):
-        raise RunError(f"{out} is not empty; give another --out")
+    _refuse_filled(out, has_page=config.figures.report)
     chosen = _splits_to_judge(data, splits, config, reporter)
     source = DataSource(data, reporter, judged_splits=chosen)
     judges = plan_judges(nets, config)
@@ -79,12 +81,26 @@ def clean_folder(
     # For whoever reviews: which images look like which.
     content = io.BytesIO()
     np.save(content, found.features[order].astype(np.float16))
-    write_atomic(out / "features.npy", content.getvalue())
-    write_atomic(out / "labels.csv", csv_text([list(WRITTEN), *table]))
+    write_new(out / FEATURES, content.getvalue())
+    write_new(out / LABELS, csv_text([list(WRITTEN), *table]))
     # Written last: a folder with it is whole.
-    sums = {"files": {"features.npy": file_sum(out / "features.npy")}}
-    write_json(out / "clean.json", _about(found, judges, prepared, data, chosen) | sums)
+    sums = {"files": {FEATURES: file_sum(out / FEATURES)}}
+    write_new(out / ABOUT, json_text(_about(found, judges, prepared, data, chosen) | sums))
     return found
+
+
+def _refuse_filled(out: Path, *, has_page: bool) -> None:
+    """Refuse a folder that holds anything but what a cleaning that was killed left there.
+
+    What is there stays if the cleaning says the same again; nothing is written over.
+
+    Args:
+        has_page: Whether a page is the last that is written, and not clean.json.
+    """
+    clear_unfinished(out)
+    begun = {FEATURES, LABELS, ABOUT, LOCK} if has_page else {FEATURES, LABELS, LOCK}
+    if out.is_dir() and not {path.name for path in out.iterdir()} <= begun:
+        raise RunError(f"{out} is not empty; give another --out")
 
 
 def tell(about: Mapping[str, Any]) -> list[str]:

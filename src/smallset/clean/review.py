@@ -9,8 +9,8 @@ import operator
 import os
 import secrets
 import threading
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from smallset.data.cleaned import WRITTEN, Decision, Why, is_cleaned, origin, re
 from smallset.data.listing import ImageSet
 from smallset.data.read import list_data
 from smallset.errors import DataError, RunError
-from smallset.files import csv_text, locked, write_atomic
+from smallset.files import clear_unfinished, csv_text, locked, why, write_atomic
 from smallset.reading import check_shape
 
 TOOL = "smallset"  # in the column `by`, where nobody has looked yet
@@ -278,7 +278,7 @@ class Review:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise RunError(f"cannot write {path}: {error.strerror}; nothing was decided") from error
+            raise RunError(f"cannot write {path}: {why(error)}; nothing was decided") from error
 
     def _write(self, rows: list[Row]) -> None:
         cells = operator.attrgetter(*WRITTEN)
@@ -291,11 +291,16 @@ class Review:
             self._rows, self._version = rows, self._version_there()
 
 
-def alone(folder: Path) -> AbstractContextManager[Any]:
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
     """Keep a second review of the same folder out; the lock ends with the process, however it ends.
+
+    What a review that was killed left half-written is removed.
 
     Raises:
         RunError: If another process reviews it, or it cannot be written.
     """
     taken = f"{folder} is being reviewed already; use the page that is open"
-    return locked(folder / ".review", taken)
+    with locked(folder / ".review", taken):
+        clear_unfinished(folder)
+        yield

@@ -17,6 +17,7 @@ from smallset.cli.study_commands import report, study
 from smallset.cli.train_commands import best, demo, join, train, tune
 from smallset.cli.use_commands import export, predict, serve
 from smallset.errors import ConfigError, SmallsetError
+from smallset.files import FULL
 
 
 class Commands(TyperGroup):
@@ -95,5 +96,7 @@ def main() -> None:
     try:
         app()
     except (SmallsetError, OSError) as error:
-        print(f"smallset: {error}", file=sys.stderr)
+        full = isinstance(error, OSError) and error.errno in FULL
+        what = "; free some room on the disk that is full" if full else ""
+        print(f"smallset: {error}{what}", file=sys.stderr)
         sys.exit(2)

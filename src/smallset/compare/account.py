@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from smallset.compare.spec import read_study_json
 from smallset.compare.study import Job, Study
 from smallset.data.prepare import DataSource
 from smallset.errors import RunError
-from smallset.files import clear_unfinished, make_folder, write_json
+from smallset.files import clear_unfinished, make_folder, naming_full_disk, write_json
 from smallset.own_code import places
 from smallset.progress import Reporter
 from smallset.record.record import Record
@@ -63,7 +62,7 @@ class Accountant:
                 )
             if not record.has_begun:
                 self._take_over(job, plan.digest)
-            job.state = "done" if record.is_complete else "begun" if record.has_begun else "new"
+            job.state = "done" if record.is_over else "begun" if record.has_begun else "new"
 
     def look_at_kept(self) -> None:
         """Check that what stays in the study has the same settings; without weights none can tell.
@@ -113,10 +112,10 @@ class Accountant:
         origin = self._beside.get(digest)
         if origin is None:
             return
-        make_folder(job.folder.parent)
-        aside = Path(tempfile.mkdtemp(dir=job.folder.parent, prefix=".taken-"))
-        shutil.copytree(origin, aside, dirs_exist_ok=True, copy_function=_link)
-        aside.chmod(0o755)
+        aside = make_folder(job.folder.parent) / f".taken-{job.folder.name}"
+        shutil.rmtree(aside, ignore_errors=True)  # of a study that was killed here
+        with naming_full_disk(job.folder.parent):
+            shutil.copytree(origin, aside, copy_function=_link)
         aside.rename(job.folder)
         self.study.taken_over.append((job, origin))
 

@@ -92,10 +92,7 @@ class Trainings:
         for group in self.groups:
             try:
                 jobs = [(todo.plan or planner.plan(todo.config), todo.folder) for todo in group]
-                results: list[Any] = list(train_runs(source, jobs, resume=None))
-                for todo, result in zip(group, results, strict=True):
-                    if self.draw is not None and isinstance(result, Record):
-                        self.draw(result, todo.config.figures)
+                results: list[Any] = train_runs(source, jobs, resume=None, show=self._drawer(group))
             except SmallsetError as error:
                 results = [error] * len(group)
             except Exception:  # noqa: BLE001  a defect in one run is shown, and the others go on
@@ -104,6 +101,11 @@ class Trainings:
                 error = None if isinstance(result, Record) else str(result)
                 outcomes.append(Outcome(todo.folder, error))
         return outcomes
+
+    def _drawer(self, group: Sequence[Todo]) -> Callable[[Record], object]:
+        """Return what draws the figures of a finished run of a group."""
+        draw, figures = self.draw, {todo.folder: todo.config.figures for todo in group}
+        return lambda record: None if draw is None else draw(record, figures[record.folder])
 
     def failed(self, why: str) -> list[Outcome]:
         """Return that no run could be trained; see `Task`."""

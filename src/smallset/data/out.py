@@ -34,12 +34,7 @@ def taken(out: str | Path, data: Data) -> Iterator[Path]:
         with locked(
             folder / LOCK, f"another command is writing into {folder}; wait, or give another --out"
         ):
-            try:
-                yield folder
-            finally:
-                # It is ours until it is closed: nobody else's lock can be removed here.
-                with contextlib.suppress(OSError):
-                    (folder / LOCK).unlink()
+            yield folder
     finally:
         with contextlib.suppress(OSError):  # something was written, and it stays
             for each in new:

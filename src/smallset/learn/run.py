@@ -5,7 +5,7 @@ import copy
 import itertools
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from smallset.learn.inputs import Inputs
 from smallset.learn.plan import Plan, Planner, check_batches, clean_labels, stages_of
 from smallset.learn.score import predict
 from smallset.learn.stages import Run, train_together
-from smallset.learn.training import CHECKPOINT, Training
+from smallset.learn.training import Training
 from smallset.learn.try_out import try_model
 from smallset.models.forward import placed
 from smallset.models.parts import Classifier
@@ -30,11 +30,16 @@ from smallset.models.restore import load_weights, write_network
 from smallset.progress import Reporter
 from smallset.record.doubt import Temperature, fit_temperature
 from smallset.record.predictions import Predictions, write_predictions
-from smallset.record.record import Record, write_embeddings, write_result
+from smallset.record.record import CHECKPOINT, Record, write_embeddings, write_result
 from smallset.seeds import torch_seed
 from smallset.settings import differences
 
 SCRATCH = ".features"  # in the record, while it trains
+Show = Callable[[Record], object]
+"""Draws the figures of a finished record, and whatever else it is to have."""
+
+
+def _show_nothing(_: Record) -> None: ...
 
 
 def train_run(
@@ -44,14 +49,16 @@ def train_run(
     *,
     resume: bool = False,
     reporter: Reporter | None = None,
+    show: Show = _show_nothing,
 ) -> Record:
-    """Train one classifier and leave its record (without figures).
+    """Train one classifier and leave its record.
 
     Args:
         data: As `smallset.data.read.read_data` takes it.
         folder: Where the record goes; must not hold one already, unless it is resumed.
         resume: Continue a run that was stopped; the result is as if it had not been.
         reporter: Told of progress; None says nothing.
+        show: As in `train_runs`.
 
     Raises:
         ConfigError: If settings do not fit.
@@ -63,7 +70,8 @@ def train_run(
     with contextlib.closing(reporter):
         source = DataSource(data, reporter)
         plan = Planner(source, usual_folds=True).plan(config)
-        [outcome] = train_runs(source, [(plan, folder)], resume=resume, reporter=reporter)
+        jobs = [(plan, folder)]
+        [outcome] = train_runs(source, jobs, resume=resume, reporter=reporter, show=show)
     if isinstance(outcome, RunError):
         raise outcome
     return outcome
@@ -75,8 +83,9 @@ def train_runs(
     *,
     resume: bool | None = False,
     reporter: Reporter | None = None,
+    show: Show = _show_nothing,
 ) -> list[Record | RunError]:
-    """Train runs that may share one frozen backbone, and leave their records (without figures).
+    """Train runs that may share one frozen backbone, and leave their records.
 
     Several runs must differ in seed, rate and numbers of the optimizer alone, and train one Linear
     layer on frozen features (`shares_backbone` tells); each gets the numbers it would get alone.
@@ -84,6 +93,8 @@ def train_runs(
     Args:
         resume: Continue those that were stopped; None begins those that are not there yet.
         reporter: Told of progress; None says nothing.
+        show: Called with each finished record. A run is not over before that, so what a kill keeps
+            it from drawing is drawn when the run is resumed.
 
     Returns:
         The record of each run, or why its loss stopped being finite.
@@ -93,13 +104,31 @@ def train_runs(
         DataError: If the data is not fit for training.
         RunError: If a record cannot be written, or cannot be resumed.
     """
-    began = time.perf_counter()
-    notes: dict[str, None] = {}
-    inner = reporter or Reporter()
-    reporter = replace(inner, note=lambda text: (notes.setdefault(text), inner.note(text)))
+    reporter = reporter or Reporter()
     records = [Record(folder) for _, folder in jobs]
     for record in records:
         refuse_overwriting(record, resume)
+    errors = _train(source, jobs, resume, reporter)
+    reporter.close()
+    for record in records:
+        if record.folder not in errors:
+            show(record)
+            # Until here, the run is not over.
+            shutil.rmtree(record.folder / FOLDS, ignore_errors=True)
+            (record.folder / CHECKPOINT).unlink(missing_ok=True)
+    return [errors.get(record.folder, record) for record in records]
+
+
+def _train(
+    source: DataSource,
+    jobs: Sequence[tuple[Plan, Path]],
+    resume: bool | None,
+    inner: Reporter,
+) -> dict[Path, RunError]:
+    """Train the runs that are not finished; return the errors of those that cannot be."""
+    began = time.perf_counter()
+    notes: dict[str, None] = {}
+    reporter = replace(inner, note=lambda text: (notes.setdefault(text), inner.note(text)))
     runs: list[Run] = []
     with torch_as_it_was(jobs[0][0].config.compute.threads), contextlib.ExitStack() as stack:
         for plan, folder in jobs:
@@ -118,8 +147,7 @@ def train_runs(
         for run, held in itertools.zip_longest(runs, folds):
             if run.state.error is None:
                 _write_record(run, [*run.plan.data.notes, *notes], began, held)
-    errors = {run.state.folder: run.state.error for run in runs if run.state.error is not None}
-    return [errors.get(record.folder, record) for record in records]
+    return {run.state.folder: run.state.error for run in runs if run.state.error is not None}
 
 
 def build_run(plan: Plan, folder: Path, reporter: Reporter, *, beside: Run | None = None) -> Run:
@@ -177,11 +205,9 @@ def _other_head(model: Classifier, plan: Plan) -> Classifier:
 
 
 def _is_finished(plan: Plan, record: Record) -> bool:
-    """Refuse to mix two runs, clear what a killed one left, and see whether all is done."""
+    """Refuse to mix two runs, clear what a killed one left, and see whether it is trained."""
     _refuse_other_run(record, plan.described)
     _clear_leftovers(record.folder)
-    if record.is_complete:
-        (record.folder / CHECKPOINT).unlink(missing_ok=True)
     return record.is_complete
 
 
@@ -198,8 +224,6 @@ def _write_record(run: Run, notes: list[str], began: float, held: OutOfFold | No
     _write_model(run, fit_temperature(predictions))
     result = _result(run, predictions, notes, began) | {"train_accuracy": own.accuracy("train")}
     write_result(folder, result | ({} if held is None else held.described()))
-    shutil.rmtree(folder / FOLDS, ignore_errors=True)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def refuse_overwriting(record: Record, resume: bool | None) -> None:

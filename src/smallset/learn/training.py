@@ -21,10 +21,8 @@ from smallset.learn.objectives import Stage
 from smallset.learn.optim import build_optimizer, parameter_groups, still_modules
 from smallset.learn.train import EpochResult, Lane
 from smallset.models.parts import Classifier
-from smallset.record.record import write_history
+from smallset.record.record import CHECKPOINT, write_history
 from smallset.seeds import torch_seed
-
-CHECKPOINT = "checkpoint.safetensors"
 
 
 class Training:

@@ -25,6 +25,8 @@ from smallset.settings import flat
 _DEFAULT = flat(RunConfig().model_dump(mode="json"))
 SUMMED = ("epochs.jsonl", "predictions.csv", "embeddings.npz", "model.safetensors")
 """Files whose checksums are in result.json; JSON files hold their own."""
+CHECKPOINT = "checkpoint.safetensors"
+"""What a stopped run goes on with; it goes when nothing is left to be done."""
 FIX = "copy the record again from where it is whole, or train the run again"
 GOVERNED = frozenset(name for recipe in RECIPES.values() for name in recipe)
 """Settings that some recipe says."""
@@ -166,6 +168,11 @@ class Record:
     def is_complete(self) -> bool:
         """Whether the run came to its end; the result is written last."""
         return (self.folder / "result.json").exists()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to be done, figures among it."""
+        return self.is_complete and not (self.folder / CHECKPOINT).exists()
 
     def file(self, name: str) -> Path:
         """Return a file of the record, unchanged since the run was finished.

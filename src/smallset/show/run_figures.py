@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from smallset.data.listing import parse_classes
-from smallset.files import make_folder, write_atomic
+from smallset.files import clear_unfinished, make_folder, write_atomic
 from smallset.groups import FigureConfig
 from smallset.record.predictions import Predictions
 from smallset.record.record import Record
@@ -36,6 +36,7 @@ def draw_run(record: Record, config: FigureConfig) -> list[str]:
         RunError: If a figure cannot be written.
     """
     folder = make_folder(record.folder / "figures")
+    clear_unfinished(folder)
     predictions, lang = record.predictions, language(config.lang)
     fonts = choose_fonts([*predictions.classes, *(catalogue().values() if lang == "zh" else ())])
     notes = []

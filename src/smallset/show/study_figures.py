@@ -7,7 +7,7 @@ import numpy as np
 
 from smallset.choose.tune import Tuned, parse_space
 from smallset.compare.summary import Summary
-from smallset.files import make_folder
+from smallset.files import clear_unfinished, make_folder
 from smallset.show.fonts import STYLE, choose_fonts
 from smallset.show.run_figures import save_figure
 from smallset.show.study_plots import (
@@ -35,6 +35,7 @@ def draw_study(summary: Summary, *, lang: Lang = "en") -> None:
     if not summary.arms:
         return
     folder = make_folder(summary.folder / "figures")
+    clear_unfinished(folder)
     title = summary.spec.title
     arms = {arm.name: arm for arm in summary.arms}
     texts = [*arms, title, *(label for chart in summary.spec.charts for label in chart.curves)]

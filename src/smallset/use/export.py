@@ -1,15 +1,16 @@
 """A record as files that run without smallset, written only where they answer as it does."""
 
 import json
-import tempfile
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from smallset.data.out import refuse_inside
+from smallset.data.out import taken
 from smallset.errors import RunError
-from smallset.files import make_folder
+from smallset.files import naming_full_disk
 from smallset.models.restore import changed_code, restore
 from smallset.progress import Reporter
 from smallset.record.doubt import read_temperature
@@ -79,26 +80,40 @@ def export_record(
     network, preprocessing, _ = restore(record, own_code=own_code)
     for change in changed_code(record):
         reporter.note(change)
-    refuse_inside(out, data or record.config["data"]["source"])
     if _is_record(out):
         raise RunError(
             f"{out} is a record, whose files an export would replace; give another folder as --out"
         )
     chosen = FORMATS[file_format]
-    there = [out / file for file in chosen.files if (out / file).exists()]
-    if there and not force:
-        raise RunError(f"{there[0]} is there already; name another folder with --out, or --force")
-    shipped = Shipped(network, preprocessing, read_temperature(record.model).value).eval()
-    sample = sample_of(record, data)
-    shipment = Shipment(record, shipped, preprocessing, sample, data, lang, runtime, reporter)
-    make_folder(out.parent)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as aside:
-        written = chosen.write(shipment, Path(aside))
-        make_folder(out)
-        for file in written.files:
-            (Path(aside) / file).replace(out / file)
+    with taken(out, data or record.config["data"]["source"]):
+        aside = out / f".export-{file_format}"
+        there = [out / file for file in chosen.files if (out / file).exists()]
+        # Beside that folder are files of an export that was killed while it moved them.
+        if there and not force and not aside.exists():
+            raise RunError(
+                f"{there[0]} is there already; name another folder with --out, or --force"
+            )
+        temperature = read_temperature(record.model).value
+        shipped = Shipped(network, preprocessing, temperature).eval()
+        sample = sample_of(record, data)
+        shipment = Shipment(record, shipped, preprocessing, sample, data, lang, runtime, reporter)
+        with _emptied(aside), naming_full_disk(out):
+            written = chosen.write(shipment, aside)
+            for file in written.files:
+                (aside / file).replace(out / file)
     files = tuple(out / file for file in written.files)
     return Exported(out, files, written.parity, tuple(written.said))
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
+    """Make a folder without what an export that was killed left in it, and remove it at the end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_record(folder: Path) -> bool:

@@ -144,6 +144,7 @@ class Outputs:
                 raise ConfigError(f"{path} lies inside the record {record.folder}; give another")
             # Beside parts with a plan are files of the prediction that is to go on.
             if path.exists() and not self.force and not (self.work / PLAN).exists():
+                remove(self.work)  # a kill can leave some of it, after all else was done
                 raise RunError(
                     f"{path} is there already; give another name, or --force to replace it"
                 )

@@ -103,7 +103,8 @@ class Shards:
 
 
 def remove(folder: Path) -> None:
-    """Remove the folder of parts that were cleared, unless somebody put something into it."""
+    """Remove a folder of parts without a plan, unless somebody put something into it."""
     with suppress(OSError):
-        (folder / LOCK).unlink()
+        for path in (folder / LOCK, *folder.glob("shard-*.npz")):
+            path.unlink(missing_ok=True)
         folder.rmdir()

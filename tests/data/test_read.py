@@ -435,3 +435,13 @@ def test_keep_best_val_trains_on_data_without_val(without_val, tiny, tmp_path):
     record = train_run(without_val, tiny(keep="best-val"), tmp_path / "run")
     assert record.result["val_accuracy"] is not None
     assert any("became val" in said for said in record.result["findings"])
+
+
+def test_a_folder_of_the_wrong_level_says_which_is_the_right_one(tmp_path):
+    for name in ("ant", "bee"):
+        (tmp_path / "up/photos" / name).mkdir(parents=True)
+        picture(0, len(name)).save(tmp_path / "up/photos" / name / "0.png")
+    with pytest.raises(DataError, match=r"look like classes \(ant, bee\): give \S+/up/photos$"):
+        read_data(tmp_path / "up")
+    with pytest.raises(DataError, match=r"its 1 picture\(s\) have no class: give the folder above"):
+        read_data(tmp_path / "up/photos/ant")

@@ -176,6 +176,8 @@ def _decode_all(
 ) -> None:
     """Fill arrays of one limit of pixels; a file is decoded once for all that do not know it."""
     [limit] = {array.square.max_megapixels for array in arrays}
+    if all(name in array.known for array in arrays for name in contents):
+        progress = None  # copies take no time
 
     def one(row: int) -> tuple[str, str | None]:
         if contents[row].startswith(CANNOT):

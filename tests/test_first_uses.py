@@ -119,6 +119,8 @@ def phone(tmp_path):
 
 def test_photographs_of_a_phone_become_a_page_and_answers(use, phone, squeeze_file, monkeypatch):
     said = use(CHECK, status=1)
+    assert "train and best deal these images into 5 folds instead" in said
+    assert "DecompressionBomb" not in said
     for problem in ("half.jpg: damaged or cut short", "is 101 megapixels", "1 x .mp4", "trip 2"):
         assert problem in said
     assert re.search(r"stops training: 3 x unreadable; .* --skip-unreadable", said)
@@ -137,6 +139,13 @@ def test_photographs_of_a_phone_become_a_page_and_answers(use, phone, squeeze_fi
     assert [row["path"] for row in rows] == [f"new/day 1/IMG_{n}.JPG" for n in range(3)]
     assert {row["predicted"] for row in rows} <= set(CLASSES)
     assert (phone / "preds.html").stat().st_size > 10_000
+    for command, why in {
+        "smallset predict new/ runs/best": "the run comes first, then the images: runs/best new",
+        "smallset serve pictures/": "give the folder that train or best named .*: runs/best",
+        "smallset check runs/best": "is what a run or a study left, no pictures",
+        "smallset check picture/": "no data at picture; did you mean pictures",
+    }.items():
+        assert re.search(why, use(command, status=2))
 
 
 def test_the_course_report_is_repeated(use, pictures):

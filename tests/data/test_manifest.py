@@ -1,6 +1,7 @@
 """Manifests: what is written reads back, and nothing in one is guessed."""
 
 import json
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -188,3 +189,13 @@ def test_what_is_no_manifest_is_told_how_to_become_data(tmp_path, name, why):
     (tmp_path / name).write_bytes(b"PK")
     with pytest.raises(DataError, match=f"neither a folder nor a .csv or .jsonl manifest{why}"):
         read_data(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="both are paths there")
+def test_a_path_that_can_be_mended_is_said_as_it_must_be(tmp_path):
+    (tmp_path / "ant").mkdir()
+    (tmp_path / "ant/0.png").touch()
+    for written in (f"{tmp_path}/ant/0.png", "ant\\0.png"):
+        (tmp_path / "m.csv").write_text(f"path,label\n{written},ant\n")
+        with pytest.raises(DataError, match=r"; write ant/0\.png$"):
+            read_data(tmp_path / "m.csv")

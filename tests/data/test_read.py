@@ -320,6 +320,13 @@ def test_folders_inside_class_folders_are_counted(tmp_path):
     assert "(day 1, day 2)" in note
 
 
+def test_inner_folders_of_many_classes_are_three_notes(tmp_path):
+    make(tmp_path, *(f"{name}/day/0.png" for name in "abcde"))
+    notes = [note for note in read_data(tmp_path).notes if "inside" in note]
+    assert len(notes) == 3
+    assert notes[2].endswith("; so it is in 2 other class folders")
+
+
 def test_hidden_files_and_folders_are_counted(tmp_path):
     make(tmp_path, "a/0.png", "a/._0.png", "a/.thumbs/0.png", "b/0.png")
     [note] = [note for note in read_data(tmp_path).notes if "left out" in note]

@@ -151,7 +151,7 @@ def test_photographs_of_a_phone_become_a_page_and_answers(use, phone, squeeze_fi
 def test_the_course_report_is_repeated(use, pictures):
     assert "losses" in use(STUDIES)
     arms = "--arms plain-cross-entropy,plain-mse --seeds 1 --execute serial"
-    said = use(STUDY, f"{arms} --set epochs=1 --set image_size=32 --set batches.size=8")
+    said = use(STUDY, f"{arms} --set epochs=1 --set image_size=32 --set figures.tsne=false")
     assert re.search(r"page:     .*runs/losses/report.html", said)
     study = pictures.parent / "runs/losses"
     assert [row["arm"] for row in rows_of(study / "summary.csv")] == [

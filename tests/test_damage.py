@@ -161,7 +161,7 @@ TARGETS = {  # what is damaged, below the world, and who reads it
     "user/data/all.csv": ("check_manifest", "train_manifest"),
     "user/rates.toml": ("study_again",),
     "user/weights.pth": ("verify",),
-    "cache/decoded/*/*": ("train", "check", "clean"),
+    "cache/decoded/*/*/*": ("train", "check", "clean"),
     "cache/features/*/*": ("train_head", "clean"),
     "cache/weights/*": ("models", "train_head"),
     "run/*.*": ("report", "predict"),

@@ -37,26 +37,61 @@ def build_folder(
     Raises:
         RunError: If it cannot be written; nothing half-made stays.
     """
-    if folder.exists() and (why := _damage(folder)):
-        note(f"{folder} is damaged ({why}); it is made again")
-        _remove(folder)
-    if folder.exists():
-        _clear_dead(folder.parent)
-        return folder
-    with _aside(folder) as aside:
-        try:
-            fill(aside)
-            sums = {file.relative_to(aside).as_posix(): file_sum(file) for file in _files(aside)}
-            write_json(aside / SEAL, {"files": sums})
-            aside.chmod(0o755)
-            aside.rename(folder)
-        except (OSError, RunError) as error:
-            cause = error.__cause__ if isinstance(error, RunError) else error
-            if not isinstance(cause, OSError):
-                raise
+    build_folders([folder], lambda asides: fill(asides[folder]), note=note)
+    return folder
+
+
+def build_folders(
+    folders: Sequence[Path],
+    fill: Callable[[dict[Path, Path]], None],
+    *,
+    note: Callable[[str], object] = warnings.warn,
+) -> None:
+    """Do what `build_folder` does for several that are made in one go.
+
+    Args:
+        fill: Given an empty folder for each of those that do not exist or are damaged.
+
+    Raises:
+        RunError: If one cannot be written; nothing half-made stays.
+    """
+    missing: list[Path] = []
+    for folder in folders:
+        if folder.exists() and (why := _damage(folder)):
+            note(f"{folder} is damaged ({why}); it is made again")
+            _remove(folder)
+        if folder.exists():
+            _clear_dead(folder.parent)
+        else:
+            missing.append(folder)
+    if not missing:
+        return
+    with contextlib.ExitStack() as stack:
+        asides = {folder: stack.enter_context(_aside(folder)) for folder in missing}
+        with _written(missing):
+            fill(asides)
+        for folder, aside in asides.items():
+            with _written([folder]):
+                sums = {
+                    file.relative_to(aside).as_posix(): file_sum(file) for file in _files(aside)
+                }
+                write_json(aside / SEAL, {"files": sums})
+                aside.chmod(0o755)
+                aside.rename(folder)
+
+
+@contextlib.contextmanager
+def _written(folders: Sequence[Path]) -> Iterator[None]:
+    """Turn what the disk says into an error, unless another process made all of the folders."""
+    try:
+        yield
+    except (OSError, RunError) as error:
+        cause = error.__cause__ if isinstance(error, RunError) else error
+        if not isinstance(cause, OSError):
+            raise
+        for folder in folders:
             if not folder.exists():
                 raise _no_room(folder, cause) from error
-    return folder
 
 
 def _no_room(folder: Path, error: OSError) -> RunError:
@@ -66,15 +101,23 @@ def _no_room(folder: Path, error: OSError) -> RunError:
     )
 
 
-def sound_folders(parent: Path, *, note: Callable[[str], object] = warnings.warn) -> Iterator[Path]:
+def sound_folders(
+    parent: Path,
+    *,
+    wanted: Callable[[Path], bool] = lambda _: True,
+    note: Callable[[str], object] = warnings.warn,
+) -> Iterator[Path]:
     """Yield the folders that `build_folder` made in another one; damaged ones are removed.
 
     Args:
+        wanted: Whether a folder, which may be damaged, is worth a look.
         note: Told that a folder was damaged.
     """
     _clear_dead(parent)
     inside = sorted(parent.iterdir()) if parent.is_dir() else []
     for folder in (path for path in inside if path.is_dir() and path.name[0] != "."):
+        if not wanted(folder):
+            continue
         if why := _damage(folder):
             note(f"{folder} is damaged ({why}); it is made again")
             _remove(folder)

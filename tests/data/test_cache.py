@@ -60,6 +60,54 @@ def test_size_and_policy_have_arrays_of_their_own(folder):
     assert load(folder, 48).array.shape[1:] == (48, 48, 3)
 
 
+def test_sizes_that_others_will_ask_for_are_made_in_one_decoding(folder, tmp_path, monkeypatch):
+    images, squares = read_data(folder), [Square(size=32), Square(size=48, resize="crop")]
+    apart = [cache.load_pixels(images, each) for each in squares]
+    monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path / "cache"))
+    decoded, usual = [], cache.decode
+
+    def counted(*args, **kwargs):
+        decoded.append(1)
+        return usual(*args, **kwargs)
+
+    monkeypatch.setattr(cache, "decode", counted)
+    cache.load_pixels(images, squares[0], also=squares)
+    together = [cache.load_pixels(images, each) for each in squares]
+    assert len(decoded) == len(images)
+    for one, other in zip(apart, together, strict=True):
+        assert (one.ids, one.errors, one.folder.name) == (
+            other.ids, other.errors, other.folder.name
+        )  # fmt: skip
+        np.testing.assert_array_equal(one.array, other.array)
+
+
+def test_a_file_that_another_set_holds_is_not_decoded_again(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path / "cache"))
+    bad = folder / "train/ant/0.png"
+    bad.write_bytes(bad.read_bytes()[:300])
+    before = load(folder)
+    picture(2, 999).save(folder / "train/ant/new.png")
+    decoded, usual = [], cache.decode
+
+    def counted(content, **limits):
+        decoded.append(content)
+        return usual(content, **limits)
+
+    monkeypatch.setattr(cache, "decode", counted)
+    images, after = read_data(folder), load(folder)
+    assert decoded == [(folder / "train/ant/new.png").read_bytes()]
+    for row, path in enumerate(images.paths):
+        if path not in ("train/ant/new.png", "train/ant/0.png"):
+            expected = resize(Image.open(images.root / path), 32, "squash")
+            np.testing.assert_array_equal(after.array[row], expected)
+    assert sorted(after.errors.values()) == sorted(before.errors.values())
+    some = images.where(images.splits == "test")
+    assert cache.load_pixels(some, Square(size=32)).ids == tuple(
+        after.ids[row] for row in np.flatnonzero(images.splits == "test")
+    )
+    assert len(decoded) == 1
+
+
 def test_unreadable_files_are_listed_and_the_others_decoded(folder):
     bad = folder / "train/ant/0.png"
     bad.write_bytes(bad.read_bytes()[:300])
@@ -95,10 +143,10 @@ def test_several_processes_at_a_time_see_one_whole_array(folder, tmp_path):
 def test_a_failed_decoding_leaves_nothing_behind(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path / "cache"))
 
-    def fail(*args):
+    def fail(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Square, "read", fail)
+    monkeypatch.setattr(cache, "decode", fail)
     with pytest.raises(RunError, match=r"cannot write .*No space left.*SMALLSET_CACHE"):
         load(folder)
-    assert list((tmp_path / "cache" / "decoded").iterdir()) == []
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []

@@ -1,6 +1,7 @@
 """Manifests: what is written reads back, and nothing in one is guessed."""
 
 import json
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -65,8 +66,10 @@ def test_whatever_a_manifest_says_reads_back(names, classes, has_split, has_grou
         ("path,label\na.png,cat\nb.png,Cat\n", "'Cat' and 'cat' .* differ in case, spaces"),
         ("path,label\na.png,cat\nb.png,cat \n", "'cat' and 'cat ' .* differ in case, spaces"),
         ("path,label\na.png,e\u0301\nb.png,\u00e9\n", "differ in case, spaces"),
-        ("path;label\na.png;cat\n", "no column label and path"),
-        ("path,label\na.png,c\udc00t\n", "as UTF-8"),
+        ("path;label\na.png;cat\n", "no column path and label.* divided by ';': save it"),
+        ("Filename,class name\na.png,cat\n", "rename Filename -> path, class name -> label"),
+        ("a.png,cat\nb.png,dog\n", "names an image: write the names of the columns above it"),
+        ("path,label\na.png,c\udc00t\n", "as UTF-8.*; save it as UTF-8"),
     ],
 )  # fmt: skip
 def test_a_csv_manifest_is_read_strictly(tmp_path, text, why):
@@ -176,3 +179,23 @@ def test_a_split_that_the_first_row_lacks_is_not_forgotten(tmp_path):
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match="image 1: 'split' is missing or empty; give every"):
         read_data(tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("pictures.zip", "; unpack it, and give the folder"), ("labels.xlsx", "; save it as .csv")],
+)
+def test_what_is_no_manifest_is_told_how_to_become_data(tmp_path, name, why):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(DataError, match=f"neither a folder nor a .csv or .jsonl manifest{why}"):
+        read_data(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="both are paths there")
+def test_a_path_that_can_be_mended_is_said_as_it_must_be(tmp_path):
+    (tmp_path / "ant").mkdir()
+    (tmp_path / "ant/0.png").touch()
+    for written in (f"{tmp_path}/ant/0.png", "ant\\0.png"):
+        (tmp_path / "m.csv").write_text(f"path,label\n{written},ant\n")
+        with pytest.raises(DataError, match=r"; write ant/0\.png$"):
+            read_data(tmp_path / "m.csv")

@@ -320,6 +320,13 @@ def test_folders_inside_class_folders_are_counted(tmp_path):
     assert "(day 1, day 2)" in note
 
 
+def test_inner_folders_of_many_classes_are_three_notes(tmp_path):
+    make(tmp_path, *(f"{name}/day/0.png" for name in "abcde"))
+    notes = [note for note in read_data(tmp_path).notes if "inside" in note]
+    assert len(notes) == 3
+    assert notes[2].endswith("; so it is in 2 other class folders")
+
+
 def test_hidden_files_and_folders_are_counted(tmp_path):
     make(tmp_path, "a/0.png", "a/._0.png", "a/.thumbs/0.png", "b/0.png")
     [note] = [note for note in read_data(tmp_path).notes if "left out" in note]
@@ -435,3 +442,13 @@ def test_keep_best_val_trains_on_data_without_val(without_val, tiny, tmp_path):
     record = train_run(without_val, tiny(keep="best-val"), tmp_path / "run")
     assert record.result["val_accuracy"] is not None
     assert any("became val" in said for said in record.result["findings"])
+
+
+def test_a_folder_of_the_wrong_level_says_which_is_the_right_one(tmp_path):
+    for name in ("ant", "bee"):
+        (tmp_path / "up/photos" / name).mkdir(parents=True)
+        picture(0, len(name)).save(tmp_path / "up/photos" / name / "0.png")
+    with pytest.raises(DataError, match=r"look like classes \(ant, bee\): give \S+/up/photos$"):
+        read_data(tmp_path / "up")
+    with pytest.raises(DataError, match=r"its 1 picture\(s\) have no class: give the folder above"):
+        read_data(tmp_path / "up/photos/ant")

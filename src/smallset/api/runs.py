@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from smallset.data.check import Problem, find_problems, nearly_same
 from smallset.data.listing import ImageSet
 from smallset.data.out import taken
 from smallset.data.preprocessing import square_of
-from smallset.data.read import read_data
+from smallset.data.read import folds_for, read_data
 from smallset.files import given_path
 from smallset.groups import FigureConfig
 from smallset.progress import Reporter, usual_reporter
@@ -155,9 +156,15 @@ def check(
     from smallset.models.registry import default_image_size
 
     config, reporter = config or RunConfig(), reporter or usual_reporter()
-    images = read_data(data, config.data, reporter)
     size = config.image_size or default_image_size(config.model)
     square = square_of(config.model_copy(update={"image_size": size}))
+    images = read_data(data, config.data, reporter, also=[square])
+    if config.data.folds is None and (folds := folds_for(data, config.data)):
+        note = (
+            f"train and best deal these images into {folds} folds instead, for val would be small; "
+            "--folds 0 takes this split"
+        )
+        images = replace(images, notes=(*images.notes, note))
     decoding = partial(reporter.counted, "decoding")
     pixels = load_pixels(images, square, progress=decoding, note=reporter.note)
     problems = find_problems(images, pixels.ids, pixels.errors, config.data)

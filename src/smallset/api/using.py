@@ -17,6 +17,7 @@ from smallset.errors import ConfigError, need, need_package
 from smallset.files import given_path, html_table
 from smallset.progress import Reporter, usual_reporter
 from smallset.record.new_pictures import Row, more_columns
+from smallset.record.record import Record, is_left_over
 from smallset.use.cluster import Cluster, cluster_at
 from smallset.use.limits import Limits
 from smallset.use.predict import Outputs, Tally
@@ -125,11 +126,11 @@ def predict(
         ['cat', 'dog']
     """
     from smallset.use.named import find_named
-    from smallset.use.predictor import Predictor, open_record
+    from smallset.use.predictor import Predictor
 
     reporter = reporter or usual_reporter()
     with closing(reporter):
-        record = open_record(given_path(run))
+        record = _opened(given_path(run), _names(images))
         named = find_named(_names(images), read_list=lambda: sys.stdin.buffer.read())
         for note in named.notes:
             reporter.note(note)
@@ -234,9 +235,9 @@ def _predict_files(
     from smallset.use.named import find_named
     from smallset.use.predict import predict_files as write_all
     from smallset.use.predict import predict_lines
-    from smallset.use.predictor import Predictor, open_record
+    from smallset.use.predictor import Predictor
 
-    record = open_record(run)
+    record = _opened(run, images)
     named = find_named(images, read_list=lambda: sys.stdin.buffer.read())
     for note in named.notes:
         reporter.note(note)
@@ -336,6 +337,17 @@ def _cluster(
         )
     with cluster_at(address, device=device, workers=workers) as cluster:
         yield cluster
+
+
+def _opened(run: Path, images: Sequence[str]) -> Record:
+    """Return the record of a run; where an image is one in its place, say so."""
+    from smallset.use.predictor import open_record
+
+    if not is_left_over(run):
+        for name in images:
+            if name != "-" and is_left_over(found := given_path(name)):
+                raise ConfigError(f"the run comes first, then the images: {found} {run}")
+    return open_record(run)
 
 
 def _names(images: str | Path | Sequence[str | Path]) -> list[str]:

@@ -18,11 +18,13 @@ from numpy import ndarray
 from smallset import contents
 from smallset.config import RunConfig, override
 from smallset.data.prepare import DataSource, Prepared
+from smallset.data.preprocessing import square_of
 from smallset.errors import ConfigError, RunError
 from smallset.files import clear_unfinished, make_folder, write_arrays, write_json
 from smallset.learn.folds import families_of
 from smallset.learn.plan import Plan, Planner
 from smallset.learn.run import build_run
+from smallset.learn.settle import settle
 from smallset.learn.stages import Run
 from smallset.models.blocks import has_attention
 from smallset.models.forward import forward
@@ -111,10 +113,12 @@ class Heads:
     ) -> None:
         self.networks, self.config = networks, config
         self.folder, self.reporter = folder, reporter
-        self.source = DataSource(data, reporter)
+        self.train_on, self.folds = "train+val", 0
+        asked = [override(config, self.head_settings(name)) for name in networks]
+        squares = [square_of(settle(each, is_pretrained=True)) for each in asked]
+        self.source = DataSource(data, reporter, also=squares)
         self.planner = Planner(self.source, usual_folds=True)
         self.vectors: dict[str, Float[ndarray, "n d"]] = {}
-        self.train_on, self.folds = "train+val", 0
 
     def open(self) -> Prepared:
         """Return the images that are chosen by, as the first network sees them: train and val."""

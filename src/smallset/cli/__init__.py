@@ -4,6 +4,7 @@ Heavy modules are imported inside the commands, so that help is quick.
 """
 
 import sys
+import warnings
 from io import TextIOWrapper
 from typing import Annotated, Any
 
@@ -93,6 +94,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # what a terminal cannot show is escaped, not an end
             stream.reconfigure(errors="backslashreplace")
+    # Pillow warns of large pictures by a line of its own source; smallset's own limit names them.
+    warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     try:
         app()
     except (SmallsetError, OSError) as error:

@@ -14,6 +14,7 @@ from smallset.cli.options import (
     SkipEmpty,
     SkipUnreadable,
     console,
+    keep_memory_here,
     reporter_of,
     settings_of,
     skipped,
@@ -43,6 +44,7 @@ def check(
     from smallset.files import write_new
     from smallset.show.terminal import data_table
 
+    keep_memory_here()
     shown = console()
     flags = skipped(unreadable=skip_unreadable, empty=skip_empty)
     images, problems = api.check(
@@ -102,6 +104,7 @@ def clean(
     from smallset.contents import Cleaning
     from smallset.data.cleaned import read_about
 
+    keep_memory_here()
     flags = {
         "data.noise_rate": noise, "data.noise_seed": noise_seed,
         "figures.lang": lang, **skipped(unreadable=skip_unreadable, empty=skip_empty),

@@ -144,9 +144,13 @@ def _print_line(line: str) -> None:
     sys.stdout.buffer.write(line.encode(errors="backslashreplace"))
 
 
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
 def _said(tally: Any, seconds: float) -> list[str]:
     now = tally.pictures - tally.earlier
-    speed = f" in {seconds:.1f} s, {now / seconds:.0f} a second" if now else ""
+    speed = f" in {seconds:.1f} s, {_rate(now / seconds)} a second" if now else ""
     before = f", {tally.earlier:,} of them by an earlier command" if tally.earlier else ""
     done = tally.pictures - tally.unreadable
     lines = [f"predicted: {done:,} pictures{before}{speed}", *tally.doubt]

@@ -1,34 +1,35 @@
 """Decode once: all images of a set as one uint8 array on disk, memory-mapped, never stale.
 
 The key is the content of every file (its sha256), the size, the resize policy, the pixel limit and
-the formats that can be read here. A changed, added or removed file makes another key. An array is
-written aside and renamed, so any number of processes may ask for it at a time; its checksum is
-verified when it is opened.
+the formats that can be read here. A changed, added or removed file makes another key, and files
+that an array of that size holds already are copied from there. An array is written aside and
+renamed, so any number of processes may ask for it at a time; its checksum is verified when it is
+opened.
 """
 
 import hashlib
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from numpy import ndarray
 
 from smallset.data.listing import ImageSet
-from smallset.data.pictures import Unreadable, formats, read_file
+from smallset.data.pictures import Unreadable, decode, formats, read_file
 from smallset.data.preprocessing import Square
 from smallset.errors import DataError
 from smallset.files import cache_dir, write_json
 from smallset.reading import read_array, read_json
-from smallset.store import build_folder, new_array
+from smallset.store import build_folders, new_array, sound_folders
 
-FORMAT = "1"  # part of every key: a change in how pixels are made must change it
+FORMAT = "2"  # part of every key: a change in how pixels are made must change it
 SETTLED_SECONDS = 2.0
 CANNOT = "cannot: "
 _hashes: dict[tuple[Any, ...], str] = {}
@@ -60,6 +61,7 @@ def load_pixels(
     images: ImageSet,
     square: Square,
     *,
+    also: Sequence[Square] = (),
     progress: Callable[[int, int], object] | None = None,
     note: Callable[[str], object] = warnings.warn,
 ) -> Pixels:
@@ -67,6 +69,8 @@ def load_pixels(
 
     Args:
         square: How a picture becomes one; what it refuses counts as unreadable.
+        also: Others that will be asked for, with the same limit of pixels: a photograph of 12
+            megapixels takes far longer to decode than to resize, so it is decoded for all at once.
         progress: Told the number of images done and of all, while decoding.
         note: Told where what was kept is damaged, and is decoded again.
 
@@ -75,14 +79,57 @@ def load_pixels(
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         contents = list(pool.map(lambda path: _file_hash(images.root / path), images.paths))
+    squares = {_place(each, contents): each for each in (square, *also)}
+
+    def fill(asides: dict[Path, Path]) -> None:
+        known = {folder: _known(folder.parent, set(contents), note) for folder in asides}
+        arrays = [_Array(asides[f], squares[f], len(images), known[f]) for f in asides]
+        _decode_all(images, contents, arrays, progress)
+
+    build_folders(list(squares), fill, note=note)
+    return _open(next(iter(squares)))
+
+
+class _Known(NamedTuple):
+    """The pixels of a file, decoded for another set."""
+
+    pixels: Pixels
+    row: int
+
+
+class _Array:
+    """The array of one square while it is made."""
+
+    def __init__(self, folder: Path, square: Square, rows: int, known: dict[str, _Known]) -> None:
+        self.folder, self.square, self.known = folder, square, known
+        shape = (rows, square.size, square.size, 3)
+        self.pixels = new_array(folder / "pixels.npy", shape, np.uint8)
+
+
+def _place(square: Square, contents: Sequence[str]) -> Path:
+    """Return the folder of an array: beside it are those of other sets, made in the same way."""
     shape = f"{square.size}/{square.resize}/{square.max_megapixels}"
-    spec = f"{FORMAT}/{'+'.join(formats())}/{shape}/" + "/".join(contents)
-    key = hashlib.sha256(spec.encode()).hexdigest()[:24]
+    way, files = f"{FORMAT}/{'+'.join(formats())}/{shape}", "/".join(contents)
+    names = (hashlib.sha256(text.encode()).hexdigest()[:24] for text in (way, files))
+    return cache_dir().joinpath("decoded", *names)
 
-    def fill(folder: Path) -> None:
-        _decode_all(images, contents, folder, square, progress)
 
-    return _open(build_folder(cache_dir() / "decoded" / key, fill, note=note))
+def _known(base: Path, wanted: set[str], note: Callable[[str], object]) -> dict[str, _Known]:
+    """Return where the pixels of some files are, by the contents of these."""
+
+    def contents(folder: Path) -> list[str]:
+        try:
+            return read_json(folder / "index.json").get("contents", [])
+        except DataError:
+            return []
+
+    found: dict[str, _Known] = {}
+    for folder in sound_folders(
+        base, wanted=lambda f: not wanted.isdisjoint(contents(f)), note=note
+    ):
+        pixels = _open(folder)
+        found |= {name: _Known(pixels, row) for row, name in enumerate(contents(folder))}
+    return found
 
 
 def _open(folder: Path) -> Pixels:
@@ -124,16 +171,26 @@ def _hash_of(path: Path) -> str:
 def _decode_all(
     images: ImageSet,
     contents: list[str],
-    folder: Path,
-    square: Square,
+    arrays: Sequence[_Array],
     progress: Callable[[int, int], object] | None,
 ) -> None:
-    shape = (len(images), square.size, square.size, 3)
-    array = new_array(folder / "pixels.npy", shape, np.uint8)
+    """Fill arrays of one limit of pixels; a file is decoded once for all that do not know it."""
+    [limit] = {array.square.max_megapixels for array in arrays}
+    if all(name in array.known for array in arrays for name in contents):
+        progress = None  # copies take no time
 
     def one(row: int) -> tuple[str, str | None]:
         if contents[row].startswith(CANNOT):
             return "", contents[row].removeprefix(CANNOT)
+        name, why, missing = "", None, list[_Array]()
+        for array in arrays:
+            if known := array.known.get(contents[row]):
+                array.pixels[row] = known.pixels.array[known.row]
+                name, why = known.pixels.ids[known.row], known.pixels.errors.get(known.row)
+            else:
+                missing.append(array)
+        if not missing:
+            return name, why
         try:
             content = read_file(images.root / images.paths[row])
         except Unreadable:
@@ -141,10 +198,12 @@ def _decode_all(
         if hashlib.sha256(content).hexdigest() != contents[row]:
             raise DataError(f"{images.root / images.paths[row]} changed while it was read")
         try:
-            array[row], name = square.read(content)
+            picture = decode(content, max_megapixels=limit)
         except Unreadable as error:
             return "", str(error)
-        return name, None
+        for array in missing:
+            array.pixels[row] = array.square.of(picture)
+        return picture.id, None
 
     ids: list[str] = []
     errors: dict[int, str] = {}
@@ -155,5 +214,7 @@ def _decode_all(
                 errors[row] = why
             if progress is not None:
                 progress(row + 1, len(images))
-    array.flush()
-    write_json(folder / "index.json", {"ids": ids, "errors": errors})
+    for array in arrays:
+        array.pixels.flush()
+        index = {"ids": ids, "errors": errors, "contents": contents}
+        write_json(array.folder / "index.json", index)

@@ -42,7 +42,12 @@ class Families(NamedTuple):
 
 
 def families(
-    images: ImageSet, config: DataConfig, reporter: Reporter, lacking: Lacking | None = None
+    images: ImageSet,
+    config: DataConfig,
+    reporter: Reporter,
+    lacking: Lacking | None = None,
+    *,
+    also: Sequence[Square] = (),
 ) -> Families:
     """Return which images belong together, by their pixels, times, names and groups.
 
@@ -53,10 +58,11 @@ def families(
         config: Its limit of pixels counts; what is larger or unreadable stands alone.
         reporter: Told of progress.
         lacking: Families that make a class lack are given up too; None asks for nothing more.
+        also: As of `smallset.data.cache.load_pixels`.
     """
     square = Square(size=SIZE, max_megapixels=config.max_megapixels)
     decoding = partial(reporter.counted, "decoding")
-    small = load_pixels(images, square, progress=decoding, note=reporter.note)
+    small = load_pixels(images, square, also=also, progress=decoding, note=reporter.note)
     pairs = find_nearly_same(images, config, reporter)
     sure = {"given groups": _links(images.groups or ()), "equal pixels": _links(small.ids)}
     guessed = {  # the surest first

@@ -5,6 +5,7 @@ Other columns are allowed and not read, so `predictions.csv` of a record is a ma
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -19,6 +20,14 @@ from smallset.reading import once_each, read_csv
 
 COLUMNS = ("path", "label", "split", "group")
 SUFFIXES = (".csv", ".jsonl", ".ndjson")
+OTHER_NAMES = {
+    "path": ("file", "filename", "filepath", "image", "imagepath", "imagename", "img", "imgpath"),
+    "label": ("labels", "class", "classname", "category", "target", "species", "labelname"),
+    "split": ("set", "subset", "fold", "partition"),
+}
+"""What others call these columns, without case, spaces and underscores."""
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+SHEETS = (".tsv", ".txt", ".xls", ".xlsx", ".ods", ".numbers", ".json")
 
 
 def read_manifest(path: Path) -> ImageSet:
@@ -106,11 +115,14 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise DataError(f"{path} is neither a folder nor a .csv or .jsonl manifest")
+        raise DataError(f"{path} is neither a folder nor a .csv or .jsonl manifest{_way(suffix)}")
     try:
         rows = _csv_rows(path, needed) if suffix == ".csv" else _json_rows(path, needed)
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the manifest {path} as UTF-8 text: {error}") from None
+        raise DataError(
+            f"cannot read the manifest {path} as UTF-8 text: {error}; save it as UTF-8 (in Excel: "
+            "CSV UTF-8)"
+        ) from None
     if not rows:
         raise DataError(f"{path} lists no images")
     return rows
@@ -123,14 +135,35 @@ def _csv_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         raise
     except ValueError as error:
         raise DataError(f"{path} is no manifest as it stands: {error}; mend it there") from None
-    missing = set(needed) - set(header)
-    if missing:
+    if missing := [name for name in needed if name not in header]:
         optional = "[,split][,group]" if "label" in needed else ""
         raise DataError(
-            f"{path} has no column {' and '.join(sorted(missing))}; "
-            f"found: {', '.join(header)}; needed: {','.join(needed)}{optional}"
+            f"{path} has no column {' and '.join(missing)}; found: {', '.join(header)}; needed: "
+            f"{','.join(needed)}{optional}{_mend(path, header, missing)}"
         )
     return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def _way(suffix: str) -> str:
+    """Say what to do with a file that is no manifest, as far as its ending tells."""
+    if suffix in ARCHIVES:
+        return "; unpack it, and give the folder"
+    return "; save it as .csv with the columns path,label" if suffix in SHEETS else ""
+
+
+def _mend(path: Path, header: Sequence[str], missing: Sequence[str]) -> str:
+    """Say how a header becomes that of a manifest, as far as it tells."""
+    if len(header) == 1 and (mark := next((m for m in ";\t|" if m in header[0]), "")):
+        return f"; its cells are divided by {mark!r}: save it with commas"
+    if any((path.parent / cell).is_file() for cell in header):
+        return "; its first line names an image: write the names of the columns above it"
+    renames = [
+        f"{cell} -> {name}"
+        for name in missing
+        for cell in header
+        if re.sub(r"[\W_]", "", cell).lower() in (name, *OTHER_NAMES.get(name, ()))
+    ]
+    return f"; rename {', '.join(renames)}" if renames else ""
 
 
 def _json_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
@@ -164,12 +197,16 @@ def _inside(name: str, folder: Path, where: str) -> str:
     # "a:b.png" is a file like others where it is not Windows that reads it.
     elsewhere = PureWindowsPath(name).anchor and (os.name == "nt" or not (folder / name).is_file())
     if PurePosixPath(name).is_absolute() or elsewhere:
-        raise DataError(f"{where}: {name} is an absolute path; paths are relative to {folder}")
+        inside = Path(name).is_relative_to(folder.absolute())
+        fix = f"; write {Path(name).relative_to(folder.absolute()).as_posix()}" if inside else ""
+        raise DataError(f"{where}: {name} is an absolute path; paths are relative to {folder}{fix}")
     normal = Path(os.path.normpath(name.replace("\\", "/") if os.sep == "\\" else name)).as_posix()
     if normal.split("/")[0] == "..":
         raise DataError(f"{where}: {name} leads outside the manifest's folder {folder}")
     if not (folder / normal).is_file():
-        raise DataError(f"{where}: no file {folder / normal}")
+        turned = name.replace("\\", "/")
+        fix = f"; write {turned}" if (folder / turned).is_file() else ""
+        raise DataError(f"{where}: no file {folder / normal}{fix}")
     return normal
 
 

@@ -17,8 +17,9 @@ from smallset.data.balance import long_tail
 from smallset.data.cache import Pixels, load_pixels
 from smallset.data.check import SKIP_EMPTY, SKIP_UNREADABLE, Problem, find_problems
 from smallset.data.listing import ImageSet, parse_classes
+from smallset.data.lookalikes import SIZE as LOOKED_AT
 from smallset.data.noise import flip_labels
-from smallset.data.preprocessing import square_of
+from smallset.data.preprocessing import THUMBNAIL, Square, square_of
 from smallset.data.read import Data, read_data
 from smallset.data.split import choose_fraction
 from smallset.errors import DataError
@@ -83,6 +84,7 @@ class DataSource:
         reporter: Told of everything a user should know.
         judged_splits: Where labels are judged and nothing is scored: the splits whose images all
             count as training images, and no others as anything. Empty for the splits as they are.
+        also: What pictures become when they are decoded, beside what runs ask for first.
     """
 
     def __init__(
@@ -91,8 +93,9 @@ class DataSource:
         reporter: Reporter | None = None,
         *,
         judged_splits: Sequence[Split] = (),
+        also: Sequence[Square] = (),
     ) -> None:
-        self.data = data
+        self.data, self.also = data, also
         self.reporter = reporter or Reporter()
         self.judged_splits = judged_splits
         self._known: dict[str, Any] = {}
@@ -126,27 +129,32 @@ class DataSource:
         return self.once("images", [config.image_size, shape, split], lambda: self._open(config))
 
     def _open(self, config: RunConfig) -> Opened:
-        opened = open_images(self.data, config, self.reporter)
+        opened = open_images(self.data, config, self.reporter, also=self.also)
         if not self.judged_splits:
             return opened
         splits = np.where(np.isin(opened.images.splits, self.judged_splits), "train", "not judged")
         return replace(opened, images=replace(opened.images, splits=splits))
 
 
-def open_images(data: Data, config: RunConfig, reporter: Reporter) -> Opened:
+def open_images(
+    data: Data, config: RunConfig, reporter: Reporter, *, also: Sequence[Square] = ()
+) -> Opened:
     """Read, decode and check a data set.
 
     Args:
         data: As `smallset.data.read.read_data` takes it.
         config: Settings of the run, its image size resolved.
         reporter: Told of progress, and of everything a user should know.
+        also: As of `DataSource`.
 
     Raises:
         DataError: If a file is unreadable (unless such files are to be skipped).
     """
-    images = read_data(data, config.data, reporter)
+    square = square_of(config)
+    also = [square, *also, *_asked_later(config)]
+    images = read_data(data, config.data, reporter, also=also)
     decoding = partial(reporter.counted, "decoding")
-    pixels = load_pixels(images, square_of(config), progress=decoding, note=reporter.note)
+    pixels = load_pixels(images, square, also=also, progress=decoding, note=reporter.note)
     problems = find_problems(images, pixels.ids, pixels.errors, config.data)
     _refuse_unreadable(problems)
     notes = (*images.notes, *_summed_up(problems))
@@ -154,6 +162,16 @@ def open_images(data: Data, config: RunConfig, reporter: Reporter) -> Opened:
         reporter.note(note)
     name = str(images.root if isinstance(data, ImageSet) else data)
     return Opened(images, pixels, problems, notes, name)
+
+
+def _asked_later(config: RunConfig) -> list[Square]:
+    """Return what else the pictures of a run become: thumbnails, what folds look for copies in."""
+    square, found = square_of(config), list[Square]()
+    if config.figures.report and square.size < THUMBNAIL:
+        found.append(replace(square, size=THUMBNAIL))
+    if config.data.folds:
+        found.append(replace(square, size=LOOKED_AT, resize="squash"))
+    return found
 
 
 def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Prepared:
@@ -258,7 +276,9 @@ def _summed_up(problems: Sequence[Problem]) -> list[str]:
 def _require_trainable(images: ImageSet, name: str) -> None:
     if len(images.classes) < 2:
         names = ", ".join(images.classes) or "none"
-        raise DataError(f"training needs two classes or more, and {name} has {names}")
+        raise DataError(
+            f"training needs two classes or more, and {name} has {names}; add the images of another"
+        )
     counts = images.counts("train")
     empty = [name for name, count in zip(images.classes, counts, strict=True) if not count]
     if empty:

@@ -12,11 +12,12 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from smallset.config import RunConfig
-from smallset.data.pictures import decode, resize
+from smallset.data.pictures import Picture, decode, resize
 from smallset.groups import Resize
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+THUMBNAIL = 160  # px, of the largest thumbnails of pages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,11 @@ class Square:
             Unreadable: If it is no picture, is damaged or is too large.
         """
         picture = decode(content, max_megapixels=self.max_megapixels)
-        return resize(picture.image, self.size, self.resize), picture.id
+        return self.of(picture), picture.id
+
+    def of(self, picture: Picture) -> UInt8[ndarray, "size size 3"]:
+        """Return the pixels of a picture that was decoded, which may be larger than allowed."""
+        return resize(picture.image, self.size, self.resize)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Read a data set by name: split folders, class folders, a manifest, torchvision, a sample."""
 
+import difflib
 import os
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from smallset.data.cleaned import is_cleaned, origin, read_cleaned
 from smallset.data.listing import ImageSet
 from smallset.data.manifest import read_manifest
 from smallset.data.names import with_sound_names
+from smallset.data.preprocessing import Square
 from smallset.data.samples import sample_folder
 from smallset.data.split import carve_val, lacking, one_pool, split_images, usual_folds
 from smallset.data.torchvision_sets import torchvision_folder
@@ -22,6 +24,7 @@ from smallset.errors import ConfigError, DataError
 from smallset.files import given_path
 from smallset.groups import SPLITS, DataConfig
 from smallset.progress import Reporter
+from smallset.record.record import is_left_over
 
 MANY = 20_000
 """Of more training images no copies are looked for to carve val out: pairs grow with the square."""
@@ -35,7 +38,11 @@ IMAGE_SUFFIXES = frozenset([
 
 
 def read_data(
-    data: Data, config: DataConfig | None = None, reporter: Reporter | None = None
+    data: Data,
+    config: DataConfig | None = None,
+    reporter: Reporter | None = None,
+    *,
+    also: Sequence[Square] = (),
 ) -> ImageSet:
     """List the images of a data set; nothing is changed.
 
@@ -48,19 +55,20 @@ def read_data(
             ``smallset clean`` left; or a listing.
         config: Fractions and seed of the split, for data that has none of its own.
         reporter: Told of progress, where pictures are decoded.
+        also: What they become then, too; see `smallset.data.cache.load_pixels`.
 
     Raises:
         DataError: If there is no such data, or it is not laid out as one of these.
     """
-    config = config or DataConfig()
+    config, reporter = config or DataConfig(), reporter or Reporter()
     if not isinstance(data, ImageSet) and is_cleaned(path := given_path(data)):
-        return read_cleaned(path, lambda origin: read_data(origin, config, reporter))
+        return read_cleaned(path, lambda origin: read_data(origin, config, reporter, also=also))
     images = _listed(data)
     if (images.splits == "").all():
-        return one_pool(images) if config.folds else _split(images, config, reporter or Reporter())
+        return one_pool(images) if config.folds else _split(images, config, reporter, also)
     carved = _lacks_val(images)
     if carved and config.val_fraction and not config.folds:
-        images = _carve(images, config, reporter or Reporter())
+        images = _carve(images, config, reporter, also)
     for name in ("test_fraction", *(() if carved else ("val_fraction", "split_seed"))):
         if getattr(config, name) != DataConfig.model_fields[name].default:
             raise ConfigError(f"data.{name} is not read: {data} has splits of its own")
@@ -80,7 +88,9 @@ def _lacks_val(images: ImageSet) -> bool:
     return {"train", "test"} <= there and "val" not in there
 
 
-def _carve(images: ImageSet, config: DataConfig, reporter: Reporter) -> ImageSet:
+def _carve(
+    images: ImageSet, config: DataConfig, reporter: Reporter, also: Sequence[Square]
+) -> ImageSet:
     from smallset.data.families import families
 
     learnt = images.where(images.splits == "train")
@@ -88,16 +98,18 @@ def _carve(images: ImageSet, config: DataConfig, reporter: Reporter) -> ImageSet
         carved = carve_val(images, config)
         note = f"copies were not looked for among {len(learnt):,} images: some may be on both sides"
         return replace(carved, notes=(*carved.notes, note))
-    known = families(learnt, config, reporter, partial(lacking, learnt, config))
+    known = families(learnt, config, reporter, partial(lacking, learnt, config), also=also)
     said = (f"{known.said} kept on one side of it",) if known.said else ()
     carved = carve_val(images, config, known.names)
     return replace(carved, notes=(*carved.notes, *said, *known.apart))
 
 
-def _split(images: ImageSet, config: DataConfig, reporter: Reporter) -> ImageSet:
+def _split(
+    images: ImageSet, config: DataConfig, reporter: Reporter, also: Sequence[Square]
+) -> ImageSet:
     from smallset.data.families import families  # torch, which many who list data need not
 
-    known = families(images, config, reporter, partial(lacking, images, config))
+    known = families(images, config, reporter, partial(lacking, images, config), also=also)
     split = split_images(images, config, known.names)
     said = (f"{known.said} kept on one side of the split",) if known.said else ()
     return replace(split, notes=(*split.notes, *said, *known.apart))
@@ -121,10 +133,17 @@ def _listed(data: Data) -> ImageSet:
         return _read_folder(torchvision_folder(name))
     path = given_path(data)
     if not path.exists():
+        beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, beside, n=1)
         raise DataError(
-            f"no data at {path}; give a folder, a .csv or .jsonl manifest, torchvision:NAME "
-            "or sample:shapes"
+            f"no data at {path}; "
+            + (f"did you mean {path.parent / near[0]}? Or " if near else "")
+            + "give a folder, a .csv or .jsonl manifest, torchvision:NAME or sample:shapes"
         )
+    if path.is_file() and _is_image(path.name):
+        raise DataError(f"{path} is one picture; give the folder that holds one for each class")
+    if path.is_dir() and is_left_over(path):
+        raise DataError(f"{path} is what a run or a study left, no pictures; give those themselves")
     if path.is_dir():
         return with_sound_names(_read_folder(path), path)
     images = read_manifest(path)
@@ -182,7 +201,7 @@ def _read_folder(root: Path) -> ImageSet:
             + (f" ({', '.join(renames)})" if renames else "")
         )
     if not folders:
-        raise DataError(f"{root} has no class folders; expected {root}/<class>/<image>")
+        raise DataError(f"{root} has no class folders; {_without_folders(root)}")
 
     if not splits:
         # A class named Train holds pictures; a split named Train holds folders of them.
@@ -192,6 +211,8 @@ def _read_folder(root: Path) -> ImageSet:
         within = {name: split for name in nested if (split := _split_within(name))}
         if len(set(within.values())) > 1:  # seg_train and seg_test
             _refuse_splits_as_classes(root, within, kind="folders", meant=within.get)
+        if len(folders) == 1 and nested:
+            _refuse_outer(root / folders[0])
     places = [(split, split) for split in splits] or [("", "")]
     class_folders = {place: _subfolders(root / place) for place, _ in places}
     classes = tuple(sorted({name for names in class_folders.values() for name in names}))
@@ -200,17 +221,20 @@ def _read_folder(root: Path) -> ImageSet:
     in_split: list[str] = []
     others: Counter[str] = Counter()
     notes = _beside([root, *(root / split for split in splits)])
+    deeper: list[str] = []
     for place, split in places:
         for name in class_folders[place]:
             found, skipped = image_files(root / place / name)
             others += skipped
-            notes += _deeper(root / place / name, found)
+            deeper += _deeper(root / place / name, found)
             if not found:
                 beside = f" (found: {', '.join(sorted(skipped))})" if skipped else ""
                 notes.append(f"class folder {root / place / name} has no image{beside}")
             paths += [file.relative_to(root).as_posix() for file in found]
             labels += [classes.index(name)] * len(found)
             in_split += [split] * len(found)
+    more = f"; so it is in {len(deeper) - 3} other class folders" if len(deeper) > 3 else ""
+    notes += [*deeper[:2], *(f"{each}{more}" for each in deeper[2:3])]
     if not paths:
         raise DataError(f"{root} has no images; supported: {' '.join(sorted(IMAGE_SUFFIXES))}")
     if others:
@@ -219,6 +243,28 @@ def _read_folder(root: Path) -> ImageSet:
     return ImageSet(
         root, classes, tuple(paths), np.array(labels), np.array(in_split), notes=tuple(notes)
     )
+
+
+def _without_folders(root: Path) -> str:
+    """Say how a folder without folders becomes data."""
+    pictures = sum(_is_image(path.name) for path in root.iterdir())
+    if not pictures:
+        return f"expected {root}/<class>/<image>"
+    return (
+        f"its {pictures} picture(s) have no class: give the folder above it if {root.name} is one "
+        "of the classes, put the pictures of each class into a folder, or write a manifest "
+        "path,label"
+    )
+
+
+def _refuse_outer(only: Path) -> None:
+    """Refuse a folder whose only folder holds what looks like classes: nothing to tell apart."""
+    inner = [name for name in _subfolders(only) if image_files(only / name)[0]]
+    if len(inner) > 1:
+        raise DataError(
+            f"{only.parent} holds one folder, and those inside it look like classes "
+            f"({', '.join(inner[:3])}{', ...' if len(inner) > 3 else ''}): give {only}"
+        )
 
 
 def _subfolders(folder: Path) -> list[str]:

@@ -182,7 +182,10 @@ class Record:
         """
         path = self.folder / name
         if not path.is_file():
-            raise DataError(f"{self.folder} is not the record of a finished run: it has no {name}")
+            raise DataError(
+                f"{self.folder} is not the record of a finished run: it has no {name}"
+                f"{runs_near(self.folder)}"
+            )
         promised = self.result.get("files", {}).get(name) if self.is_complete else None
         if promised is not None:
             with reading(path, FIX):
@@ -193,7 +196,10 @@ class Record:
     def _json(self, name: str, shape: Any) -> dict[str, Any]:
         path = self.folder / name
         if not path.is_file():
-            raise DataError(f"{self.folder} is not the record of a finished run: it has no {name}")
+            raise DataError(
+                f"{self.folder} is not the record of a finished run: it has no {name}"
+                f"{runs_near(self.folder)}"
+            )
         return read_json(path, shape, fix=FIX)
 
 
@@ -201,6 +207,19 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Write result.json, the last file of a record, with the checksums of the others."""
     sums = {name: file_sum(folder / name) for name in SUMMED}
     write_json(folder / "result.json", {**result, "files": sums})
+
+
+def runs_near(folder: Path) -> str:
+    """Say which finished runs there are, where a folder is none: in it, or in runs/."""
+    found = [file.parent for at in (folder, Path("runs")) for file in at.glob("*/result.json")]
+    newest = sorted(found, key=lambda run: -(run / "result.json").stat().st_mtime)
+    return f"; finished runs: {', '.join(map(str, newest[:3]))}" if newest else ""
+
+
+def is_left_over(folder: Path) -> bool:
+    """Whether a folder is what a run, a study or a search left, and no pictures."""
+    names = ("config.json", "result.json"), ("config.json", "epochs.jsonl"), ("study.json",)
+    return any(all((folder / name).is_file() for name in each) for each in names)
 
 
 def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:

@@ -25,7 +25,7 @@ from smallset.models.restore import changed_code, refuse_own_code, restore
 from smallset.models.weights import file_sha256
 from smallset.record.doubt import fit_sets, read_temperature
 from smallset.record.new_pictures import Block, Row, ranked, rows_of, seen_in
-from smallset.record.record import Record
+from smallset.record.record import Record, runs_near
 from smallset.record.strange import fit_refusal
 
 T = TypeVar("T")
@@ -54,8 +54,15 @@ def open_record(folder: Path) -> Record:
         hint = f", such as {runs[0]}" if runs else ""
         raise DataError(f"{folder} is a study; give one of its runs{hint}")
     if not record.is_complete:
-        state = "a run that is not finished" if record.has_begun else "no record of a run"
-        raise DataError(f"{folder} is {state}; `smallset train DATA --out {folder}` leaves one")
+        if record.has_begun:
+            raise DataError(
+                f"{folder} is a run that is not finished; `smallset train DATA --out {folder} "
+                "--resume` goes on with it"
+            )
+        raise DataError(
+            f"{folder} is no record of a run; give the folder that train or best named at its end"
+            f"{runs_near(folder)}"
+        )
     return record
 
 

@@ -14,14 +14,24 @@ from numpy import ndarray
 from PIL import Image
 
 from smallset.data.cache import load_pixels
-from smallset.data.preprocessing import Preprocessing, Square
+from smallset.data.preprocessing import THUMBNAIL, Preprocessing, Square
 from smallset.data.read import list_data
 from smallset.errors import DataError
 from smallset.record.record import Record
 from smallset.show.report.render import room_for_images
 from smallset.words import Text, text
 
-SIZES = (160, 128, 112, 96, 80, 64, 48, 40, 32)  # of thumbnails, px; the largest that fits is taken
+SIZES = (
+    THUMBNAIL,
+    128,
+    112,
+    96,
+    80,
+    64,
+    48,
+    40,
+    32,
+)  # of thumbnails, px; the largest that fits is taken
 SMALLEST = SIZES[-1]
 QUALITY = 68
 

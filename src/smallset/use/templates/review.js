@@ -167,7 +167,9 @@ function show() {
     other
       ? byHand(image) && image.decision === "relabel"
         ? T("chosen by {by}", { by: image.by })
-        : T("suggested")
+        : image.likely === null
+          ? T("suggested")
+          : T("suggested; right with probability {p}", { p: percent(image.likely) })
       : "",
   );
   byId("relabel").disabled = !other;

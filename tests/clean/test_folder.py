@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from accessible import WAYS, faults
 from support import edit_json
 
 from smallset import api
@@ -227,6 +228,14 @@ def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):
     assert sum(given) == 32 + 12 + 8
     page.close()
     assert complaints == []
+
+
+def test_axe_finds_no_fault_in_the_page_of_a_cleaning(cleaned, visit):
+    folder, _, _ = cleaned("--noise", "0.2", "--lang", "en")
+    page = visit(folder / "report.html")
+    assert faults(page) == []
+    page.locator("#gallery .tile button").first.click()
+    assert faults(page, "#closer", WAYS[:2]) == []
 
 
 def test_a_weak_judge_says_so_and_guesses_no_rate(cleaned, browser):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accessible import faults
 from starlette.testclient import TestClient
 
 from smallset.clean import review as review_module
@@ -594,6 +595,7 @@ def test_the_sure_ones_are_accepted_by_a_key_and_the_end_says_what_is_next(folde
     page.keyboard.press("a")
     page.wait_for_selector("#done:not([hidden])")
     assert page.inner_text("#next-step") == f"{sure} accepted; U takes all of them back."
+    assert faults(page) == []
     assert page.inner_text("#next-command") == f"smallset train {folder} --out RUN"
     assert sum(row["by"] == "ann" for row in rows_of(folder)) == sure
     page.keyboard.press("u")
@@ -651,6 +653,7 @@ def test_another_class_filters_and_language(folder, serve, tab):
     page.set_viewport_size({"width": 390, "height": 800})
     wide = "document.documentElement.scrollWidth"
     assert page.evaluate(wide) <= 390
+    assert faults(page) == []
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from accessible import WAYS, faults
 from PIL import Image
 from support import edit_json, picture
 from typer.testing import CliRunner
@@ -534,6 +535,17 @@ def test_findings_show_their_images(run, visit):
         details.nth(n).locator(".tile").first.wait_for()
 
 
+def test_axe_finds_no_fault_in_the_page_of_a_run(run, visit):
+    page = visit(run.folder / "report.html")
+    for tab in ("[data-value=pairs]", "[data-value=matrix]", "#only-wrong"):
+        page.click(f"#confusion-tools {tab}")
+        assert faults(page, "#confusion", WAYS[:2]) == []
+    page.locator(".class-link").first.click()
+    assert faults(page) == []
+    page.locator("#worst .tile button").first.click()
+    assert faults(page, "#closer", WAYS[:2]) == []
+
+
 # -- Size, and what is not there -------------------------------------------------------------------
 
 
@@ -674,6 +686,14 @@ def test_chance_is_on_the_scale_of_a_study_where_it_leaves_room(
         page = visit(write_study_page(shown, None, lang="en"))
     assert (page.locator("#arm-table .range u").count() > 0) == is_on
     assert f"is right in {chance:.1%}" in page.inner_text("#arms")
+
+
+def test_axe_finds_no_fault_in_the_page_of_a_study(study, visit):
+    page = visit(study.folder / "report.html")
+    assert faults(page) == []
+    page.click("#curve-tools [data-value=train_accuracy]")
+    page.click("#pair-tools [data-value=both]")
+    assert faults(page, "#pairs", WAYS[:2]) == faults(page, "#curves", WAYS[:2]) == []
 
 
 @pytest.mark.parametrize("width", [390, 1440])

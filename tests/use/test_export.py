@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from accessible import faults
 from PIL import Image, ImageOps
 from support import edit_json
 from typer.testing import CliRunner
@@ -344,3 +345,4 @@ def test_the_page_answers_in_the_browser_without_a_network(run, data, tmp_path, 
     assert len(shown) == 5 * len(given)
     assert min(shown) > 0
     assert page.locator(".answer .badge").count() == sum(bool(row["unknown"]) for row in given) > 0
+    assert faults(page) == []

@@ -191,6 +191,7 @@ def test_a_relabelled_row_suggests_the_label_that_it_gets():
         of_given=lambda labels: np.full(len(labels), 0.1),
         best_other=lambda labels: (np.full(len(labels), 1), None),
         looks=np.array([[0, 0, 1.0]] * 2),
+        probs=np.array([[0.1, 0.7, 0.2]] * 2),
     )
     cleaning = Cleaning("posterior", np.array(["relabel", "drop"]), np.array([1, 0]))
     found = Mock(
@@ -203,6 +204,7 @@ def test_a_relabelled_row_suggests_the_label_that_it_gets():
     )  # fmt: skip
     table = _table(found, prepared, np.arange(2), np.arange(2))
     assert [row[3] for row in table] == ["b", "b"]
+    assert [row[8] for row in table] == ["0.7", "0.7"]
 
 
 def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):

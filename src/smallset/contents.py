@@ -220,6 +220,8 @@ class Step(TypedDict):
     undo: NotRequired[str]
     before: NotRequired["State"]
     after: NotRequired["State"]
+    suggested_probability: NotRequired[float]
+    """Of the class that was suggested before, where a person chose another."""
     together: NotRequired[str]
     """Shared by decisions that were one, and are taken back as one."""
 

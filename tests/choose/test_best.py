@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from accessible import faults
 from support import Listening, random_weights, same_numbers
 
 from smallset import api
@@ -24,6 +25,7 @@ from smallset.learn import training
 from smallset.learn.plan import Planner
 from smallset.reading import read_json
 from smallset.record.record import Record
+from smallset.show.report.run_page import write_run_page
 from smallset.stats import Interval
 from smallset.use.card import write_card
 
@@ -101,6 +103,13 @@ def test_a_search_leaves_an_ordinary_record_and_every_candidate(whole):
     predictions = record.predictions
     test = predictions.splits == "test"
     assert (predictions.predicted == predictions.labels)[test].mean() == story["test"]
+
+
+def test_axe_finds_no_fault_in_the_page_of_a_search(whole, tmp_path, visit):
+    shutil.copytree(whole[0].folder, tmp_path / "run")
+    page = visit(write_run_page(Record(tmp_path / "run"), None, None, findings=[], lang="en"))
+    assert page.locator("#search tbody tr").count() == 3
+    assert faults(page) == []
 
 
 def test_groups_of_the_data_are_those_of_the_folds(split_folders, search, tmp_path, monkeypatch):

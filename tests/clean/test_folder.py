@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from accessible import WAYS, faults
 from support import edit_json
 
 from smallset import api
@@ -190,6 +191,7 @@ def test_a_relabelled_row_suggests_the_label_that_it_gets():
         of_given=lambda labels: np.full(len(labels), 0.1),
         best_other=lambda labels: (np.full(len(labels), 1), None),
         looks=np.array([[0, 0, 1.0]] * 2),
+        probs=np.array([[0.1, 0.7, 0.2]] * 2),
     )
     cleaning = Cleaning("posterior", np.array(["relabel", "drop"]), np.array([1, 0]))
     found = Mock(
@@ -202,6 +204,7 @@ def test_a_relabelled_row_suggests_the_label_that_it_gets():
     )  # fmt: skip
     table = _table(found, prepared, np.arange(2), np.arange(2))
     assert [row[3] for row in table] == ["b", "b"]
+    assert [row[8] for row in table] == ["0.7", "0.7"]
 
 
 def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):
@@ -227,6 +230,14 @@ def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):
     assert sum(given) == 32 + 12 + 8
     page.close()
     assert complaints == []
+
+
+def test_axe_finds_no_fault_in_the_page_of_a_cleaning(cleaned, visit):
+    folder, _, _ = cleaned("--noise", "0.2", "--lang", "en")
+    page = visit(folder / "report.html")
+    assert faults(page) == []
+    page.locator("#gallery .tile button").first.click()
+    assert faults(page, "#closer", WAYS[:2]) == []
 
 
 def test_a_weak_judge_says_so_and_guesses_no_rate(cleaned, browser):

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accessible import faults
 from starlette.testclient import TestClient
 
 from smallset.clean import review as review_module
 from smallset.clean.review import HISTORY, Conflict, Review, alone
-from smallset.data.cleaned import WRITTEN
+from smallset.data.cleaned import COLUMNS, WRITTEN
 from smallset.data.read import read_data
 from smallset.errors import DataError, RunError
 from smallset.use.review_server import Album, PageGuard, build_app
@@ -37,6 +38,7 @@ def make_folder(made, data, splits=("train",), suspects=2):
         rows.append([
             images.paths[at], f"id{n}", given, other if suspect else given,
             "0.01" if suspect else "0.99", "relabel" if suspect else "keep", "smallset", "",
+            "0.97" if suspect else "0.99",
         ])  # fmt: skip
     made.mkdir()
     with (made / "labels.csv").open("w", encoding="utf-8", newline="") as file:
@@ -114,8 +116,31 @@ def test_a_decision_changes_its_row_alone_and_is_on_disk(folder):
     assert state(after[1]) == {**state(before[1]), "by": "ann"}
     others = [n for n in range(len(after)) if n not in (1, 2, 4)]
     assert [after[n] for n in others] == [before[n] for n in others]
-    kept = {n: {k: v for k, v in after[n].items() if k not in state(after[n])} for n in (1, 2, 4)}
+    changing = {*state(after[4]), "suggested_probability"}  # of what smallset suggested
+    kept = {n: {k: v for k, v in after[n].items() if k not in changing} for n in (1, 2, 4)}
+    assert [after[n]["suggested_probability"] for n in (1, 2, 4)] == ["0.99", "0.97", ""]
     assert all(before[n].items() >= kept[n].items() for n in kept)
+
+
+def test_the_probability_of_a_suggestion_goes_with_it_and_comes_back(folder):
+    before = rows_of(folder)
+    review = Review(folder, "ann")
+    review.decide(0, "relabel", before[0]["suggested"], seen=state(before[0]))
+    assert rows_of(folder)[0]["suggested_probability"] == "0.97"
+    review.decide(2, "relabel", "dog", seen=state(before[2]))
+    assert (before[2]["suggested"], rows_of(folder)[2]["suggested_probability"]) == ("bee", "")
+    assert Review(folder, "ben").rows()[2].suggested_probability is None
+    assert [Review(folder, "ben").undo(), review.undo()] == [[2], [0]]
+    assert rows_of(folder) == before
+
+
+def test_a_folder_of_an_earlier_version_can_be_reviewed(folder):
+    rows = [{k: v for k, v in row.items() if k in COLUMNS} for row in rows_of(folder)]
+    write_rows(folder, rows)
+    review = Review(folder, "ann")
+    assert {row.suggested_probability for row in review.rows()} == {None}
+    review.decide(0, "keep", "", seen=state(rows[0]))
+    assert {row["suggested_probability"] for row in rows_of(folder)} == {""}
 
 
 def test_relabelling_to_the_given_class_keeps(folder):
@@ -228,8 +253,13 @@ def test_a_second_review_of_the_same_folder_is_kept_out(folder):
     ("name", "content", "message"),
     [
         ("labels.csv", "path,id,given\na,b,c\n", "no column 'suggested'"),
-        ("labels.csv", ",".join(WRITTEN) + "\na,b,c,d,much,keep,x,\n", "probability is a number"),
-        ("labels.csv", ",".join(WRITTEN) + "\na,b,c,d,0.5,maybe,x,\n", "decision is keep"),
+        ("labels.csv", ",".join(WRITTEN) + "\na,b,c,d,much,keep,x,,\n", "probability is a number"),
+        ("labels.csv", ",".join(WRITTEN) + "\na,b,c,d,0.5,maybe,x,,\n", "decision is keep"),
+        (
+            "labels.csv",
+            ",".join(WRITTEN) + "\na,b,c,d,1,keep,x,,y\n",
+            "image 1: suggested_probability is",
+        ),
     ],
 )
 def test_a_damaged_file_is_named(folder, name, content, message):
@@ -403,12 +433,13 @@ def test_decisions_come_back_as_they_stand(client, folder):
     seen = state(rows_of(folder)[0])
     wish = {"image": 0, "decision": "relabel", "label": "dog", "seen": seen}
     done = client.post("/decide", json=wish)
-    assert done.json() == {"decision": "relabel", "suggested": "dog", "by": "ann"}
-    assert state(rows_of(folder)[0]) == done.json()
+    stands = {"decision": "relabel", "suggested": "dog", "by": "ann"}
+    assert done.json() == stands | {"likely": None}
+    assert state(rows_of(folder)[0]) == stands
     late = client.post("/decide", json={**wish, "decision": "keep"})
     assert late.status_code == 409
     assert late.json() == done.json()
-    assert client.post("/undo", json={}).json() == [{"image": 0, "state": seen}]
+    assert client.post("/undo", json={}).json() == [{"image": 0, "state": seen | {"likely": 0.97}}]
     assert client.post("/undo", json={}).json() == []
     wrong = client.post("/decide", json={**wish, "label": "dgo"})
     assert wrong.status_code == 422
@@ -568,6 +599,7 @@ def test_the_sure_ones_are_accepted_by_a_key_and_the_end_says_what_is_next(folde
     page.keyboard.press("a")
     page.wait_for_selector("#done:not([hidden])")
     assert page.inner_text("#next-step") == f"{sure} accepted; U takes all of them back."
+    assert faults(page) == []
     assert page.inner_text("#next-command") == f"smallset train {folder} --out RUN"
     assert sum(row["by"] == "ann" for row in rows_of(folder)) == sure
     page.keyboard.press("u")
@@ -604,6 +636,7 @@ def test_another_class_filters_and_language(folder, serve, tab):
     page = tab[0](address)
     first = shown(page)
     assert page.inner_text("#doubt") == "In doubt: far from every class"
+    assert page.inner_text("#suggested p") == "suggested; right with probability 97.0%"
     page.keyboard.press("c")
     page.keyboard.type("no such class")
     page.keyboard.press("Enter")
@@ -624,6 +657,7 @@ def test_another_class_filters_and_language(folder, serve, tab):
     page.set_viewport_size({"width": 390, "height": 800})
     wide = "document.documentElement.scrollWidth"
     assert page.evaluate(wide) <= 390
+    assert faults(page) == []
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from support import Listening, picture
 
 import smallset
 from smallset.show.embed import Plane, neighbour_accuracy, principal_axes, tsne
-from smallset.show.fonts import choose_fonts
+from smallset.show.fonts import FontChoice, choose_fonts
 from smallset.show.run_plots import confusion_matrix, feature_scatter, training_curves
 
 
@@ -109,6 +109,23 @@ def test_fonts_cover_what_they_can_and_name_what_they_cannot():
     assert choose_fonts(["cat", "Käfer", "Жук"]) == (["DejaVu Sans"], "")
     choice = choose_fonts(["\U0010fffd cat"])  # a code point no font has
     assert choice.missing == "\U0010fffd"
+
+
+@pytest.mark.parametrize(
+    ("missing", "advice"),
+    [
+        ("猫", "boxes; install Noto Sans CJK (Debian: apt install fonts-noto-cjk)"),
+        ("ね한", "boxes; install Noto Sans CJK (Debian: apt install fonts-noto-cjk)"),
+        ("🐝", "boxes; install Symbola (Debian: apt install fonts-symbola)"),
+        ("แมว", "boxes; install Noto Sans of that script (Debian: apt install fonts-noto-core)"),
+        ("🐝猫", "fonts-noto-cjk) and Symbola (Debian: apt install fonts-symbola)"),
+        ("\U0010fffd", "boxes; give them other names"),
+    ],
+)
+def test_the_note_names_a_font_that_has_the_missing_characters(missing, advice):
+    note = FontChoice([], missing).note
+    assert repr(missing) in note
+    assert note.endswith(advice)
 
 
 def test_a_font_that_was_installed_after_matplotlib_made_its_list_is_found(monkeypatch):

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from accessible import WAYS, faults
 from PIL import Image
 from support import edit_json, picture
 from typer.testing import CliRunner
@@ -25,6 +26,7 @@ from smallset.record.record import Record
 from smallset.show.report import class_table, study_page
 from smallset.show.report.render import both, page_json
 from smallset.show.report.run_page import least_sure, worst_mistakes, write_run_page
+from smallset.show.report.search_section import _chosen, _estimated
 from smallset.show.report.study_page import write_study_page
 from smallset.show.report.thumbnails import find_pictures, thumbnails
 from smallset.show.report.trust import trust
@@ -534,6 +536,35 @@ def test_findings_show_their_images(run, visit):
         details.nth(n).locator(".tile").first.wait_for()
 
 
+def test_axe_finds_no_fault_in_the_page_of_a_run(run, visit):
+    page = visit(run.folder / "report.html")
+    page.click("#confusion-tools [data-value=pairs]")
+    assert faults(page, "#confusion", WAYS[:1]) == []
+    page.click("#confusion-tools [data-value=matrix]")
+    page.click("#only-wrong")
+    page.locator(".class-link").first.click()
+    assert faults(page) == []
+    page.locator("#worst .tile button").first.click()
+    assert faults(page, "#closer", WAYS[:2]) == []
+
+
+@pytest.mark.parametrize(
+    ("kept", "chosen", "said"),
+    [
+        (False, "head", "a+b"),
+        (True, "tuned", "微调的 a"),
+        (True, "joined", "微调的 a 与 a+b 上的分类头"),
+    ],
+)
+def test_the_name_of_what_was_chosen_is_said_in_both_languages(kept, chosen, said):
+    tuned = {"kept": kept, "network": "a", "choice": {"chosen": chosen}}
+    named = _chosen({"finetune": tuned, "chosen": "a+b", "estimate_of": "a+b"})
+    assert text("{it}", it=named).say("zh") == said
+    name = _estimated({"finetune": tuned, "estimate_of": "fine-tuned a"})
+    assert text("{it}", it=name).say("zh") == "微调的 a"
+    assert _estimated({"finetune": tuned, "estimate_of": "a+b"}) == "a+b"
+
+
 # -- Size, and what is not there -------------------------------------------------------------------
 
 
@@ -674,6 +705,13 @@ def test_chance_is_on_the_scale_of_a_study_where_it_leaves_room(
         page = visit(write_study_page(shown, None, lang="en"))
     assert (page.locator("#arm-table .range u").count() > 0) == is_on
     assert f"is right in {chance:.1%}" in page.inner_text("#arms")
+
+
+def test_axe_finds_no_fault_in_the_page_of_a_study(study, visit):
+    page = visit(study.folder / "report.html")
+    page.click("#curve-tools [data-value=train_accuracy]")
+    page.click("#pair-tools [data-value=both]")
+    assert faults(page) == []
 
 
 @pytest.mark.parametrize("width", [390, 1440])

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from accessible import faults
 from onnx import helper, numpy_helper
 from PIL import Image, ImageOps
 from support import edit_json
@@ -376,6 +377,7 @@ def test_the_page_answers_in_the_browser_without_a_network(run, data, tmp_path, 
     assert len(shown) == 5 * len(given)
     assert min(shown) > 0
     assert page.locator(".answer .badge").count() == sum(bool(row["unknown"]) for row in given) > 0
+    assert faults(page) == []
 
 
 def test_an_export_killed_while_it_moves_its_files_goes_on(run, tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+from accessible import WAYS, faults
 from PIL import Image
 from support import edit_json
 from typer.testing import CliRunner
@@ -536,6 +537,10 @@ def test_the_page_shows_pictures_by_doubt_and_by_class(run, many, tmp_path, visi
     assert shown.locator("#closer .bar").count() == 4
     assert "odd.jpg" in shown.inner_text("#unreadable")
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    ways = [way for way in WAYS[:2] if way[0] == width]
+    assert faults(shown, "#closer", ways) == []
+    shown.keyboard.press("Escape")
+    assert faults(shown, ways=ways) == []
 
 
 def test_parts_that_a_kill_left_after_the_end_go(run, many, tmp_path):

@@ -16,6 +16,7 @@ from http.client import HTTPConnection
 import numpy as np
 import pytest
 import uvicorn
+from accessible import faults
 from PIL import Image
 from starlette.requests import Request
 from starlette.testclient import TestClient
@@ -639,6 +640,7 @@ def test_the_page_answers_what_predict_says_and_its_table_is_that_of_predict(
     for width in (1440, 390):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert faults(page) == []
     page.click("#clear")
     assert page.locator(".answer").count() == 0
 
@@ -647,6 +649,7 @@ def test_the_page_asks_for_the_token_and_takes_what_is_dropped(run, predictor, s
     open_tab, expected = tab
     expected.append("401")
     page = open_tab(serve(build(run, predictor, token=TOKEN)))
+    assert faults(page) == []
     for given in ("not the token", TOKEN):
         page.fill("#token", given)
         page.press("#token", "Enter")

@@ -206,7 +206,7 @@ def _table(found: Found, prepared: Prepared, rows: ndarray, order: ndarray) -> l
             suggested = found.posterior.looks[n].argmax()
         table.append([
             prepared.images.paths[rows[n]], ids[n], classes[labels[n]], classes[suggested],
-            f"{right[n]:.6g}", decision, TOOL, why,
+            f"{right[n]:.6g}", decision, TOOL, why, f"{found.posterior.probs[n, suggested]:.6g}",
         ])  # fmt: skip
     return table
 

@@ -9,7 +9,7 @@ import operator
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -41,6 +41,8 @@ class Row:
     decision: Decision
     by: str
     why: Why = ""
+    suggested_probability: float | None = None
+    """That it is of the suggested class; None where a person chose that class."""
 
     @property
     def label(self) -> str:
@@ -69,17 +71,25 @@ def read_rows(folder: Path) -> list[Row]:
     """
     found: list[Row] = []
     for number, row in enumerate(read_labels(folder), start=1):
-        try:
-            probability = float(row["probability"])
-        except ValueError:
-            raise DataError(
-                f"{folder / 'labels.csv'}, image {number}: probability is a number, got "
-                f"{row['probability']!r}"
-            ) from None
+        where = f"{folder / 'labels.csv'}, image {number}"
+        numbers = {
+            "probability": _number(row, "probability", where),
+            "suggested_probability": (
+                row["suggested_probability"] and _number(row, "suggested_probability", where)
+            )
+            or None,
+        }
         # `read_labels` let nothing but known decisions and reasons through.
         fields: Any = {name: row[name] for name in WRITTEN}
-        found.append(Row(**{**fields, "probability": probability}))
+        found.append(Row(**{**fields, **numbers}))
     return found
+
+
+def _number(row: Mapping[str, str], name: str, where: str) -> float:
+    try:
+        return float(row[name])
+    except ValueError:
+        raise DataError(f"{where}: {name} is a number, got {row[name]!r}") from None
 
 
 def find_images(folder: Path, rows: Sequence[Row], data: str | None) -> ImageSet:
@@ -177,8 +187,14 @@ class Review:
         suggested = label if decision == "relabel" else row.suggested
         if decision == "relabel" and label == row.given:
             decision, suggested = "keep", row.suggested
-        rows[number] = replace(row, decision=decision, suggested=suggested, by=self.by)
-        self._log({"path": row.path, "before": row.state, "after": rows[number].state})
+        likely = row.suggested_probability if suggested == row.suggested else None
+        rows[number] = replace(
+            row, decision=decision, suggested=suggested, by=self.by, suggested_probability=likely
+        )
+        entry = {"path": row.path, "before": row.state, "after": rows[number].state}
+        if likely != row.suggested_probability:
+            entry["suggested_probability"] = row.suggested_probability
+        self._log(entry)
         self._write(rows)
         return rows[number]
 
@@ -237,7 +253,8 @@ class Review:
                 continue
             if row.state != step["after"]:
                 raise Conflict(row)
-            rows[number] = replace(row, **step["before"])
+            likely = step.get("suggested_probability", row.suggested_probability)
+            rows[number] = replace(row, **step["before"], suggested_probability=likely)
             taken_back.append(number)
             group = step.get("together", "")
         if taken_back:
@@ -283,9 +300,10 @@ class Review:
     def _write(self, rows: list[Row]) -> None:
         cells = operator.attrgetter(*WRITTEN)
         table = [
-            [f"{cell:.6g}" if isinstance(cell, float) else cell for cell in cells(row)]
+            ["" if cell is None else f"{cell:.6g}" if isinstance(cell, float) else cell
+             for cell in cells(row)]
             for row in rows
-        ]
+        ]  # fmt: skip
         with self._lock:
             write_atomic(self.folder / "labels.csv", csv_text([list(WRITTEN), *table]))
             self._rows, self._version = rows, self._version_there()

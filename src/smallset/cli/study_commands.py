@@ -1,5 +1,6 @@
 """Studies, and the pages of whatever was done."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,10 +33,7 @@ def study(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME|FILE", help="See --list; or a TOML file.")
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="As for train."),
-    ] = None,
+    data: Annotated[str | None, typer.Option(metavar="DATA", help="As for train.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="STUDY", help="Folder of the study.", show_default="runs/<study>"),
@@ -73,27 +71,28 @@ def study(
 
     The same command goes on where a stopped study was.
     """
+    only = [arm.strip() for arm in arms.split(",")] if arms else []
+    skips = skipped(unreadable=skip_unreadable, empty=skip_empty)
+    settings = _settings(sets, {"figures.lang": lang, "data.folds": folds, **skips})
     if show_list:
-        return _list_studies(name)
+        return _list_studies(name, seeds, only, settings)
     from smallset import api
 
     if name is None or data is None:
         raise ConfigError("a study needs a name and --data DATA; smallset study --list lists them")
     if execute == "serial":
         keep_memory_here()
-    reporter = reporter_of(quiet)
-    if (folder := out) is None:
+    reporter, folder = reporter_of(quiet), out
+    if folder is None:
         say_place(folder := study_place(name, data, network or ""), reporter)
-    flags = {"figures.lang": lang, "data.folds": folds}
-    flags |= skipped(unreadable=skip_unreadable, empty=skip_empty)
     try:
         summary = api.study(
             name,
             data,
             out=folder,
             seeds=seeds,
-            arms=[arm.strip() for arm in arms.split(",")] if arms else (),
-            settings=assignments(sets) | {k: v for k, v in flags.items() if v is not None},
+            arms=only,
+            settings=settings,
             network=network or "",
             execute=execute,
             workers=workers,
@@ -110,16 +109,22 @@ def study(
     raise typer.Exit(1 if summary.failed else 0)
 
 
-def _list_studies(name: str | None) -> None:
+def _settings(sets: list[str] | None, flags: Mapping[str, Any]) -> dict[str, Any]:
+    return assignments(sets) | {k: v for k, v in flags.items() if v is not None}
+
+
+def _list_studies(
+    name: str | None, seeds: int | None, arms: Sequence[str], settings: Mapping[str, Any]
+) -> None:
     from smallset.compare.spec import built_in_studies, read_study
     from smallset.show.terminal import studies_table, study_lines
 
     if name is None:
-        console().print(studies_table(built_in_studies()))
+        console().print(studies_table(built_in_studies(), seeds))
         print("smallset study NAME --list says more of one; NAME --data DATA runs it")
         return
     _, spec = read_study(name)
-    for line in study_lines(name, spec):
+    for line in study_lines(name, spec.only(arms) if arms else spec, seeds, settings):
         console().print(line, markup=False, highlight=False)
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from smallset import contents
 from smallset.compare.study import Job, Study
+from smallset.compare.takes import duration, takes
 from smallset.errors import DataError
 from smallset.reading import read_json_lines
 from smallset.record.record import FIX, Record
@@ -104,8 +105,9 @@ class Watch:
             f"{total} runs: {done} done, {begun} begun, {total - done - begun} to begin; "
             f"{self.workers} at a time",
         ]
-        if study.spec.takes and done < total:
-            lines.append(f"takes {study.spec.takes}")
+        if done < total:
+            asked = takes(study.spec, seeds=len(seeds), overrides=study.overrides)
+            lines.append(f"takes {asked}")
         left = self.seconds_left()
         if left and done < total:
             lines.append(f"about {duration(left)} left, by the epochs seen so far")
@@ -194,16 +196,3 @@ class Watch:
     def _val(self, job: Job) -> str:
         share = self._share(job)
         return "" if share is None else f"  val {share:.1%}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as a person says it.
-
-    Example:
-        >>> duration(42), duration(600), duration(9000)
-        ('42 s', '10 min', '2 h 30 min')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,7 +1,8 @@
 """A cleaned set: the images of another data set, with the labels that were decided on.
 
-The folder holds labels.csv (path, id, given, suggested, probability, decision, by, why) and
-clean.json, which says where the images are. The images themselves stay where and as they are.
+The folder holds labels.csv (path, id, given, suggested, probability, decision, by, why,
+suggested_probability) and clean.json, which says where the images are. The images themselves stay
+where and as they are.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from smallset.reading import read_csv, read_json, reading
 
 FIX = "copy the folder again from where it is whole, or run smallset clean again"
 COLUMNS = ("path", "id", "given", "suggested", "probability", "decision", "by")
-WRITTEN = (*COLUMNS, "why")  # folders of earlier versions have no `why`
+LATER = ("why", "suggested_probability")  # folders of earlier versions lack them
+WRITTEN = (*COLUMNS, *LATER)
 Decision = Literal["keep", "relabel", "drop"]
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
 Why = Literal["", "improbable", "contradicted", "nowhere"]
@@ -60,7 +62,9 @@ def read_labels(folder: Path) -> list[dict[str, str]]:
                 f"{path}, image {number}: decision is {', '.join(DECISIONS)}, got "
                 f"{row['decision']!r}"
             )
-        if row.setdefault("why", "") not in get_args(Why):
+        for name in LATER:
+            row.setdefault(name, "")
+        if row["why"] not in get_args(Why):
             known = ", ".join(filter(None, get_args(Why)))
             raise DataError(f"{path}, image {number}: why is {known} or empty, got {row['why']!r}")
     return rows

@@ -1,6 +1,7 @@
 """Find installed fonts that have the characters of the class names."""
 
 import contextlib
+import unicodedata
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, NamedTuple
@@ -17,11 +18,28 @@ STYLE: dict[Any, Any] = {"font.size": 9, "text.parse_math": False}
 """Of all figures; a dollar in a name is one, and begins no formula of TeX."""
 
 
+EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "FULLWIDTH",
+              "HALFWIDTH")  # fmt: skip
+"""How the Unicode names of characters begin that are in Noto Sans CJK."""
+
+
 class FontChoice(NamedTuple):
     """Fonts to use in this order, and the characters that none of them has."""
 
     families: list[str]
     missing: str
+
+    @property
+    def note(self) -> str:
+        """Return which characters are missing and what brings them; empty where none is."""
+        if not self.missing:
+            return ""
+        remedies = sorted({_remedy(character) for character in self.missing} - {""})
+        advice = f"install {' and '.join(remedies)}" if remedies else "give them other names"
+        return (
+            f"no installed font has {self.missing[:20]!r} of the class names, so figures show "
+            f"boxes; {advice}"
+        )
 
 
 def choose_fonts(texts: Iterable[str]) -> FontChoice:
@@ -33,6 +51,21 @@ def choose_fonts(texts: Iterable[str]) -> FontChoice:
     if missing and _find_new_fonts():
         missing = _add_fonts(families, missing)
     return FontChoice(families, "".join(sorted(missing)))
+
+
+def _remedy(character: str) -> str:
+    """Return a font that has a character and that matplotlib can draw; empty where none is known.
+
+    Emoji of several colours are pictures, which it cannot draw: a font of outlines has them.
+    """
+    if unicodedata.name(character, "").startswith(EAST_ASIAN):
+        return "Noto Sans CJK (Debian: apt install fonts-noto-cjk)"
+    match unicodedata.category(character)[0]:
+        case "S":
+            return "Symbola (Debian: apt install fonts-symbola)"
+        case "L" | "M" | "N" | "P":
+            return "Noto Sans of that script (Debian: apt install fonts-noto-core)"
+    return ""
 
 
 def _add_fonts(families: list[str], missing: set[str]) -> set[str]:

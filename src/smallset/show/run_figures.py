@@ -39,12 +39,7 @@ def draw_run(record: Record, config: FigureConfig) -> list[str]:
     clear_unfinished(folder)
     predictions, lang = record.predictions, language(config.lang)
     fonts = choose_fonts([*predictions.classes, *(catalogue().values() if lang == "zh" else ())])
-    notes = []
-    if fonts.missing:
-        notes.append(
-            f"no installed font has {fonts.missing[:20]!r} of the class names, so figures show "
-            "boxes; install one, such as Noto Sans CJK (Debian: apt install fonts-noto-cjk)"
-        )
+    notes = [fonts.note] if fonts.note else []
     with (
         mpl.rc_context({"font.family": fonts.families, **STYLE}),
         warnings.catch_warnings(),

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from smallset.compare.spec import StudySpec
 from smallset.compare.summary import Summary
+from smallset.compare.takes import takes
 from smallset.data.listing import ImageSet
 from smallset.groups import SPLITS
 
@@ -27,24 +28,37 @@ def data_table(images: ImageSet, title: str) -> Table:
     return table
 
 
-def studies_table(studies: Mapping[str, StudySpec]) -> Table:
-    """Return the built-in studies, a line each."""
+def studies_table(studies: Mapping[str, StudySpec], seeds: int | None) -> Table:
+    """Return the built-in studies, a line each.
+
+    Args:
+        seeds: Runs per arm; None takes the studies' own number.
+    """
     table = Table("study", "about", "arms x seeds", "report")
     for name, spec in studies.items():
-        size = f"{len(spec.arms)} x {spec.seeds}"
+        size = f"{len(spec.arms)} x {seeds or spec.seeds}"
         section = re.match(r"[\d., ]*", spec.report)
         table.add_row(name, Text(spec.title), size, section[0].strip(" ,") if section else "")
     return table
 
 
-def study_lines(name: str, spec: StudySpec) -> list[str]:
-    """Return what a study is, in a few lines."""
+def study_lines(
+    name: str, spec: StudySpec, seeds: int | None, overrides: Mapping[str, Any]
+) -> list[str]:
+    """Return what a study is, in a few lines.
+
+    Args:
+        spec: With the arms that are asked for.
+        seeds: Runs per arm; None takes the study's own number.
+        overrides: Dotted settings laid over those of every arm.
+    """
+    seeds = seeds or spec.seeds
     return [
         f"{spec.title}. {spec.about}",
         *([f"course report: {spec.report}"] if spec.report else []),
         f"arms:  {', '.join(spec.arms)}",
-        f"seeds: {spec.seeds}; baseline: {spec.baseline}",
-        *([f"takes: {spec.takes}"] if spec.takes else []),
+        f"seeds: {seeds}; baseline: {spec.baseline}",
+        f"takes: {takes(spec, seeds=seeds, overrides=overrides)}",
         f"smallset study {name} --data DATA",
     ]
 

@@ -213,7 +213,7 @@ def _serve_images(app: FastAPI, review: Review, album: Album) -> None:
             "words": catalogue(),
             "images": [
                 {"path": row.path, "given": row.given, "probability": row.probability,
-                 "suspect": row.is_suspect, "why": row.why, **row.state}
+                 "suspect": row.is_suspect, "why": row.why, **_decided(row)}
                 for row in review.rows()
             ],
         })  # fmt: skip
@@ -253,8 +253,8 @@ def _take_decisions(app: FastAPI, review: Review, album: Album) -> None:
             except IndexError as error:
                 raise HTTPException(404, str(error)) from None
             except Conflict as conflict:
-                return _answer(conflict.row.state, 409)
-        return _answer(row.state)
+                return _answer(_decided(conflict.row), 409)
+        return _answer(_decided(row))
 
     @app.post("/undo")
     def undo() -> Response:
@@ -273,7 +273,12 @@ def _take_decisions(app: FastAPI, review: Review, album: Album) -> None:
 
 def _states(review: Review, numbers: Sequence[int]) -> list[dict[str, Any]]:
     rows = review.rows()
-    return [{"image": number, "state": rows[number].state} for number in numbers]
+    return [{"image": number, "state": _decided(rows[number])} for number in numbers]
+
+
+def _decided(row: Row) -> dict[str, Any]:
+    """Return how an image stands, and how probable the class is that it is suggested to be."""
+    return {**row.state, "likely": row.suggested_probability}
 
 
 def _answer(content: Any, status: int = 200) -> Response:

@@ -48,6 +48,7 @@ def write_clean_page(
                 "path": row.path,
                 "given": row.given,
                 "probability": row.probability,
+                "likely": row.suggested_probability,
                 "why": row.why,
                 **row.state,
             }

@@ -30,14 +30,14 @@ def search_section(record: Record) -> dict[str, Any] | None:
         return None
     story = read_json(path, contents.Best, fix=FIX)
     sentences = [
-        text("Chosen in {minutes:.1f} of {asked:g} minutes: {chosen}.", chosen=story["chosen"],
+        text("Chosen in {minutes:.1f} of {asked:g} minutes: {chosen}.", chosen=_chosen(story),
              minutes=story["seconds"] / 60, asked=story["minutes"])
     ]  # fmt: skip
     if story["estimate"]:
         sentences.append(
             text("{name} is right in {naive:.1%} out of fold. The best of several looks better "
                  "than it is: with the price of choosing taken off, {value:.1%} are to be expected "
-                 "({low:.1%} to {high:.1%}).", name=story["estimate_of"], naive=story["naive"],
+                 "({low:.1%} to {high:.1%}).", name=_estimated(story), naive=story["naive"],
                  **story["estimate"])
         )  # fmt: skip
     tuned = story["finetune"]
@@ -98,6 +98,26 @@ CHOICES = {
     "joined": text("both joined"),
 }  # fmt: skip
 """What `smallset best` chooses among by log-loss."""
+
+
+def _chosen(story: Mapping[str, Any]) -> Text | str:
+    """Return the name of what was chosen."""
+    tuned = story["finetune"]
+    if not (tuned and tuned["kept"]):
+        return story["chosen"]
+    if tuned["choice"] and tuned["choice"]["chosen"] == "joined":
+        # Without folds, which never join, the estimate is that of the best head.
+        return text("fine-tuned {network} & a head on {head}", network=tuned["network"],
+                    head=story["estimate_of"])  # fmt: skip
+    return text("fine-tuned {network}", network=tuned["network"])
+
+
+def _estimated(story: Mapping[str, Any]) -> Text | str:
+    """Return the name of what the expected accuracy is of."""
+    tuned, name = story["finetune"], story["estimate_of"]
+    if tuned and name == f"fine-tuned {tuned['network']}":
+        return text("fine-tuned {network}", network=tuned["network"])
+    return name
 
 
 def _choice(choice: Mapping[str, Any], where: Text, *, could_join: bool) -> list[Text]:

@@ -17,7 +17,8 @@ function make(tag, attributes = {}, ...children) {
   element.append(...children);
   return element;
 }
-const percent = (share) => (share < 0.001 ? "< 0.1%" : (100 * share).toFixed(1) + "%");
+const percent = (share) =>
+  share < 0.001 ? "< 0.1%" : share > 0.999 ? "> 99.9%" : (100 * share).toFixed(1) + "%";
 const byHand = (image) => image.by !== "smallset";
 const state = ({ decision, suggested, by }) => ({ decision, suggested, by });
 const current = () => queue[at];
@@ -167,7 +168,9 @@ function show() {
     other
       ? byHand(image) && image.decision === "relabel"
         ? T("chosen by {by}", { by: image.by })
-        : T("suggested")
+        : image.likely === null
+          ? T("suggested")
+          : T("suggested; right with probability {p}", { p: percent(image.likely) })
       : "",
   );
   byId("relabel").disabled = !other;

@@ -5,7 +5,11 @@ function tile(row) {
     by = one.by === "smallset" ? "" : ` (${one.by})`;
   const caption = [make("span", { cls: "wrong" }, ...named(one.given))];
   if (one.suggested !== one.given)
-    caption.push(" → ", make("span", { cls: "right" }, ...named(one.suggested)));
+    caption.push(
+      " → ",
+      make("span", { cls: "right" }, ...named(one.suggested)),
+      one.likely == null ? "" : ` ${percent(one.likely, 0)}`,
+    );
   caption.push(make("br"), make("span", { cls: "soft", text: T(one.decision) + by }));
   return framed(row, one.path, caption);
 }
@@ -22,7 +26,8 @@ function closer(row) {
   for (const line of [
     one.path,
     `${T("given as")} ${one.given}`,
-    `${T("looks like")} ${one.suggested}`,
+    `${T("looks like")} ${one.suggested}` +
+      (one.likely == null ? "" : `: ${percent(one.likely, 1)}`),
     `${T("the given label is right with probability")} ${percent(one.probability, 2)}`,
     `${T(one.decision)} (${one.by})`,
     ...(one.why in WHY ? [WHY[one.why]()] : []),

@@ -132,7 +132,7 @@ if (D.history.length > 1) {
     return {
       title: T("accuracy"),
       x: { label: stages.length > 1 ? T("epoch, stage after stage") : T("epoch"), whole: true },
-      y: { range: [0, 1], percents: true },
+      y: { fromZero: true, percents: true },
       series: [
         ...lines(D.history, x, "accuracy", percent),
         {
@@ -200,6 +200,7 @@ if (D.history.length > 1) {
       all: total[i],
       share: percent(total[i] ? c[i][j] / total[i] : null),
     });
+  const inTheDark = matchMedia("(prefers-color-scheme: dark)");
   const shade = (part) => `color-mix(in srgb, var(--cell) ${Math.round(100 * part)}%, var(--back))`;
   /* Pairs that are confused, the most frequent first. */
   const pairs = () =>
@@ -245,6 +246,7 @@ if (D.history.length > 1) {
       return;
     }
     const share = (i, j) => (total[i] && !(wrong && i === j) ? c[i][j] / total[i] : 0);
+    const strong = inTheDark.matches ? 0.73 : 0.86; // a shade as far from black as from white
     const top = wrong ? Math.max(1e-9, ...order.flatMap((i) => order.map((j) => share(i, j)))) : 1;
     const name = (scope, k) =>
       make("th", { scope, "data-k": k, text: short(D.classes[k]), title: D.classes[k] });
@@ -271,7 +273,7 @@ if (D.history.length > 1) {
           "aria-label": sentence(i, j),
         });
         if (n) cell.style.background = shade(part);
-        cell.className = (n ? "" : "zero ") + (part > 0.62 ? "dark" : "");
+        cell.className = (n ? "" : "zero ") + (part >= strong ? "strong" : "");
         line.append(cell);
       });
       body.append(line);
@@ -416,6 +418,7 @@ if (D.history.length > 1) {
   }
   for (const link of links) {
     const k = Number(link.dataset.class);
+    link.replaceChildren(make("span", {}, ...named(D.classes[k])));
     if (surest.has(k)) link.prepend(make("img", { src: thumb(surest.get(k)), alt: "" }));
     link.addEventListener("click", () => {
       const wasOpen = link.getAttribute("aria-expanded") === "true";

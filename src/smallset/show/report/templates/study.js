@@ -29,7 +29,7 @@ if (byId("curve-chart")) {
   });
   chart("curve-chart", () => ({
     x: { label: T("epoch, stage after stage"), whole: true },
-    y: { label: T("accuracy"), range: [0, 1], percents: true },
+    y: { label: T("accuracy"), fromZero: true, percents: true },
     series: D.arms
       .filter((arm) => arm[what].some((v) => v != null))
       .map((arm, n) => ({

@@ -1,0 +1,71 @@
+"""How long a study takes: its runs and their epochs as asked for, and what an epoch takes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from smallset.compare.spec import StudySpec
+from smallset.config import RunConfig
+from smallset.recipes import resolve_recipe
+
+FROM_SCRATCH = ("plain", "residual", "bottleneck")
+"""Networks whose epochs take time. The features of a frozen one are computed once; what trains the
+whole of a pretrained one says so in its study."""
+
+
+def takes(spec: StudySpec, *, seeds: int, overrides: Mapping[str, Any]) -> str:
+    """Return how long a study takes, as far as its file knows.
+
+    Args:
+        spec: With the arms that are asked for.
+        seeds: Runs per arm.
+        overrides: Dotted settings laid over those of every arm.
+
+    Raises:
+        ConfigError: If a setting is unknown or does not fit.
+    """
+    own = [_laid(spec, arm, {}) for arm in spec.arms]
+    asked = [_laid(spec, arm, overrides) for arm in spec.arms]
+    trained = [each for each in asked if each.model in FROM_SCRATCH]
+    runs = len(asked) * seeds
+    said = f"{len(asked)} arm(s) x {seeds} seed(s), {runs} run(s)"
+    if trained:
+        low, high = min(each.epochs for each in trained), max(each.epochs for each in trained)
+        said += f" of {low} epochs" if low == high else f" of {low} to {high} epochs"
+        said += "" if len(trained) == len(asked) else f" where {len(trained)} arm(s) train by them"
+    parts = [said]
+    if spec.epoch_seconds and "model" not in overrides:
+        work = seeds * sum(_epochs(now, before) for now, before in zip(asked, own, strict=True))
+        fast, slow = (duration(work * seconds) for seconds in spec.epoch_seconds)
+        parts.append(f"about {fast} on two cores with bfloat16, {slow} without")
+    return "; ".join([*parts, *([spec.takes] if spec.takes else [])])
+
+
+def _laid(spec: StudySpec, arm: str, overrides: Mapping[str, Any]) -> RunConfig:
+    """Return the settings of an arm with those of its recipe, where it names one."""
+    config = spec.config(arm, 0, overrides)
+    if config.recipe == "auto":
+        return config
+    return resolve_recipe(config, config.recipe, reads=lambda *_: True)
+
+
+def _epochs(now: RunConfig, before: RunConfig) -> float:
+    """Return the epochs of a run, in those over all images at the size that its study has."""
+    if now.model not in FROM_SCRATCH:
+        return 0.0
+    size, own = (each.image_size or 112 for each in (now, before))
+    return now.epochs * now.data.train_fraction * (size / own) ** 2
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it.
+
+    Example:
+        >>> duration(42), duration(600), duration(9000), duration(7200)
+        ('42 s', '10 min', '2 h 30 min', '2 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min".removesuffix(" 0 min")

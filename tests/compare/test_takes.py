@@ -1,0 +1,56 @@
+"""What a study is said to take follows what is asked for."""
+
+import pytest
+
+from smallset.compare.spec import StudySpec, built_in_studies
+from smallset.compare.takes import FROM_SCRATCH, takes
+from smallset.models.registry import MODELS, is_own
+
+STUDY = {
+    "title": "t", "about": "a", "baseline": "a", "seeds": 3, "epoch_seconds": [10, 40],
+    "takes": "on a GPU minutes", "base": {"recipe": "course-report", "epochs": 4},
+    "arms": {"a": {"lr": 0.1}, "b": {"image_size": 64, "epochs": 8}, "c": {"model": "resnet18"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seeds", "overrides", "said"),
+    [
+        # 3 seeds x (4 + 8) epochs; the frozen network has none.
+        (3, {}, "3 arm(s) x 3 seed(s), 9 run(s) of 4 to 8 epochs where 2 arm(s) train by them; "
+         "about 6 min on two cores with bfloat16, 24 min without; on a GPU minutes"),
+        (1, {}, "about 2 min on two cores with bfloat16, 8 min without"),
+        (1, {"epochs": 2}, "3 run(s) of 2 epochs where 2 arm(s) train by them; about 40 s on"),
+        (1, {"data.train_fraction": 0.5}, "about 60 s on"),
+        # Half of 112 px takes a quarter of the time, 56 of 64 px 49 of 64.
+        (1, {"image_size": 56}, f"about {10 * (4 / 4 + 8 * 49 / 64):.0f} s on"),
+        (2, {"model": "residual"}, "6 run(s) of 4 to 8 epochs; on a GPU minutes"),
+    ],
+)  # fmt: skip
+def test_it_follows_seeds_and_settings(seeds, overrides, said):
+    spec = StudySpec.model_validate(STUDY)
+    assert said in takes(spec, seeds=seeds, overrides=overrides)
+
+
+def test_the_epochs_are_those_of_the_recipe():
+    spec = StudySpec.model_validate(STUDY | {"base": {"recipe": "quick"}, "arms": {"a": {}}})
+    assert "1 run(s) of 36 epochs; about 6 min on" in takes(spec, seeds=1, overrides={})
+
+
+def test_arms_that_are_left_out_take_nothing():
+    spec = StudySpec.model_validate(STUDY).only(["a"])
+    assert "1 arm(s) x 3 seed(s), 3 run(s) of 4 epochs; about 2 min on" in takes(
+        spec, seeds=3, overrides={}
+    )
+
+
+def test_the_built_in_studies_take_what_was_measured():
+    specs = built_in_studies()
+    whole = {name: takes(spec, seeds=spec.seeds, overrides={}) for name, spec in specs.items()}
+    assert "about 45 min on two cores with bfloat16, 4 h without" in whole["losses"]
+    assert "27 run(s) of 20 to 30 epochs; about 55 min on" in whole["noise"]
+    assert "where 3 arm(s) train by them; about 30 min on" in whole["models"]
+
+
+def test_networks_from_scratch_are_those_of_the_registry():
+    assert {name for name in MODELS if is_own(name)} == set(FROM_SCRATCH)

@@ -152,7 +152,7 @@ def test_labels_that_no_longer_fit_the_data_are_refused(cleaned, split_folders, 
 def test_a_folder_without_reasons_is_read_and_an_unknown_reason_is_refused(cleaned):
     folder, _, _ = cleaned("--noise", "0.2")
     path = folder / "labels.csv"
-    lines = [row[:-1] for row in csv.reader(path.read_text(encoding="utf-8").splitlines())]
+    lines = [row[:-2] for row in csv.reader(path.read_text(encoding="utf-8").splitlines())]
     path.write_text("".join(",".join(line) + "\n" for line in lines), encoding="utf-8")
     assert {row.why for row in read_rows(folder)} == {""}
     lines = [[*lines[0], "why"], *([*line, "odd"] for line in lines[1:])]

@@ -609,8 +609,8 @@ def test_findings_are_looked_for_once_and_no_file_is_read_twice(
         )
     assert len(looked) == 1
     assert told == [[one], one]
-    # Once for its hash and once to decode it, and once more to show it larger than 32 px.
-    assert {read.count(path) for path in read} == {3}
+    # Once for its hash, and once to decode it, at both sizes that it is wanted in.
+    assert {read.count(path) for path in read} == {2}
 
 
 def test_a_run_is_over_when_its_figures_are_drawn(split_folders, tmp_path, tiny):

@@ -227,7 +227,7 @@ def test_names_mean_files_in_order_and_twice_is_twice(tmp_path, monkeypatch):
         (["empty"], "empty has no image .found: .txt"),
         (["-"], "standard input names no picture"),
         ([""], "is empty"),
-        (["no-path.csv"], "has no column path; found: file; needed: path$"),
+        (["no-path.csv"], "has no column path; found: file; needed: path; rename file -> path$"),
         (["no-rows.csv"], "lists no images"),
         (["gap.csv"], "image 2: 'path' is missing"),
     ],

@@ -17,7 +17,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-SIZE = 96  # px, of the pictures that are looked at
+from smallset.data.preprocessing import LOOKED_AT
+
+SIZE = LOOKED_AT
 WAVES = 8  # half waves along a side, from 0
 PARTS = {
     1.0: 1,

@@ -17,9 +17,8 @@ from smallset.data.balance import long_tail
 from smallset.data.cache import Pixels, load_pixels
 from smallset.data.check import SKIP_EMPTY, SKIP_UNREADABLE, Problem, find_problems
 from smallset.data.listing import ImageSet, parse_classes
-from smallset.data.lookalikes import SIZE as LOOKED_AT
 from smallset.data.noise import flip_labels
-from smallset.data.preprocessing import THUMBNAIL, Square, square_of
+from smallset.data.preprocessing import LOOKED_AT, THUMBNAIL, Square, square_of
 from smallset.data.read import Data, read_data
 from smallset.data.split import choose_fraction
 from smallset.errors import DataError

@@ -18,6 +18,7 @@ from smallset.groups import Resize
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 THUMBNAIL = 160  # px, of the largest thumbnails of pages
+LOOKED_AT = 96  # px, of pictures in which copies are looked for
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,11 +38,16 @@ def main():
     parser.add_argument("--seeds", type=int, default=240)
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--weights", default="auto")
-    parser.add_argument("--scratch", type=int, help="side of `plain` in px; 5 epochs")
+    parser.add_argument("--scratch", type=int, help="side of `plain` in px")
+    parser.add_argument("--epochs", type=int, help="10 of a head, 5 from scratch")
+    parser.add_argument("--classes", default="", help="some of the classes, such as 1-12")
     options = parser.parse_args()
-    frozen = f'model = "{options.model}"\nweights = "{options.weights}"\nhead = "sgd"\nepochs = 10'
-    scratch = f'model = "plain"\nimage_size = {options.scratch}\nepochs = 5'
-    text = STUDY.format(recipe="course-report", more=scratch if options.scratch else frozen)
+    frozen = f'model = "{options.model}"\nweights = "{options.weights}"\nhead = "sgd"'
+    scratch = f'model = "plain"\nimage_size = {options.scratch}'
+    more = scratch if options.scratch else frozen
+    more += f"\nepochs = {options.epochs or (5 if options.scratch else 10)}"
+    more += f'\ndata.classes = "{options.classes}"'
+    text = STUDY.format(recipe="course-report", more=more)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "same.toml").write_text(text)
     found = api.study(

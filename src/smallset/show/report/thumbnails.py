@@ -21,17 +21,8 @@ from smallset.record.record import Record
 from smallset.show.report.render import room_for_images
 from smallset.words import Text, text
 
-SIZES = (
-    THUMBNAIL,
-    128,
-    112,
-    96,
-    80,
-    64,
-    48,
-    40,
-    32,
-)  # of thumbnails, px; the largest that fits is taken
+SIZES = (THUMBNAIL, 128, 112, 96, 80, 64, 48, 40, 32)
+"""Of thumbnails, px; the largest that fits is taken."""
 SMALLEST = SIZES[-1]
 QUALITY = 68
 

@@ -181,7 +181,7 @@ def test_wrong_labels_are_found_reviewed_and_left_behind(use, pictures, monkeypa
     assert {"train/bee/wrong0.png", "train/bee/wrong1.png"} <= {row["path"] for row in suspects}
 
     def drop(server, sockets):
-        key = re.search(r"\?key=(\S+)", capsys.readouterr().out)[1]
+        [key] = re.findall(r"\?key=(\S+)", capsys.readouterr().out)
         headers = {"origin": HERE}
         client = TestClient(server.config.app, base_url=HERE, headers=headers)
         assert client.get(f"/?key={key}").status_code == 200

@@ -218,6 +218,13 @@ def test_study_prints_tables_and_verdicts_and_its_status_tells_of_failed_runs(
             ["study", "losses", "--data", "x", "--execute", "serial", "--workers", "3"],
             "goes with --execute processes or ray",
         ),
+        (["study", "losses", "x/"], "the data is an option; it is: smallset study NAME --data x/"),
+        (
+            ["study", "losses", "y", "--data", "x"],
+            "there is no place for y; it is: smallset study NAME",
+        ),
+        (["train", "--data", "x"], "there is no --data; it is: smallset train DATA"),
+        (["predict", "--run=r", "y"], "there is no --run; it is: smallset predict RUN IMAGES"),
         (["study", "loses", "--data", "x"], "did you mean 'losses'"),
         (["tune", "sample:shapes", "--out", "x", "--search", "lr"], "--search takes KEY=VALUE"),
     ],

@@ -9,7 +9,7 @@ from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from smallset import __version__
 from smallset.cli.data_commands import check, clean, review
@@ -42,6 +42,31 @@ class Commands(TyperGroup):
             print(WAY_IN)
             raise typer.Exit
         return super().parse_args(ctx, args)
+
+
+class Command(TyperCommand):
+    """A command that says how what was given as an option, or without one, is given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse options named like an argument ("--data x" of train), and words without a place.
+
+        Raises:
+            ConfigError: If there is one.
+        """
+        options = {name for each in self.params for name in each.opts}
+        places = [str(p.name) for p in self.params if p.param_type_name == "argument"]
+        shape = " ".join([f"smallset {self.name}", *(place.upper() for place in places)])
+        for flag in (word.partition("=")[0] for word in args):
+            if flag not in options and flag.removeprefix("--") in places and flag.startswith("--"):
+                raise ConfigError(f"there is no {flag}; it is: {shape}")
+        ctx.allow_extra_args = True
+        if left := super().parse_args(ctx, args):
+            if "--data" in options and ctx.params.get("data") is None:
+                raise ConfigError(f"the data is an option; it is: {shape} --data {left[0]}")
+            raise ConfigError(
+                f"there is no place for {' '.join(left)}; it is: {shape} (quote a path with spaces)"
+            )
+        return left
 
 
 app = typer.Typer(
@@ -82,7 +107,7 @@ for command in (
     best, train, join, demo, check, study, report, clean, review, predict, export, serve, tune,
     models,
 ):  # fmt: skip
-    app.command()(command)
+    app.command(cls=Command)(command)
 weights = typer.Typer(help="Pretrained weights: list, import, verify.", no_args_is_help=True)
 for command in (weights_list, weights_import, weights_verify):
     weights.command(command.__name__.removeprefix("weights_"))(command)

@@ -81,6 +81,9 @@ def test_a_toml_file_is_read_and_its_typos_are_found(tmp_path):
         ConfigError, match=r"'schedule\.milestone'; did you mean 'schedule\.milestones'"
     ):
         read_config(bad)
+    bad.write_text('"data.resize" = "zoom"\n')
+    with pytest.raises(ConfigError, match=r"in TOML write data\.resize without quotation marks"):
+        read_config(bad)
     with pytest.raises(ConfigError, match="not a TOML file"):
         read_config(broken)
     with pytest.raises(ConfigError, match="cannot read the settings file"):

@@ -135,6 +135,8 @@ def unknown_setting(path: str, model: type[Settings]) -> str:
         model: The settings among which it was looked for.
     """
     names = _names(model)
+    if path in names:  # of a group, but given as a single key: "data.resize" = ... in a TOML file
+        return f"{path!r} is a setting in a group; in TOML write {path} without quotation marks"
     group, _, last = path.rpartition(".")
     ends = {name.rpartition(".")[2] for name in names}
     # The end of the name says most: 'optim.lr' is meant to be 'lr'.

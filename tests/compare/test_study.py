@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dying import work_dying_always, work_dying_once
+from dying import Writing, work_dying_always, work_dying_once
 from rich.console import Console
 from safetensors.torch import load_file
 from support import picture
@@ -305,6 +305,16 @@ def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(
     assert error is None or error in str(outcome.error)
     assert Record(outcome.folder).is_complete == (error is None)
     assert (tmp_path / "died").exists() == (error is None)
+
+
+def test_a_worker_that_is_ended_leaves_no_file_half_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    tasks = [Writing(tmp_path, is_long=True), Writing(tmp_path, is_long=False)]
+    outcomes = find_execution("processes")(tasks, Resources(workers=2))
+    assert next(outcomes) == []
+    assert [path.name[:18] for path in tmp_path.iterdir()] == [".writing-long.json"]
+    outcomes.close()  # as Ctrl-C or a full disk does
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_frozen_arms_share_one_pass_and_train_side_by_side(

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,8 @@ from smallset.record.record import Record
 
 Draw = Callable[[Record, FigureConfig], object]
 TRIES = 3  # of a task whose worker died; what it had done by then is kept
+GRACE = 5.0
+"""Seconds that workers have to take back what they were writing."""
 
 
 class Outcome(NamedTuple):
@@ -209,8 +212,19 @@ def _in_processes(tasks: Sequence[Task], resources: Resources) -> Iterator[list[
                     idle.append((pipe, process, place))
                 yield outcomes
     finally:
-        for process in [p for _, p, _ in idle] + [p for p, *_ in busy.values()]:
-            process.kill()  # what it was doing is resumed from its last epoch
+        for _, process, _ in idle:
+            process.kill()
+        _stop([process for process, *_ in busy.values()])
+
+
+def _stop(processes: Sequence[Any]) -> None:
+    """End workers in the middle of a task, which is resumed from its last epoch."""
+    for process in processes:
+        process.terminate()  # so that a file it is writing does not stay there by half
+    until = time.monotonic() + GRACE
+    for process in processes:
+        process.join(max(0.0, until - time.monotonic()))
+        process.kill()
 
 
 @contextlib.contextmanager
@@ -238,6 +252,7 @@ def _work(pipe: Connection, threads: int, gpu: int | None) -> None:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the study's process
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from smallset.compute import keep_memory
 

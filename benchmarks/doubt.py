@@ -18,7 +18,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from smallset.models.probe import fit_head
-from smallset.record.doubt import fit_sets
+from smallset.record.doubt import fit_sets, held_out
 from smallset.record.measures import log_loss, temperature, tempered
 from smallset.record.record import Record
 from smallset.record.strange import Space, choose_limits
@@ -80,7 +80,7 @@ def sets(record, rng, draws):
             rest = splits == "test"
             probs = found.probs[rest]
             t = temperature(found.probs[splits == "val"], found.labels[splits == "val"])
-            inside = fit_sets(dealt, t, level).of(np.exp(tempered(probs, t)))
+            inside = fit_sets(held_out(dealt), t, level).of(np.exp(tempered(probs, t)))
             hits += int(inside[np.arange(rest.sum()), found.labels[rest]].sum())
             classes += int(inside.sum())
             total += int(rest.sum())

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from accessible import faults
+from scipy.special import softmax
 from support import Listening, random_weights, same_numbers
 
 from smallset import api
@@ -20,14 +21,16 @@ from smallset.compare.execute import Outcome
 from smallset.config import RunConfig, override
 from smallset.data import feed
 from smallset.data.prepare import DataSource
-from smallset.errors import ConfigError, RunError
+from smallset.errors import ConfigError, DataError, RunError
 from smallset.learn import training
 from smallset.learn.plan import Planner
 from smallset.reading import read_json
+from smallset.record.measures import temperature, tempered
 from smallset.record.record import Record
 from smallset.show.report.run_page import write_run_page
 from smallset.stats import Interval
 from smallset.use.card import write_card
+from smallset.use.predictor import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,7 @@ def test_a_search_leaves_an_ordinary_record_and_every_candidate(whole):
     names = {path.name for path in record.folder.iterdir()}
     assert names - {"members"} == {
         "config.json", "epochs.jsonl", "result.json", "predictions.csv", "model.safetensors",
-        "model.json", "embeddings.npz", "figures", "best.json",
+        "model.json", "embeddings.npz", "figures", "best.json", "held_out.csv",
     }  # fmt: skip
     assert (record.folder / "figures/best.png").stat().st_size > 5000
     assert read_json(record.folder / "best.json") == story
@@ -405,9 +408,10 @@ def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
 def test_a_tuned_network_and_a_head_are_joined_where_that_is_better_on_val(
     split_folders, search, tmp_path, monkeypatch
 ):
-    original = finetune.chosen_of
+    original, apart = finetune.chosen_of, []
 
     def joined(tuned, head, labels, *, joins):
+        apart[:] = tuned, head
         return {**original(tuned, head, labels, joins=joins), "chosen": "joined"}
 
     monkeypatch.setattr(finetune, "chosen_of", joined)
@@ -421,6 +425,15 @@ def test_a_tuned_network_and_a_head_are_joined_where_that_is_better_on_val(
         assert record.config["data"]["images"] == {"train": 44, "val": 0, "test": 20}
     assert story["test"] == whole.result["test_accuracy"]
     assert " & a head on " in story["chosen"]
+    said = whole.held_out
+    assert said is not None
+    assert said.splits.tolist() == ["val"] * 12
+    both = [tempered(each, t) for each, t in zip(apart, temperatures, strict=True)]
+    assert said.probs == pytest.approx(softmax(sum(both) / 2, axis=1), rel=1e-6)
+    doubt = " ".join(Predictor(whole, sets=0.8, reject=0.1).doubt)
+    assert "each of the joined networks has its own" in doubt
+    assert "limits from 12 val images" in doubt
+    assert "of 12 val images would be refused" in doubt
     for place, name in ((best, "join_runs"), (best, "_compared")):
         stop = getattr(place, name)
         with monkeypatch.context() as patch:
@@ -430,6 +443,39 @@ def test_a_tuned_network_and_a_head_are_joined_where_that_is_better_on_val(
     again, _ = search(split_folders, tmp_path / "stopped")
     same_numbers(whole, again)
     assert not (tmp_path / "stopped/.search").exists()
+
+
+@pytest.mark.parametrize("chosen", ["head", "tuned"])
+def test_a_winner_that_learnt_val_keeps_what_was_said_of_it_before(
+    split_folders, search, tmp_path, monkeypatch, chosen
+):
+    original = finetune.chosen_of
+    monkeypatch.setattr(
+        finetune, "chosen_of", lambda *a, **o: original(*a, **o) | {"chosen": chosen}
+    )
+    record, story = search(split_folders, tmp_path / "run")
+    assert record.config["data"]["images"] == {"train": 44, "val": 0, "test": 20}
+    said, is_head = record.held_out, chosen == "head"
+    assert said is not None
+    assert set(said.splits.tolist()) == {"train" if is_head else "val"}
+    assert len(said.ids) == (44 if is_head else 12)
+    right = (said.predicted == said.given_labels).mean()
+    assert right == pytest.approx(story["naive"] if is_head else story["finetune"]["tuned"])
+    at = {path: row for row, path in enumerate(record.predictions.paths)}
+    rows = [at[path] for path in said.paths]
+    assert (record.predictions.labels[rows] == said.labels).all()
+    assert (record.predictions.probs[rows] != said.probs).all(axis=1).any()
+    fitted, whose = record.model, f"{len(rows)} {'out-of-fold' if is_head else 'val'} images"
+    assert fitted["temperature"] == pytest.approx(temperature(said.probs, said.given_labels))
+    assert fitted["temperature_from"]["images"] == len(rows)
+    doubt = " ".join(Predictor(record, sets=0.8, reject=0.1).doubt)
+    assert f"fitted on {whose}" in doubt
+    assert f"limits from {whose}" in doubt
+    assert f"of {whose} would be refused; of 20 test images" in doubt
+    assert "of 20 test images" in doubt.partition("reject")[0]
+    (record.folder / "held_out.csv").write_text("id\n")
+    with pytest.raises(DataError, match=r"held_out\.csv is damaged"):
+        Predictor(Record(record.folder), sets=0.8)
 
 
 def test_the_choice_on_val_is_the_smallest_log_loss_at_fitted_temperatures():

@@ -27,7 +27,7 @@ from smallset.data.listing import ImageSet
 from smallset.errors import ConfigError, DataError, RunError
 from smallset.files import LOCK
 from smallset.models.forward import BATCH_SIZE
-from smallset.record.doubt import fit_sets
+from smallset.record.doubt import fit_sets, held_out
 from smallset.record.measures import tempered
 from smallset.record.new_pictures import seen_in
 from smallset.record.record import Record
@@ -92,7 +92,7 @@ def test_sets_of_the_table_are_those_of_the_rule_and_their_coverage_is_said(
     run, split_folders, tmp_path
 ):
     said = Record(run).predictions
-    sets = fit_sets(said, Record(run).model["temperature"], 0.7)
+    sets = fit_sets(held_out(said), Record(run).model["temperature"], 0.7)
     test = np.flatnonzero(said.splits == "test")
     files = [str(split_folders / said.paths[row]) for row in test]
     (tmp_path / "odd.jpg").write_text("no picture")

@@ -18,13 +18,14 @@ from numpy import ndarray
 
 from smallset import contents
 from smallset.choose.candidates import (
+    DELETE,
     Bench,
     Candidate,
     Notebook,
     choose_networks,
     milliseconds,
 )
-from smallset.choose.finetune import RESERVE, SLACK, Tuner
+from smallset.choose.finetune import HELD_OUT, RESERVE, SLACK, Tuner
 from smallset.choose.race import HOPELESS, corrected_accuracy, race
 from smallset.choose.spread import Spread
 from smallset.compute import torch_as_it_was
@@ -36,7 +37,8 @@ from smallset.learn.run import build_run, train_run
 from smallset.models.probe import FOLDS
 from smallset.paired import compare_all
 from smallset.progress import Reporter, noting_once
-from smallset.reading import read_json
+from smallset.reading import read_arrays, read_json
+from smallset.record.doubt import keep_held_out
 from smallset.record.record import Record
 from smallset.stats import Interval
 
@@ -114,10 +116,10 @@ class Search:
             story = self._choose() if self.bench.networks else self._from_scratch()
         tuned = story["finetune"] and story["settings"] == story["finetune"]["settings"]
         place = "tuned" if tuned and "data.train_on" not in story["settings"] else "winner"
-        if "joined" in story:
-            record = self._join(place, story)
-        else:
-            record = self._train(place, story["settings"])
+        record = (
+            self._join(place, story) if "joined" in story else self._train(place, story["settings"])
+        )
+        record = with_held_out(record, story, self.bench, self.work)
         if self.bench.folds:  # there is no test, or it stays locked
             story |= {"test": None, "plain": None}
         else:
@@ -247,6 +249,25 @@ class Search:
         return train_run(
             self.data, config, record.folder, resume=record.has_begun, reporter=reporter
         )
+
+
+def with_held_out(record: Record, story: Mapping[str, Any], bench: Bench, work: Path) -> Record:
+    """Give a winner that learnt val, too, what was said of its images before it learnt them.
+
+    Else nothing would tell what its probabilities are worth.
+
+    Args:
+        story: What was chosen, as best.json has it.
+        work: Folder of the search.
+    """
+    if bench.folds or story["settings"].get("data.train_on") != bench.train_on:
+        return record
+    if story["settings"]["recipe"] == "finetune":
+        found = read_arrays(work / HELD_OUT, "paths", "probs", fix=DELETE)
+        return keep_held_out(record, found["paths"].tolist(), found["probs"], "val")
+    data = bench.open()
+    paths = [data.images.paths[row] for row in data.of("train")]
+    return keep_held_out(record, paths, bench.probs(story["chosen"]), "train")
 
 
 def cheapest_of_the_best(

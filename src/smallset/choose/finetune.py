@@ -4,17 +4,19 @@ The tuned network and the head are compared by log-loss, on val or out of fold; 
 split, so are both joined.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
+from scipy.special import softmax
 
 from smallset.choose.candidates import Bench, Candidate, milliseconds
 from smallset.config import override
 from smallset.errors import RunError
-from smallset.files import make_folder, write_json
+from smallset.files import make_folder, write_arrays, write_json
 from smallset.learn.folds import answer_val
 from smallset.learn.plan import Plan
 from smallset.learn.run import build_run
@@ -25,6 +27,7 @@ from smallset.record.record import Record
 MOST_EPOCHS = 6
 FEW_EPOCHS, SMALLER = 3, 0.72  # with fewer at its own size, a network is tuned at this share of it
 SLACK = 1.25  # a step also augments, and moves the weights
+HELD_OUT = "held_out.npz"  # in the work folder: answers about val by what then learnt it, too
 RESERVE = 20.0  # seconds, for figures and the page
 
 
@@ -85,6 +88,13 @@ class Tuner:
         joins = not bench.folds and self._joins(plan, leader, winner)
         choice = chosen_of(probs, said, labels, joins=joins)
         kept = choice["chosen"] != "head"
+        settings |= self._refit(plan, leader, winner, seconds, choice)
+        if kept and "data.train_on" in settings:  # then its record has no val
+            paths = [plan.data.images.paths[row] for row in plan.data.of("val")]
+            answers = {"tuned": probs, "joined": joined_of(probs, said, choice["temperatures"])}
+            write_arrays(
+                self.work / HELD_OUT, paths=np.array(paths), probs=answers[choice["chosen"]]
+            )
         epochs, size = settings["epochs"], plan.config.image_size
         where = "out of fold" if bench.folds else "on val"
         self.bench.reporter.line(
@@ -94,7 +104,7 @@ class Tuner:
         return {
             "network": leader.name, "epochs": epochs, "size": size, "kept": kept, "choice": choice,
             "tuned": float(tuned.mean()), "head": float(head.mean()),
-            "settings": settings | self._refit(plan, leader, winner, seconds, choice),
+            "settings": settings,
         }  # fmt: skip
 
     def _tried(
@@ -184,6 +194,16 @@ def chosen_of(
     losses = {name: log_loss(each, labels) for name, each in said.items()}
     chosen = min(losses, key=lambda name: losses[name])
     return {"chosen": chosen, "log_loss": losses, "temperatures": temperatures}
+
+
+def joined_of(
+    tuned: Float[ndarray, "n classes"],
+    head: Float[ndarray, "n classes"],
+    temperatures: Sequence[float],
+) -> Float[ndarray, "n classes"]:
+    """Return what both say together: the mean of their logits, each over its temperature."""
+    logs = [tempered(probs, t) for probs, t in zip((tuned, head), temperatures, strict=True)]
+    return softmax((logs[0] + logs[1]) / 2, axis=1)
 
 
 def affordable(

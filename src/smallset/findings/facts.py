@@ -78,6 +78,8 @@ class Facts:
     """Called with dotted settings, returns the command line of the run with these changed."""
     data: str = "DATA"
     """What the data is called on the command line."""
+    earlier: Predictions | None = None
+    """What was said of images before the network learnt them; see `Record.held_out`."""
 
     def try_next(self, changes: Mapping[str, Any]) -> str | None:
         """Return the command line with settings changed; None if the run was trained like that.
@@ -108,8 +110,10 @@ class Facts:
     @cached_property
     def judged(self) -> Judged:
         """What findings that recommend something are read from: test is for the score alone."""
-        rows, source = held_out(self.predictions)
-        return Judged(rows, text("val")) if source == "val" else Judged(self.test, text("test"))
+        held = held_out(self.predictions)
+        if held.source == "val":
+            return Judged(held.rows, text("val"))
+        return Judged(self.test, text("test"))
 
     @cached_property
     def right(self) -> ndarray:
@@ -136,5 +140,5 @@ def read_facts(record: Record) -> Facts:
     return Facts(
         record.predictions, record.history, record.config["config"],
         {split: record.embeddings(split) for split in ("train", "test")},
-        record.command, record.config["data"]["source"],
+        record.command, record.config["data"]["source"], record.held_out,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from scipy.stats import binom
 
 from smallset.findings.facts import Facts, Seen, level_of
 from smallset.paired import mcnemar
-from smallset.record.doubt import fit_temperature
+from smallset.record.doubt import fit_temperature, held_out
 from smallset.record.measures import UNEVEN, calibration
 from smallset.record.predictions import Predictions
 from smallset.stats import LEVEL, share_interval
@@ -293,7 +293,7 @@ def miscalibrated(facts: Facts) -> Seen | None:
     low = text(
         "The probabilities are too low: {said:.0%} on average, and {true:.0%} are right.", **shares
     )
-    fitted = fit_temperature(facts.predictions)
+    fitted = fit_temperature(held_out(facts.predictions, facts.earlier))
     error = text(
         "The expected calibration error is {error:.1%}; a perfect network would have {floor:.1%} "
         "on so many images.",
@@ -310,6 +310,12 @@ def miscalibrated(facts: Facts) -> Seen | None:
         advice = text(
             "{error} `predict` divides the logits by a temperature of {t:.2f}, fitted on {count} "
             "val images.",
+            **numbers,
+        )
+    elif facts.earlier is not None:
+        advice = text(
+            "{error} `predict` divides the logits by a temperature of {t:.2f}, fitted on {count} "
+            "images, each judged out of fold.",
             **numbers,
         )
     else:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import poisson
 
 from smallset.findings.facts import Facts, Seen, level_of
-from smallset.record.doubt import fit_temperature
+from smallset.record.doubt import fit_temperature, held_out
 from smallset.record.measures import cross_validated, tempered
 from smallset.record.predictions import Predictions
 from smallset.stats import LEVEL, share_interval
@@ -107,7 +107,9 @@ def label_suspects(predictions: Predictions) -> tuple[int, ...]:
     test = predictions.splits == "test"
     if (predictions.predicted == predictions.labels)[test].mean() < 0.9:
         return ()
-    probs = np.exp(tempered(predictions.probs, max(fit_temperature(predictions).value, 1.0)))
+    probs = np.exp(
+        tempered(predictions.probs, max(fit_temperature(held_out(predictions)).value, 1.0))
+    )
     given = probs[np.arange(len(probs)), predictions.given_labels]
     sure = probs.max(axis=1) >= 0.95
     suspect = sure & (given <= 0.02)

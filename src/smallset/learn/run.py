@@ -28,7 +28,7 @@ from smallset.models.pretrained import draw_last_layer
 from smallset.models.registry import build_model, preprocessing_for
 from smallset.models.restore import load_weights, write_network
 from smallset.progress import Reporter
-from smallset.record.doubt import Temperature, fit_temperature
+from smallset.record.doubt import Temperature, fit_temperature, held_out
 from smallset.record.predictions import Predictions, write_predictions
 from smallset.record.record import CHECKPOINT, Record, write_embeddings, write_result
 from smallset.seeds import torch_seed
@@ -221,7 +221,7 @@ def _write_record(run: Run, notes: list[str], began: float, held: OutOfFold | No
         embeddings["test"] = embeddings["train"][:0]
     write_predictions(folder, predictions)
     write_embeddings(folder, embeddings)
-    _write_model(run, fit_temperature(predictions))
+    _write_model(run, fit_temperature(held_out(predictions)))
     result = _result(run, predictions, notes, began) | {"train_accuracy": own.accuracy("train")}
     write_result(folder, result | ({} if held is None else held.described()))
 

@@ -1,7 +1,7 @@
 """What probabilities are worth, from images not learnt from: a temperature, and sets of classes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,18 +9,23 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from smallset.errors import ConfigError
+from smallset.files import write_json
 from smallset.record.measures import temperature, tempered
-from smallset.record.predictions import Predictions
+from smallset.record.predictions import Predictions, write_predictions
+from smallset.record.record import HELD_OUT, Record, write_result
 from smallset.stats import share_interval
 
 
 class HeldOut(NamedTuple):
-    """Images that the network did not learn from, other than test."""
+    """What was said of images, other than test, before they were learnt."""
 
     rows: Int[ndarray, " n"]
     """Of predictions.csv."""
     source: str
     """"val" or "folds"; "" where there are none."""
+    probs: Float[ndarray, "n classes"]
+    labels: Int[ndarray, " n"]
+    """Those that were given."""
 
     @property
     def said(self) -> str:
@@ -30,16 +35,55 @@ class HeldOut(NamedTuple):
         return f"{len(self.rows)} " + ("val" if self.source == "val" else "out-of-fold") + " images"
 
 
-def held_out(predictions: Predictions) -> HeldOut:
+def held_out(predictions: Predictions, earlier: Predictions | None = None) -> HeldOut:
     """Return the val images; of a cross-validated run, all images, each judged out of its fold.
 
     Val stays val where it chose the epoch whose weights were kept: what comes of it is then a
     little too sure, as one of some epochs was the best on just these images.
+
+    Args:
+        earlier: `Record.held_out`, of a record that has it.
     """
-    val = np.flatnonzero(predictions.splits == "val")
-    if len(val):
-        return HeldOut(val, "val")
-    return HeldOut(predictions.learnt, "folds") if predictions.of_folds else HeldOut(val, "")
+    if earlier is not None:
+        at = {path: row for row, path in enumerate(predictions.paths)}
+        rows = np.array([at[path] for path in earlier.paths])
+        source = "val" if (earlier.splits == "val").all() else "folds"
+        return HeldOut(rows, source, earlier.probs, earlier.given_labels)
+    rows, source = np.flatnonzero(predictions.splits == "val"), "val"
+    if not len(rows):
+        of_folds = predictions.of_folds
+        rows, source = (predictions.learnt, "folds") if of_folds else (rows, "")
+    return HeldOut(rows, source, predictions.probs[rows], predictions.given_labels[rows])
+
+
+def keep_held_out(
+    record: Record, paths: Sequence[str], probs: Float[ndarray, "n classes"], split: str
+) -> Record:
+    """Put into a finished record what was said of its images before it learnt them.
+
+    Its temperature is fitted to that, unless it joins networks that have their own.
+
+    Args:
+        paths: Of the images, as in predictions.csv.
+        split: "train" where each was judged out of fold, "val" where a training had them apart.
+
+    Returns:
+        The record, read anew.
+    """
+    if record.held_out is None:
+        own = record.predictions
+        at = {path: row for row, path in enumerate(own.paths)}
+        rows = np.array([at[path] for path in paths])
+        said = Predictions(
+            tuple(own.ids[row] for row in rows), tuple(paths), np.full(len(rows), split),
+            own.classes, own.labels[rows], own.given_labels[rows], probs.astype(np.float32),
+        )  # fmt: skip
+        write_predictions(record.folder, said, HELD_OUT)
+        if "members" not in record.model:
+            fitted = fit_temperature(held_out(own, said))
+            write_json(record.folder / "model.json", {**record.model, **fitted.to_json()})
+        write_result(record.folder, record.result)
+    return Record(record.folder)
 
 
 class Temperature(NamedTuple):
@@ -73,16 +117,14 @@ class Temperature(NamedTuple):
         return {"temperature": self.value, "temperature_from": fitted}
 
 
-def fit_temperature(predictions: Predictions) -> Temperature:
+def fit_temperature(held: HeldOut) -> Temperature:
     """Fit a temperature to the images that the network did not learn from, by their given labels.
 
     It is 1, with the reason, where there are none.
     """
-    rows, source = held = held_out(predictions)
-    if not len(rows):
-        return Temperature(1.0, 0, source, held.said)
-    value = temperature(predictions.probs[rows], predictions.given_labels[rows])
-    return Temperature(value, len(rows), source)
+    if not len(held.rows):
+        return Temperature(1.0, 0, held.source, held.said)
+    return Temperature(temperature(held.probs, held.labels), len(held.rows), held.source)
 
 
 def read_temperature(described: Mapping[str, Any]) -> Temperature:
@@ -137,7 +179,7 @@ class Sets(NamedTuple):
         per_class = f"per class for {self.own} of {classes} classes" if self.own else "over all"
         rule = f"sets: {self.level:.3g} asked for; limits from {self.held.said}, {per_class}"
         test = np.flatnonzero(predictions.splits == "test")
-        if self.held.source == "folds" or not len(test):
+        if predictions.of_folds or not len(test):
             return f"{rule}; there are no other images to measure them on"
         inside = self.of(np.exp(tempered(predictions.probs[test], t)))
         hits = int(inside[np.arange(len(test)), predictions.labels[test]].sum())
@@ -149,7 +191,7 @@ class Sets(NamedTuple):
         )
 
 
-def fit_sets(predictions: Predictions, t: float, level: float) -> Sets:
+def fit_sets(held: HeldOut, t: float, level: float) -> Sets:
     """Choose the limits of prediction sets on the images that the network did not learn from.
 
     Of n images, the limit is the ceil(level * (n + 1))-th highest probability of the own class. A
@@ -164,9 +206,8 @@ def fit_sets(predictions: Predictions, t: float, level: float) -> Sets:
     """
     if not 0 < level < 1:
         raise ConfigError(f"--sets goes from 0 to 1, such as 0.9, got {level:g}")
-    held = held_out(predictions)
-    labels = predictions.given_labels[held.rows]
-    probs = np.exp(tempered(predictions.probs[held.rows], t)[np.arange(len(labels)), labels])
+    labels = held.labels
+    probs = np.exp(tempered(held.probs, t)[np.arange(len(labels)), labels])
     together = _limit(probs, level)
     if together is None:
         need = math.ceil(level / (1 - level) - 1e-9)
@@ -174,7 +215,7 @@ def fit_sets(predictions: Predictions, t: float, level: float) -> Sets:
             f"--sets {level:g} needs {need} images that the network did not learn from, and the "
             f"run has {held.said}; ask for less, or train with more val images or --folds"
         )
-    own = [_limit(probs[labels == k], level) for k in range(len(predictions.classes))]
+    own = [_limit(probs[labels == k], level) for k in range(held.probs.shape[1])]
     limits = np.array([together if each is None else each for each in own])
     return Sets(level, limits, sum(each is not None for each in own), held)
 

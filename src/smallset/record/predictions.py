@@ -1,4 +1,8 @@
-"""What a run said of every image, and the file that holds it: predictions.csv."""
+"""What a run said of every image, and the files that hold it.
+
+predictions.csv is what a record says of its images; held_out.csv, where there is one, what networks
+of the same settings said of some of them before they learnt them.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +83,10 @@ class Predictions:
 PREDICTION_COLUMNS = ("id", "path", "split", "label", "given_label", "predicted")
 
 
-def write_predictions(folder: Path, predictions: Predictions) -> None:
-    """Write predictions.csv."""
+def write_predictions(
+    folder: Path, predictions: Predictions, file: str = "predictions.csv"
+) -> None:
+    """Write predictions.csv, or another file of its columns."""
     names = predictions.classes
     labels = (predictions.labels, predictions.given_labels, predictions.predicted)
     rows: list[list[Any]] = [[*PREDICTION_COLUMNS, *(f"p_{name}" for name in names)]]
@@ -95,7 +101,7 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
                 *(f"{p:.9g}" for p in predictions.probs[row].tolist()),
             ]
         )
-    write_atomic(folder / "predictions.csv", csv_text(rows))
+    write_atomic(folder / file, csv_text(rows))
 
 
 def read_predictions(path: Path) -> Predictions:

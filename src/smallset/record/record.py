@@ -25,6 +25,7 @@ from smallset.settings import flat
 _DEFAULT = flat(RunConfig().model_dump(mode="json"))
 SUMMED = ("epochs.jsonl", "predictions.csv", "embeddings.npz", "model.safetensors")
 """Files whose checksums are in result.json; JSON files hold their own."""
+HELD_OUT = "held_out.csv"
 CHECKPOINT = "checkpoint.safetensors"
 """What a stopped run goes on with; it goes when nothing is left to be done."""
 FIX = "copy the record again from where it is whole, or train the run again"
@@ -80,6 +81,19 @@ class Record:
     def predictions(self) -> Predictions:
         """Content of predictions.csv."""
         path = self.file("predictions.csv")
+        with reading(path, FIX):
+            return read_predictions(path)
+
+    @cached_property
+    def held_out(self) -> Predictions | None:
+        """Content of held_out.csv: answers about images that the network learnt later.
+
+        They are of networks with the same settings, out of fold ("train") or from a training that
+        had val apart ("val"). None where the record has none.
+        """
+        if not self.is_complete or HELD_OUT not in self.result.get("files", {}):
+            return None
+        path = self.file(HELD_OUT)
         with reading(path, FIX):
             return read_predictions(path)
 
@@ -205,7 +219,8 @@ class Record:
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Write result.json, the last file of a record, with the checksums of the others."""
-    sums = {name: file_sum(folder / name) for name in SUMMED}
+    names = (*SUMMED, HELD_OUT) if (folder / HELD_OUT).exists() else SUMMED
+    sums = {name: file_sum(folder / name) for name in names}
     write_json(folder / "result.json", {**result, "files": sums})
 
 

@@ -113,8 +113,9 @@ def fit_refusal(
 ) -> tuple[Refusal, Space, str]:
     """Choose when to refuse a picture, on those that the network did not learn from.
 
-    Of a cross-validated run, each picture is compared with all others, as the final network sees
-    them: one that was fine-tuned on them sees them nearer to each other than it sees new ones.
+    Pictures that were learnt later, as those of folds, are each compared with all others, as the
+    final network sees them: one that was fine-tuned on them sees them nearer to each other than it
+    sees new ones.
 
     Args:
         t: The temperature of the probabilities.
@@ -131,25 +132,30 @@ def fit_refusal(
     if not 0 < share < 1:
         raise ConfigError(f"--reject goes from 0 to 1, such as 0.05, got {share:g}")
     predictions = record.predictions
-    held = held_out(predictions)
+    held = held_out(predictions, record.held_out)
     if share * len(held.rows) < 1:
         raise ConfigError(
             f"--reject {share:g} needs {int(np.ceil(1 / share - 1e-9))} images that the network "
             f"did not learn from, and the run has {held.said}; give a larger share, or train with "
             "more val images or --folds"
         )
-    folds = held.source == "folds"
-    space = space_of(record.embeddings("train"))
-    sure = np.exp(tempered(predictions.probs, t).max(axis=1))
-    apart = space.distances(record.embeddings("train" if folds else "val"), own=folds)
-    limits = choose_limits(sure[held.rows], apart, share)
+    vectors = record.embeddings("train")
+    space, learnt = space_of(vectors), predictions.learnt
+    if learnt_later := bool(np.isin(held.rows, learnt).all()):
+        vectors = vectors[np.searchsorted(learnt, held.rows)]
+    else:
+        vectors = record.embeddings("val")
+    apart = space.distances(vectors, own=learnt_later)
+    sure = np.exp(tempered(held.probs, t).max(axis=1))
+    limits = choose_limits(sure, apart, share)
     rule = Refusal(share, *limits, held, 0)
-    rule = rule._replace(refused=int(rule.refuses(sure[held.rows], apart).sum()))
+    rule = rule._replace(refused=int(rule.refuses(sure, apart).sum()))
     said = f"reject: {rule.refused} of {held.said} would be refused"
     test = np.flatnonzero(predictions.splits == "test")
-    if folds or not len(test):
+    if predictions.of_folds or not len(test):
         return rule, space, said
-    refused = rule.refuses(sure[test], space.distances(record.embeddings("test")))
+    sure = np.exp(tempered(predictions.probs[test], t).max(axis=1))
+    refused = rule.refuses(sure, space.distances(record.embeddings("test")))
     right = (predictions.predicted == predictions.labels)[test]
     gone = share_interval(int(refused.sum()), len(test))
     said += (

@@ -23,7 +23,7 @@ from smallset.errors import DataError
 from smallset.models.forward import BATCH_SIZE, forward, one_by_one, placed
 from smallset.models.restore import changed_code, refuse_own_code, restore
 from smallset.models.weights import file_sha256
-from smallset.record.doubt import fit_sets, read_temperature
+from smallset.record.doubt import fit_sets, held_out, read_temperature
 from smallset.record.new_pictures import Block, Row, ranked, rows_of, seen_in
 from smallset.record.record import Record, runs_near
 from smallset.record.strange import fit_refusal
@@ -113,7 +113,8 @@ class Predictor:
         self.doubt = [*changed_code(record), self.temperature.said]
         """What there is to know of its answers, as sentences."""
         if sets is not None:
-            self.sets = fit_sets(record.predictions, self.temperature.value, sets)
+            held = held_out(record.predictions, record.held_out)
+            self.sets = fit_sets(held, self.temperature.value, sets)
             self.doubt.append(self.sets.said(record.predictions, self.temperature.value))
         self.refusal = self.space = None
         if reject is not None:

@@ -1,4 +1,4 @@
-"""axe-core on a page, in the ways that the page is read."""
+"""axe-core on a page, and a look for English in Chinese, in the ways that the page is read."""
 
 from functools import cache
 from importlib.resources import files
@@ -20,6 +20,18 @@ AXE = """async ([place, asksContrast]) => {
     nodes.map(({ html, any, all, none }) =>
       [id, html.slice(0, 160), [...any, ...all, ...none].map((each) => each.message)[0]]));
 }"""
+# A run of three English words; class names, paths and what names a licence have no such.
+ENGLISH = """(place) => {
+  const found = [], walk = document.createTreeWalker(document.querySelector(place), 4);
+  for (let node; (node = walk.nextNode());) {
+    const said = node.textContent.trim();
+    if (/[A-Za-z]{2,} [a-z]{2,} [a-z]{2,}/.test(said)
+        && !node.parentElement.closest("script, style, pre, code, [lang='en'], .en")
+        && node.parentElement.checkVisibility())
+      found.push(["english", said.slice(0, 160)]);
+  }
+  return found;
+}"""
 OPEN_ALL = """() => {
   document.querySelectorAll("button.fold[aria-expanded=false]").forEach((each) => each.click());
   document.querySelectorAll("details").forEach((each) => (each.open = true));
@@ -32,7 +44,7 @@ def axe():
 
 
 def faults(page, place="html", ways=WAYS):
-    """Return what axe finds, of a page whose sections are all open: way, rule, element, why."""
+    """Return what axe finds, and English in Chinese, of a page whose sections are all open."""
     if page.evaluate("typeof axe") == "undefined":
         page.evaluate(axe())
     found, lights = [], set()
@@ -43,6 +55,7 @@ def faults(page, place="html", ways=WAYS):
             page.evaluate("document.getElementById('language').click()")  # a dialog may cover it
         page.evaluate(OPEN_ALL)
         said = page.evaluate(AXE, [place, light not in lights])
+        said += page.evaluate(ENGLISH, place) if lang == "zh" else []
         found += [((width, light, lang), *each) for each in said]
         lights.add(light)
     return found

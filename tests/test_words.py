@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 from said import said
 
+from smallset.data.pictures import reasons
 from smallset.paired import Verdict
 from smallset.show.study_figures import AXIS_NAMES
 from smallset.words import catalogue, language, text, translate
@@ -16,6 +17,7 @@ SPOKEN |= dict.fromkeys(get_args(Verdict), "values")
 SPOKEN |= dict.fromkeys(
     ["keep", "relabel", "drop", "posterior", "pruning", "contradicted"], "values"
 )
+SPOKEN |= dict.fromkeys(reasons(), "pictures.py")
 
 
 def has_words(template):

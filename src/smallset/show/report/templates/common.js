@@ -7,6 +7,18 @@ function T(template, values = {}) {
   const said = (zh() && D.words[template]) || template;
   return said.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
+/* An English sentence from a table, of which `D.reasons` has the template, in the language of now;
+   what has none stays as it is. */
+function again(said) {
+  for (const template of D.reasons) {
+    const names = [...template.matchAll(/\{(\w+)\}/g)].map((place) => place[1]),
+      pieces = template.split(/\{\w+\}/).map((piece) => piece.replace(/[^\w ]/g, "\\$&")),
+      found = said.match(new RegExp(`^${pieces.join("(.*)")}$`));
+    if (found)
+      return T(template, Object.fromEntries(names.map((name, n) => [name, again(found[n + 1])])));
+  }
+  return said;
+}
 const redraws = [];
 function onRedraw(draw) {
   redraws.push(draw);

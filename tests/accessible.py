@@ -1,4 +1,4 @@
-"""axe-core on a page, in the ways that the page is read."""
+"""axe-core on a page, English in Chinese, and fingers: in the ways that the page is read."""
 
 from functools import cache
 from importlib.resources import files
@@ -20,6 +20,31 @@ AXE = """async ([place, asksContrast]) => {
     nodes.map(({ html, any, all, none }) =>
       [id, html.slice(0, 160), [...any, ...all, ...none].map((each) => each.message)[0]]));
 }"""
+# A run of three English words; class names, paths and what names a licence have no such.
+ENGLISH = """(place) => {
+  const found = [], walk = document.createTreeWalker(document.querySelector(place), 4);
+  for (let node; (node = walk.nextNode());) {
+    const said = node.textContent.trim();
+    if (/[A-Za-z]{2,} [a-z]{2,} [a-z]{2,}/.test(said)
+        && !node.parentElement.closest("script, style, pre, code, [lang='en'], .en")
+        && node.parentElement.checkVisibility())
+      found.push(["english", said.slice(0, 160)]);
+  }
+  return found;
+}"""
+# What is too small for a finger, and a page that moves sideways; a link in a sentence is as it is.
+PHONE = """(place) => {
+  const found = [], wide = document.documentElement.scrollWidth;
+  if (wide > innerWidth) found.push(["sideways", `${wide} px in ${innerWidth}`]);
+  const controls = "a, button, select, input, summary";
+  for (const each of document.querySelector(place).querySelectorAll(controls)) {
+    const { width, height } = (each.closest("label") || each).getBoundingClientRect();
+    if (each.closest("p") || each.type === "range" || !each.checkVisibility()) continue;
+    if (width > 1 && Math.min(width, height) < 32)
+      found.push(["small", each.outerHTML.slice(0, 160), `${width} x ${height} px`]);
+  }
+  return found;
+}"""
 OPEN_ALL = """() => {
   document.querySelectorAll("button.fold[aria-expanded=false]").forEach((each) => each.click());
   document.querySelectorAll("details").forEach((each) => (each.open = true));
@@ -31,8 +56,11 @@ def axe():
     return files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
 
-def faults(page, place="html", ways=WAYS):
-    """Return what axe finds, of a page whose sections are all open: way, rule, element, why."""
+def faults(page, place="html", ways=WAYS, given=()):
+    """Return what axe finds, English in Chinese, and what is small on a phone; all is open.
+
+    What users said themselves, as in the file of a study, is `given`.
+    """
     if page.evaluate("typeof axe") == "undefined":
         page.evaluate(axe())
     found, lights = [], set()
@@ -43,6 +71,11 @@ def faults(page, place="html", ways=WAYS):
             page.evaluate("document.getElementById('language').click()")  # a dialog may cover it
         page.evaluate(OPEN_ALL)
         said = page.evaluate(AXE, [place, light not in lights])
+        # A dialog keeps the language that it was opened in; nobody can change it meanwhile.
+        is_said_anew = lang == "zh" and place != "#closer"
+        english = page.evaluate(ENGLISH, place) if is_said_anew else []
+        said += [each for each in english if each[1] not in given]
+        said += page.evaluate(PHONE, place) if width < 640 else []
         found += [((width, light, lang), *each) for each in said]
         lights.add(light)
     return found

@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 from said import said
 
+from smallset.data.pictures import reasons
 from smallset.paired import Verdict
 from smallset.show.study_figures import AXIS_NAMES
 from smallset.words import catalogue, language, text, translate
@@ -16,6 +17,7 @@ SPOKEN |= dict.fromkeys(get_args(Verdict), "values")
 SPOKEN |= dict.fromkeys(
     ["keep", "relabel", "drop", "posterior", "pruning", "contradicted"], "values"
 )
+SPOKEN |= dict.fromkeys(reasons(), "pictures.py")
 
 
 def has_words(template):
@@ -53,6 +55,23 @@ def test_a_text_inside_a_text_is_said_in_the_same_language():
         "经常互相混淆：x 与 y。"  # noqa: RUF001
     )
     assert text("Often confused: {pairs}.", pairs=inner).say("en").endswith("x and y.")
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, "1 image lies far from 1 class"),
+        (0, "0 images lie far from 0 classes"),
+        (21, "21 images lie far from 21 classes"),
+    ],
+)
+def test_one_of_something_is_singular_in_english(count, expected):
+    assert text("{n} images lie far from {n} classes", n=count).say("en") == expected
+    assert (
+        text("{n:.1f} points, {n} epochs of 1,001 images", n=1)
+        .say("en")
+        .endswith("1 epoch of 1,001 images")
+    )
 
 
 def test_what_nobody_translated_stays_english():

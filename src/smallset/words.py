@@ -2,6 +2,7 @@
 
 import locale
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -23,7 +24,26 @@ class Text(NamedTuple):
     def say(self, lang: Lang) -> str:
         """Return the sentence."""
         inner = {k: v.say(lang) if isinstance(v, Text) else v for k, v in self.values.items()}
-        return translate(self.template, lang).format(**inner)
+        said = translate(self.template, lang).format(**inner)
+        return singular(said) if lang == "en" else said
+
+
+_ONE = re.compile(
+    r"(?<![\d.,+±-])\b1 ((?:more |test |val |training |generated |out-of-fold |pretrained )?)"
+    r"(image|picture|epoch|class|seed|run|fold|check|label|mistake)(?:es|s)\b"
+    r"(?: (are|were|have|lie)\b)?"
+)
+_VERBS = {"are": " is", "were": " was", "have": " has", "lie": " lies"}
+
+
+def singular(sentence: str) -> str:
+    """Return an English sentence that counts one of something, with the singular.
+
+    Example:
+        >>> singular("1 test images are left of 21 images, in 1.1 epochs")
+        '1 test image is left of 21 images, in 1.1 epochs'
+    """
+    return _ONE.sub(lambda m: f"1 {m[1]}{m[2]}{_VERBS.get(m[3], '')}", sentence)
 
 
 def text(template: str, **values: Any) -> Text:

@@ -430,7 +430,7 @@ def test_a_tuned_network_and_a_head_are_joined_where_that_is_better_on_val(
     assert said.splits.tolist() == ["val"] * 12
     both = [tempered(each, t) for each, t in zip(apart, temperatures, strict=True)]
     assert said.probs == pytest.approx(softmax(sum(both) / 2, axis=1), rel=1e-6)
-    doubt = " ".join(Predictor(whole, sets=0.8, reject=0.1).doubt)
+    doubt = " ".join(each.say("en") for each in Predictor(whole, sets=0.8, reject=0.1).doubt)
     assert "each of the joined networks has its own" in doubt
     assert "limits from 12 val images" in doubt
     assert "of 12 val images would be refused" in doubt
@@ -468,7 +468,7 @@ def test_a_winner_that_learnt_val_keeps_what_was_said_of_it_before(
     fitted, whose = record.model, f"{len(rows)} {'out-of-fold' if is_head else 'val'} images"
     assert fitted["temperature"] == pytest.approx(temperature(said.probs, said.given_labels))
     assert fitted["temperature_from"]["images"] == len(rows)
-    doubt = " ".join(Predictor(record, sets=0.8, reject=0.1).doubt)
+    doubt = " ".join(each.say("en") for each in Predictor(record, sets=0.8, reject=0.1).doubt)
     assert f"fitted on {whose}" in doubt
     assert f"limits from {whose}" in doubt
     assert f"of {whose} would be refused; of 20 test images" in doubt

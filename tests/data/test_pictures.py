@@ -1,5 +1,8 @@
+import ast
 import contextlib
+import inspect
 import io
+import re
 import struct
 import subprocess
 import warnings
@@ -10,7 +13,7 @@ import pytest
 from PIL import BmpImagePlugin, Image
 
 from smallset.data import pictures
-from smallset.data.pictures import FORMATS, Unreadable, decode, formats, resize
+from smallset.data.pictures import FORMATS, REASONS, Unreadable, decode, formats, resize
 
 
 def encoded(image, kind="PNG", **options):
@@ -240,3 +243,27 @@ def test_a_heic_picture_is_read_where_the_extra_is():
     pixels = decoded(encoded(Image.new("RGB", (64, 48), (200, 40, 90)), "HEIF"))
     assert pixels.shape == (48, 64, 3)
     np.testing.assert_allclose(pixels[0, 0], [200, 40, 90], atol=6)  # it loses a few levels
+
+
+def test_pages_know_the_template_of_whatever_is_said_of_a_file():
+    """Each message in the source, with a word in every place, is one of `REASONS`."""
+    patterns = [re.compile(re.sub(r"\\{\w+\\}", "word", re.escape(each))) for each in REASONS]
+    tree = ast.parse(inspect.getsource(pictures))
+    messages = [
+        node.args[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Unreadable"
+    ]
+    [not_read] = [node for node in tree.body if getattr(node, "name", "") == "_not_read"]
+    messages += [node.value for node in ast.walk(not_read) if isinstance(node, ast.Return)]
+    said = []
+    for message in messages:
+        for part in (message.body, message.orelse) if isinstance(message, ast.IfExp) else [message]:
+            match part:
+                case ast.Constant(value=str(sentence)):
+                    said.append(sentence)
+                case ast.JoinedStr():
+                    pieces = [getattr(piece, "value", "") for piece in part.values]
+                    said.append("".join(p if isinstance(p, str) else "word" for p in pieces))
+    assert len(said) >= len(REASONS)
+    assert [each for each in said if not any(p.fullmatch(each) for p in patterns)] == []

@@ -48,16 +48,16 @@ def test_out_of_fold_answers_are_as_good_as_val_and_training_answers_are_not():
     folds = fit_temperature(held_out(answers({"test": 2000}, sharpened=2.5)))
     assert folds[1:] == (2000, "folds", "")
     assert folds.value == pytest.approx(2.5, rel=0.1)
-    assert held_out(answers({"train": 9, "test": 9})).said == "no val images"
+    assert held_out(answers({"train": 9, "test": 9})).said.say("en") == "no val images"
 
 
 def test_without_an_image_to_fit_on_the_temperature_is_one_and_why():
     fitted = fit_temperature(held_out(answers({"train": 99, "test": 99})))
     assert (fitted.value, fitted.why_not) == (1.0, "no val images")
-    assert "no val images" in fitted.said
+    assert "no val images" in fitted.said.say("en")
     assert read_temperature(fitted.to_json()) == fitted
     assert read_temperature({}).value == 1.0
-    assert "older" in read_temperature({}).said
+    assert "older" in read_temperature({}).said.say("en")
 
 
 def test_few_images_move_a_temperature_little_and_never_without_end():

@@ -78,7 +78,9 @@ def test_classes_that_were_never_learnt_are_refused_by_distance(tmp_path):
     assert refused[0] < 0.2
     assert refused[1] > 0.7
     assert (rule.refused, rule.reasons(0.0, 2.0)) == (20, ("probability", "distance"))
-    assert said.startswith("reject: 20 of 200 val images would be refused; of 400 test images ")
+    assert said.say("en").startswith(
+        "reject: 20 of 200 val images would be refused; of 400 test images "
+    )
     with pytest.raises(ConfigError, match=r"needs 1000 images .* 200 val images"):
         fit_refusal(record, 1.0, 0.001)
 
@@ -88,4 +90,4 @@ def test_out_of_fold_answers_are_compared_with_all_others(tmp_path):
     record = leave(tmp_path, {"test": 100}, rng, rng.normal(size=(6, DIM)))
     rule, _, said = fit_refusal(record, 1.0, 0.1)
     assert 0 < rule.refused <= 10
-    assert said == f"reject: {rule.refused} of 100 out-of-fold images would be refused"
+    assert said.say("en") == f"reject: {rule.refused} of 100 out-of-fold images would be refused"

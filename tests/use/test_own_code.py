@@ -232,10 +232,11 @@ def test_a_batch_is_tried_before_anything_is_written(mine, split_folders, change
 
 def test_whoever_uses_a_run_is_told_that_its_code_was_edited(mine, split_folders):
     record = api.train(split_folders, own(), out=mine / "run")
-    said = Predictor(record, own_code=True).doubt
+    said = [each.say("en") for each in Predictor(record, own_code=True).doubt]
     assert not [line for line in said if "edited" in line]
     (mine / "helper_of_mine.py").write_text((mine / "helper_of_mine.py").read_text() + "\nX = 1\n")
-    [line] = [each for each in Predictor(record, own_code=True).doubt if "edited" in each]
+    said = [each.say("en") for each in Predictor(record, own_code=True).doubt]
+    [line] = [each for each in said if "edited" in each]
     assert "of_mine:Net was edited after this run" in line
 
 

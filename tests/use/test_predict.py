@@ -155,7 +155,9 @@ def test_the_temperature_of_the_record_divides_the_logits(run, split_folders, tm
     answers = api.predict(warm, [split_folders / path for path in said.paths[:5]])
     roots = np.sqrt(said.probs[:5])
     np.testing.assert_allclose(answers.probs, roots / roots.sum(axis=1, keepdims=True), atol=1e-5)
-    assert "divided by 2, fitted on 350 val images" in Predictor(Record(warm)).temperature.said
+    assert "divided by 2, fitted on 350 val images" in Predictor(Record(warm)).temperature.said.say(
+        "en"
+    )
 
 
 def test_a_picture_in_several_splits_counts_as_trained_on(run):
@@ -532,7 +534,7 @@ def test_the_page_shows_pictures_by_doubt_and_by_class(run, many, tmp_path, visi
     shown.select_option("#of", "?")
     assert shown.locator(tiles).count() == strange
     assert shown.locator("#gallery .tile .wrong", has_text="未知").count() == strange
-    assert "test images" in shown.inner_text("#headline")  # what the sets and the limits did there
+    assert "张测试图像" in shown.inner_text("#headline")  # what the sets and the limits did there
     shown.click("#gallery .tile button >> nth=0")
     assert shown.locator("#closer .bar").count() == 4
     assert "odd.jpg" in shown.inner_text("#unreadable")

@@ -249,7 +249,7 @@ def _predict_files(
     )  # fmt: skip
     if predictor.is_slow and not (cluster and cluster.gpus):
         reporter.note("the run computed in bfloat16, which this machine emulates: it is slow")
-    tally = Tally(doubt=tuple(predictor.doubt))
+    tally = Tally(doubt=tuple(each.say("en") for each in predictor.doubt))
     if outputs.files:
         write_all(record, predictor, named, outputs, tally, reporter, cluster)
         return tally

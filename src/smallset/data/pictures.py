@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from smallset.data.signatures import AVIF, HEIC, kind_of
+from smallset.data.signatures import AVIF, HEIC, KINDS, kind_of
 from smallset.groups import Resize
 
 BROKEN = (
@@ -34,8 +34,34 @@ MAX_BYTES = 512_000_000
 """Larger files are not opened as pictures."""
 
 
+REASONS = (
+    "no file has a zero byte in its name",
+    "a folder",
+    "not a regular file",
+    "{bytes} bytes; the limit is {most}",
+    "cannot be opened: {why}",
+    "the file is empty",
+    "more than 178 megapixels; the limit is {most}",
+    "{width} x {height} is {megapixels} megapixels; the limit is {most} (data.max_megapixels)",
+    "its header cannot be read ({why})",
+    "damaged or cut short ({why})",
+    "floating-point pixels have no agreed white; save it as 8 or 16 bit",
+    "not an image, whatever its name says",
+    "{kind} whose header is damaged",
+    '{kind}; the extra heif reads it: pip install "smallset[heif]"',
+    "{kind}, which smallset does not read; save it as PNG or JPEG",
+)
+"""What the messages of `Unreadable` look like: tables hold them in English, and pages find the
+Chinese of them by these."""
+
+
 class Unreadable(ValueError):
-    """The bytes are no picture that smallset takes; the message says why."""
+    """The bytes are no picture that smallset takes; the message says why, as in `REASONS`."""
+
+
+def reasons() -> list[str]:
+    """Return the templates of what may be said of a file, and of what stands inside them."""
+    return [*REASONS, *KINDS]
 
 
 def read_file(path: Path) -> bytes:

@@ -38,6 +38,8 @@ MARKUP = (
     (b"<?xml", "XML"),
 )
 
+KINDS = tuple(dict.fromkeys([*BRANDS.values(), *dict(SIGNATURES).values(), *dict(MARKUP).values()]))
+
 
 def kind_of(content: bytes) -> str | None:
     """Return what a file is, for a sentence such as "PDF, which smallset does not read".

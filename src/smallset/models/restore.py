@@ -15,6 +15,7 @@ from smallset.models.together import together
 from smallset.own_code import source_digest
 from smallset.reading import reading
 from smallset.record.record import FIX, Record
+from smallset.words import Text, text
 
 
 class Restored(NamedTuple):
@@ -87,7 +88,7 @@ def refuse_own_code(record: Record, *, allowed: bool) -> None:
         )
 
 
-def changed_code(record: Record) -> list[str]:
+def changed_code(record: Record) -> list[Text]:
     """Say of the user's own code that builds a network what is no longer as the run had it.
 
     It is imported; so ask after `restore`, which is told whether that is allowed.
@@ -97,8 +98,11 @@ def changed_code(record: Record) -> list[str]:
     """
     known = record.config.get("own_code", {})
     return [
-        f"the source of {name} was edited after this run: what it builds now may not be the "
-        "network that was measured"
+        text(
+            "the source of {name} was edited after this run: what it builds now may not be the "
+            "network that was measured",
+            name=name,
+        )
         for name in _networks(record.model)
         if name in known and source_digest(name) != known[name]
     ]

@@ -14,6 +14,7 @@ from smallset.record.measures import temperature, tempered
 from smallset.record.predictions import Predictions, write_predictions
 from smallset.record.record import HELD_OUT, Record, write_result
 from smallset.stats import share_interval
+from smallset.words import Text, catalogue, text
 
 
 class HeldOut(NamedTuple):
@@ -28,11 +29,13 @@ class HeldOut(NamedTuple):
     """Those that were given."""
 
     @property
-    def said(self) -> str:
+    def said(self) -> Text:
         """Return how many they are, and which."""
         if not self.source:
-            return "no val images"
-        return f"{len(self.rows)} " + ("val" if self.source == "val" else "out-of-fold") + " images"
+            return text("no val images")
+        if self.source == "val":
+            return text("{count:,} val images", count=len(self.rows))
+        return text("{count:,} out-of-fold images", count=len(self.rows))
 
 
 def held_out(predictions: Predictions, earlier: Predictions | None = None) -> HeldOut:
@@ -99,16 +102,26 @@ class Temperature(NamedTuple):
     """Why it was not fitted; "" where it was."""
 
     @property
-    def said(self) -> str:
+    def said(self) -> Text:
         """Return a sentence for whoever reads probabilities."""
         if self.why_not:
-            return (
-                f"temperature: none ({self.why_not}); probabilities are as the network gives them"
+            # A record keeps the reason in English; one that nobody knows stays as it is.
+            known = self.why_not in catalogue()
+            return text(
+                "temperature: none ({why}); probabilities are as the network gives them",
+                why=Text(self.why_not, {}) if known else self.why_not,
             )
-        source = "val" if self.source == "val" else "out-of-fold"
-        return (
-            f"temperature: the logits are divided by {self.value:.3g}, fitted on {self.images:,} "
-            f"{source} images"
+        said = {"value": self.value, "count": self.images}
+        if self.source == "val":
+            return text(
+                "temperature: the logits are divided by {value:.3g}, fitted on {count:,} val "
+                "images",
+                **said,
+            )
+        return text(
+            "temperature: the logits are divided by {value:.3g}, fitted on {count:,} out-of-fold "
+            "images",
+            **said,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -123,7 +136,7 @@ def fit_temperature(held: HeldOut) -> Temperature:
     It is 1, with the reason, where there are none.
     """
     if not len(held.rows):
-        return Temperature(1.0, 0, held.source, held.said)
+        return Temperature(1.0, 0, held.source, held.said.say("en"))
     return Temperature(temperature(held.probs, held.labels), len(held.rows), held.source)
 
 
@@ -135,9 +148,10 @@ def read_temperature(described: Mapping[str, Any]) -> Temperature:
             networks has one for each, inside.
     """
     if "temperature" not in described and "members" in described:
-        return Temperature(1.0, 0, "", "each of the joined networks has its own")
+        why = text("each of the joined networks has its own")
+        return Temperature(1.0, 0, "", why.say("en"))
     if "temperature" not in described:
-        return Temperature(1.0, 0, "", "the record is older than temperatures")
+        return Temperature(1.0, 0, "", text("the record is older than temperatures").say("en"))
     fitted = described["temperature_from"]
     return Temperature(
         described["temperature"], fitted["images"], fitted["source"], fitted["why_not"]
@@ -169,26 +183,30 @@ class Sets(NamedTuple):
         inside = probs >= self.limits
         return inside | (probs == probs.max(axis=1, keepdims=True))
 
-    def said(self, predictions: Predictions, t: float) -> str:
+    def said(self, predictions: Predictions, t: float) -> Text:
         """Return what the sets did on the test images of the run.
 
         Args:
             t: The temperature of the probabilities.
         """
-        classes = len(self.limits)
-        per_class = f"per class for {self.own} of {classes} classes" if self.own else "over all"
-        rule = f"sets: {self.level:.3g} asked for; limits from {self.held.said}, {per_class}"
+        asked = {"level": self.level, "held": self.held.said}
+        rule = text("sets: {level:.3g} asked for; limits from {held}, over all", **asked)
+        if self.own:
+            rule = text("sets: {level:.3g} asked for; limits from {held}, per class for {own} of "
+                        "{classes} classes",
+                        **asked, own=self.own, classes=len(self.limits))  # fmt: skip
         test = np.flatnonzero(predictions.splits == "test")
         if predictions.of_folds or not len(test):
-            return f"{rule}; there are no other images to measure them on"
+            return text("{rule}; there are no other images to measure them on", rule=rule)
         inside = self.of(np.exp(tempered(predictions.probs[test], t)))
         hits = int(inside[np.arange(len(test)), predictions.labels[test]].sum())
         share = share_interval(hits, len(test))
-        return (
-            f"{rule}; of {len(test):,} test images {share.value:.1%} ({share.low:.1%} to "
-            f"{share.high:.1%}) have their class in the set, of {inside.sum(axis=1).mean():.2f} "
-            "classes on average"
-        )
+        return text(
+            "{rule}; of {images:,} test images {share:.1%} ({low:.1%} to {high:.1%}) have their "
+            "class in the set, of {size:.2f} classes on average",
+            rule=rule, images=len(test), share=share.value, low=share.low, high=share.high,
+            size=inside.sum(axis=1).mean(),
+        )  # fmt: skip
 
 
 def fit_sets(held: HeldOut, t: float, level: float) -> Sets:
@@ -213,7 +231,7 @@ def fit_sets(held: HeldOut, t: float, level: float) -> Sets:
         need = math.ceil(level / (1 - level) - 1e-9)
         raise ConfigError(
             f"--sets {level:g} needs {need} images that the network did not learn from, and the "
-            f"run has {held.said}; ask for less, or train with more val images or --folds"
+            f"run has {held.said.say('en')}; ask for less, or train with more val images or --folds"
         )
     own = [_limit(probs[labels == k], level) for k in range(held.probs.shape[1])]
     limits = np.array([together if each is None else each for each in own])

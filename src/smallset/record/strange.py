@@ -12,6 +12,7 @@ from smallset.record.doubt import HeldOut, held_out
 from smallset.record.measures import tempered
 from smallset.record.record import Record
 from smallset.stats import directions, share_interval
+from smallset.words import Text, text
 
 NEAREST = 5
 """Training pictures that a distance is the mean of. Of 1, 3, 5 and 10 and of raw, centred and
@@ -110,7 +111,7 @@ def fit_refusal(
     share: float,
     *,
     space_of: Callable[[Float[ndarray, "n dim"]], Space] = Space,
-) -> tuple[Refusal, Space, str]:
+) -> tuple[Refusal, Space, Text]:
     """Choose when to refuse a picture, on those that the network did not learn from.
 
     Pictures that were learnt later, as those of folds, are each compared with all others, as the
@@ -136,8 +137,8 @@ def fit_refusal(
     if share * len(held.rows) < 1:
         raise ConfigError(
             f"--reject {share:g} needs {int(np.ceil(1 / share - 1e-9))} images that the network "
-            f"did not learn from, and the run has {held.said}; give a larger share, or train with "
-            "more val images or --folds"
+            f"did not learn from, and the run has {held.said.say('en')}; give a larger share, or "
+            "train with more val images or --folds"
         )
     vectors = record.embeddings("train")
     space, learnt = space_of(vectors), predictions.learnt
@@ -150,7 +151,7 @@ def fit_refusal(
     limits = choose_limits(sure, apart, share)
     rule = Refusal(share, *limits, held, 0)
     rule = rule._replace(refused=int(rule.refuses(sure, apart).sum()))
-    said = f"reject: {rule.refused} of {held.said} would be refused"
+    said = text("reject: {count:,} of {held} would be refused", count=rule.refused, held=held.said)
     test = np.flatnonzero(predictions.splits == "test")
     if predictions.of_folds or not len(test):
         return rule, space, said
@@ -158,10 +159,13 @@ def fit_refusal(
     refused = rule.refuses(sure, space.distances(record.embeddings("test")))
     right = (predictions.predicted == predictions.labels)[test]
     gone = share_interval(int(refused.sum()), len(test))
-    said += (
-        f"; of {len(test):,} test images {gone.value:.1%} ({gone.low:.1%} to {gone.high:.1%}), and "
-        f"{right.mean():.1%} of all are right"
-    )
+    said = text(
+        "{rule}; of {images:,} test images {share:.1%} ({low:.1%} to {high:.1%}), and {right:.1%} "
+        "of all are right",
+        rule=said, images=len(test), share=gone.value, low=gone.low, high=gone.high,
+        right=right.mean(),
+    )  # fmt: skip
     if not refused.all():
-        said += f", {right[~refused].mean():.1%} of the rest"
+        said = text("{measured}, {right:.1%} of the rest",
+                    measured=said, right=right[~refused].mean())  # fmt: skip
     return rule, space, said

@@ -13,11 +13,12 @@ from smallset.record.predictions import Predictions
 from smallset.record.record import Record
 from smallset.show.report.search_section import Headline, headline, search_section
 from smallset.stats import Interval, share_interval
+from smallset.words import Text, text
 
 MOST_CONFUSIONS = 10
 
 
-def write_card(record: Record, usage: str, checked: Sequence[str], inside: Sequence[str]) -> str:
+def write_card(record: Record, usage: str, checked: Sequence[Text], inside: Sequence[str]) -> str:
     """Return the card of a record.
 
     Args:
@@ -38,14 +39,14 @@ def write_card(record: Record, usage: str, checked: Sequence[str], inside: Seque
         "## How to run it",
         usage,
         "## What it was checked on",
-        _list(checked),
+        _list(each.say("en") for each in checked),
         "## What is inside",
         _list([
             f"Pictures become {seen['size']} x {seen['size']} px (`{seen['resize']}`).",
             *inside,
             f"{data['images']['train']:,} images to learn from, fingerprint of the data "
             f"`{data['fingerprint'][:16]}`, digest of the run `{record.config['digest']}`.",
-            *licences(record),
+            *(each.say("en") for each in licences(record)),
         ]),
         "To train it again:",
         f"```\n{record.command()}\n```",
@@ -53,17 +54,24 @@ def write_card(record: Record, usage: str, checked: Sequence[str], inside: Seque
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def licences(record: Record) -> list[str]:
+def licences(record: Record) -> list[Text]:
     """Return under which licence the pretrained weights of a record are, as sentences."""
     config = record.config
     if record.joined is not None:
-        names = " and ".join(Path(each["folder"]).name for each in record.joined["members"])
-        return [f"Joined from the runs {names}, whose pretrained weights have their own licences."]
+        names = ", ".join(Path(each["folder"]).name for each in record.joined["members"])
+        return [
+            text("Joined from the runs {names}, whose pretrained weights have their own licences.",
+                 names=names)
+        ]  # fmt: skip
     if not config["weights"]:
-        return ["It starts from random weights, so no weights of others are in it."]
+        return [text("It starts from random weights, so no weights of others are in it.")]
     named = stated_licences(record.model["model"], config["config"]["weights"])
     return [
-        f"Pretrained weights of {name}: licence {licence or 'not stated, ask where they are from'}."
+        text("Pretrained weights of {name}: licence {licence}.", name=name, licence=licence)
+        if licence
+        else text(
+            "Pretrained weights of {name}: licence not stated, ask where they are from.", name=name
+        )
         for name, licence in named
     ]
 

@@ -79,7 +79,7 @@ def export_record(
     """
     network, preprocessing, _ = restore(record, own_code=own_code)
     for change in changed_code(record):
-        reporter.note(change)
+        reporter.note(change.say("en"))
     if _is_record(out):
         raise RunError(
             f"{out} is a record, whose files an export would replace; give another folder as --out"
@@ -102,7 +102,8 @@ def export_record(
             for file in written.files:
                 (aside / file).replace(out / file)
     files = tuple(out / file for file in written.files)
-    return Exported(out, files, written.parity, tuple(written.said))
+    said = tuple(each.say("en") for each in written.said)
+    return Exported(out, files, written.parity, said)
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from smallset.models.packages import PACKAGED
 from smallset.models.parts import Classifier, last_linear
 from smallset.record.record import Record
 from smallset.use.card import write_card
-from smallset.use.onnx_check import LARGEST, Sample
+from smallset.use.onnx_check import LARGEST, Sample, counted_pictures
 from smallset.use.shipment import Shipment, Written
+from smallset.words import Text, text
 
 CARD, CONFIG, WEIGHTS = "README.md", "config.json", "model.safetensors"
 FILES = (CONFIG, WEIGHTS, CARD)
@@ -113,7 +114,7 @@ def _renamed(network: Classifier, classifier: str, temperature: float) -> dict[s
     }
 
 
-def _tried(shipment: Shipment, folder: Path) -> list[str]:
+def _tried(shipment: Shipment, folder: Path) -> list[Text]:
     """Return how near timm's answers are to the network's, on the same squares of pixels.
 
     Raises:
@@ -144,9 +145,10 @@ def _tried(shipment: Shipment, folder: Path) -> list[str]:
             f"network and the version of timm ({timm.__version__})"
         )
     return [
-        f"Loaded by timm {timm.__version__}, on the same pixels of {tried:,} {kind} pictures: "
-        f"every probability within {largest:.1e} of the network's."
-    ]
+        text("Loaded by timm {version}, on the same pixels of {pictures}: every probability "
+             "within {apart:.1e} of the network's.",
+             version=timm.__version__, pictures=counted_pictures(tried, kind), apart=largest)
+    ]  # fmt: skip
 
 
 def _usage() -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import math
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from smallset.errors import ConfigError, DataError
 from smallset.files import write_atomic
 from smallset.record.doubt import read_temperature
 from smallset.record.predictions import Predictions
-from smallset.record.record import Record
 from smallset.record.strange import NEAREST, Refusal, Space, fit_refusal
 from smallset.show.report.render import render
 from smallset.show.report.search_section import headline
@@ -29,7 +29,7 @@ from smallset.use.onnx_files import example, graphs, png
 from smallset.use.onnx_model import in_fifteen_bits
 from smallset.use.shipment import Shipment, Written
 from smallset.use.web_runtime import PACKAGE, web_runtime
-from smallset.words import text
+from smallset.words import Text, text
 
 FILES = ("classify.html",)
 GRAPH = "graph"
@@ -88,8 +88,9 @@ def write_page(shipment: Shipment, folder: Path) -> Written:
         "maxMegapixels": shipment.preprocessing.max_megapixels,
         "example": {"picture": png(picture), "probabilities": probs},
         "thumbs": {},
+        "reasons": [],
     }
-    near, doubt = _near(record)
+    near, doubt = _near(shipment)
     content |= near
     packed = {
         "model": Markup(_packed((folder / GRAPH).read_bytes())),
@@ -122,13 +123,17 @@ def _floats(values: ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
 
 
-def _near(record: Record) -> tuple[dict[str, Any], list[str]]:
+def _near(shipment: Shipment) -> tuple[dict[str, Any], list[Text]]:
     """Return what a page needs to find the nearest training pictures and to say "unknown"."""
-    predictions = record.predictions
+    record, predictions = shipment.record, shipment.record.predictions
     try:
         learnt = record.embeddings("train")
     except DataError as error:
-        return {"near": None, "reject": None}, [str(error)]
+        shipment.reporter.note(str(error))
+        return {"near": None, "reject": None}, [
+            text("This page shows no training pictures that are near, and calls no picture "
+                 "unknown: what the network made of its training pictures is not in the record.")
+        ]  # fmt: skip
     kept = _spread(predictions, MOST_NEAR)
     if len(kept) < 2:
         return {"near": None, "reject": None}, []
@@ -141,8 +146,13 @@ def _near(record: Record) -> tuple[dict[str, Any], list[str]]:
     refusal: Refusal | None = None
     try:
         refusal, space, said = fit_refusal(record, temperature, REFUSED, space_of=space_of)
-    except ConfigError as error:
-        space, said = space_of(learnt), str(error)
+    except ConfigError:
+        space = space_of(learnt)
+        said = text(
+            "This page calls no picture unknown: to choose when, it takes {count} images that the "
+            "network did not learn from.",
+            count=math.ceil(1 / REFUSED),
+        )
     assert isinstance(space, Compact)
     assert space.basis is not None
     near = {

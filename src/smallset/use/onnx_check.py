@@ -22,6 +22,7 @@ from smallset.errors import DataError, RunError
 from smallset.record.record import Record
 from smallset.use.onnx_model import Shipped
 from smallset.use.predictor import in_order
+from smallset.words import Text, text
 
 BATCHES = (1, 2, 7)
 """How many squares are given at a time, in turns: what is right for one may be wrong for two."""
@@ -81,6 +82,17 @@ class Sample:
             yield from (each for each in coming if each is not None)
 
 
+def counted_pictures(count: int, kind: str) -> Text:
+    """Return how many pictures there are of a kind of `Sample`, as a part of a sentence."""
+    said = {
+        "test": text("{count:,} test pictures", count=count),
+        "val": text("{count:,} val pictures", count=count),
+        "train": text("{count:,} training pictures", count=count),
+        "generated": text("{count:,} generated pictures", count=count),
+    }
+    return said[kind]
+
+
 @dataclass(frozen=True)
 class Parity:
     """How near an export is to the network."""
@@ -112,7 +124,7 @@ class Parity:
         Raises:
             RunError: If a difference is larger than rounding.
         """
-        tried = f"on {self.pictures:,} {self.kind} pictures"
+        tried = f"on {counted_pictures(self.pictures, self.kind).say('en')}"
         for name, what, found, most in (
             (squares, "a probability", self.squares or 0.0, LARGEST),
             (any_size, "a grey level", self.levels, MOST_LEVELS),

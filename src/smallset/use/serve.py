@@ -18,6 +18,7 @@ from fastapi.security import HTTPBearer
 from markupsafe import Markup
 from starlette.types import ASGIApp
 
+from smallset.data.pictures import reasons
 from smallset.errors import ConfigError
 from smallset.record.new_pictures import Row, json_object, more_columns
 from smallset.record.record import Record
@@ -147,7 +148,9 @@ def build_app(
 
 
 def _serve_page(app: FastAPI, *, needs_token: bool, lang: Lang) -> None:
-    data = Markup(page_json({"words": catalogue(), "needs_token": needs_token}))
+    data = Markup(
+        page_json({"words": catalogue(), "reasons": reasons(), "needs_token": needs_token})
+    )
     page = environment().get_template("serve.html").render(
         lang=lang, data=data, version=version("smallset")
     )  # fmt: skip
@@ -377,6 +380,6 @@ def serve_run(
         if token is not None:
             on_line("          with the token alone (Authorization: Bearer TOKEN)")
         for line in predictor.doubt:
-            on_line(line)
+            on_line(line.say("en"))
         with suppress(KeyboardInterrupt):
             build_server(app).run(sockets=[listener])

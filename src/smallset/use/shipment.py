@@ -10,9 +10,9 @@ from smallset.data.preprocessing import Preprocessing
 from smallset.progress import Reporter
 from smallset.record.record import Record
 from smallset.stats import share_interval
-from smallset.use.onnx_check import Parity, Sample, compare
+from smallset.use.onnx_check import Parity, Sample, compare, counted_pictures
 from smallset.use.onnx_model import Shipped
-from smallset.words import Lang
+from smallset.words import Lang, Text, text
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ class Written(NamedTuple):
     files: tuple[str, ...]
     parity: Parity | None
     """How near its graphs are to the network; None where it holds no graph."""
-    said: list[str]
+    said: list[Text]
     """What was found, as sentences."""
 
 
@@ -89,30 +89,35 @@ class Shipment:
         parity.require(squares.name if squares else "", any_size.name)
         return parity
 
-    def said(self, parity: Parity, squares: str, any_size: str) -> list[str]:
+    def said(self, parity: Parity, squares: str, any_size: str) -> list[Text]:
         """Return what was found, as sentences."""
         import onnxruntime
 
-        said = [
-            f"Tried with onnxruntime {onnxruntime.__version__} on {parity.pictures:,} "
-            f"{parity.kind} pictures."
-        ]
+        tried = {
+            "version": onnxruntime.__version__,
+            "pictures": counted_pictures(parity.pictures, parity.kind),
+        }
+        said = [text("Tried with onnxruntime {version} on {pictures}.", **tried)]
         if parity.squares is not None:
+            found = {"file": squares, "apart": parity.squares}
             said.append(
-                f"{squares}, 1, 2 and 7 pictures at a time: every probability within "
-                f"{parity.squares:.1e} of the network's."
-            )
+                text("{file}, 1, 2 and 7 pictures at a time: every probability within {apart:.1e} "
+                     "of the network's.", **found)
+            )  # fmt: skip
+        found = {"file": any_size, "levels": parity.levels, "apart": parity.resized}
+        found |= {"agree": parity.agree, "count": parity.pictures}
         said.append(
-            f"{any_size}: pixels within {parity.levels} grey level(s), probabilities within "
-            f"{parity.resized:.1e}, the same class for {parity.agree:,} of {parity.pictures:,}."
-        )
+            text("{file}: pixels within {levels} grey level(s), probabilities within {apart:.1e}, "
+                 "the same class for {agree:,} of {count:,}.", **found)
+        )  # fmt: skip
         if parity.right is not None:
-            value, low, high = share_interval(parity.right, parity.pictures)
-            measured = self.record.predictions.accuracy("test")
+            found = share_interval(parity.right, parity.pictures)._asdict()
+            found |= {"file": squares or any_size}
+            found |= {"measured": self.record.predictions.accuracy("test")}
             said.append(
-                f"Accuracy of {squares or any_size}: {value:.2%} ({low:.1%} to {high:.1%}); the "
-                f"run has {measured:.2%} of its test images right."
-            )
+                text("Accuracy of {file}: {value:.2%} ({low:.1%} to {high:.1%}); the run has "
+                     "{measured:.2%} of its test images right.", **found)
+            )  # fmt: skip
         if self.record.model["precision"] != "float32":
-            said.append("The run computed in bfloat16; the graphs compute in float32.")
+            said.append(text("The run computed in bfloat16; the graphs compute in float32."))
         return said

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 
-from smallset.data.pictures import Unreadable, read_file
+from smallset.data.pictures import Unreadable, read_file, reasons
 from smallset.data.preprocessing import Square
 from smallset.errors import DataError
 from smallset.files import write_atomic
@@ -17,7 +17,7 @@ from smallset.record.new_pictures import Row, ranked
 from smallset.record.record import Record
 from smallset.show.report.render import render
 from smallset.show.report.thumbnails import SIZES, fit_thumbnails
-from smallset.words import Lang, text
+from smallset.words import Lang, Text, text
 
 MOST_PICTURES = 3000  # at 15 MB, thumbnails of 112 px have room for about 4,000
 MOST_UNREADABLE = 200
@@ -44,7 +44,7 @@ def write_predict_page(
     record: Record,
     rows: Callable[[], Iterator[Row]],
     *,
-    doubt: Sequence[str],
+    doubt: Sequence[Text],
     max_megapixels: float,
     lang: Lang,
 ) -> None:
@@ -67,6 +67,7 @@ def write_predict_page(
     paths = [each.pop("file") for each in shown]
     ids = [each.pop("id") for each in shown]
     content: dict[str, Any] = {"classes": classes, "pictures": shown, "thumbs": {}}
+    content["reasons"] = reasons()
     context: dict[str, Any] = {
         "name": path.stem,
         "record": record.folder,

@@ -1,6 +1,7 @@
 """From a template and data to one HTML file with everything inside."""
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -63,6 +64,7 @@ def environment() -> Environment:
     )  # fmt: skip
     made.globals["t"] = lambda template, **values: both(text(template, **values))
     made.filters["both"] = both
+    made.filters["named"] = named
     return made
 
 
@@ -76,6 +78,11 @@ def both(sentence: Text) -> Markup:
         f'<span class="{lang}" lang="{lang}">{escape(sentence.say(lang))}</span>' for lang in LANGS
     ]
     return Markup("".join(said))
+
+
+def named(name: str) -> Markup:
+    """Return a name that may break after an underscore, as `named` of common.js does."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_/-])", name))
 
 
 def page_json(content: Any) -> str:

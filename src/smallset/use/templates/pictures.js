@@ -44,7 +44,7 @@ function work() {
 const isUnknown = (row) => row.unknown && row.unknown.length > 0;
 const ranked = (row) => Object.entries(row.probabilities).sort((a, b) => b[1] - a[1]);
 /* `why` says in the language of now what `row.error` cannot. */
-const problem = (item) => (item.why ? item.why() : item.row.error);
+const problem = (item) => (item.why ? item.why() : again(item.row.error));
 function remarks(row) {
   const reasons = { probability: T("probability too low"), distance: T("unlike the training") };
   const said = [];

@@ -5,7 +5,21 @@ const D = JSON.parse(document.getElementById("data").textContent);
 const zh = () => document.documentElement.lang.startsWith("zh");
 function T(template, values = {}) {
   const said = (zh() && D.words[template]) || template;
-  return said.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const whole = said.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  // As `singular` of words.py; scripts count few things.
+  return zh() ? whole : whole.replace(/(?<![\d.,])\b1 (image|picture|class)(es|s)\b/g, "1 $1");
+}
+/* An English sentence from a table, of which `D.reasons` has the template, in the language of now;
+   what has none stays as it is. */
+function again(said) {
+  for (const template of D.reasons) {
+    const names = [...template.matchAll(/\{(\w+)\}/g)].map((place) => place[1]),
+      pieces = template.split(/\{\w+\}/).map((piece) => piece.replace(/[^\w ]/g, "\\$&")),
+      found = said.match(new RegExp(`^${pieces.join("(.*)")}$`));
+    if (found)
+      return T(template, Object.fromEntries(names.map((name, n) => [name, again(found[n + 1])])));
+  }
+  return said;
 }
 const redraws = [];
 function onRedraw(draw) {
@@ -100,7 +114,7 @@ function framed(row, path, caption, cls = "tile") {
 function bar(name, share) {
   const length = make("i");
   length.style.width = `${100 * share}%`;
-  const label = make("span", { text: name, title: name });
+  const label = make("span", { title: name }, ...named(name));
   return make("div", { cls: "bar" }, label, length, make("span", { text: percent(share) }));
 }
 

@@ -42,6 +42,10 @@ function closer(row) {
   for (const [k, p] of one.top) content.append(bar(D.classes[k], p));
   byId("closer").showModal();
 }
+document.querySelectorAll(".reason").forEach((cell) => {
+  const said = cell.textContent;
+  onRedraw(() => (cell.textContent = again(said)));
+});
 const given = P.map((_, row) => row),
   doubt = (a, b) => first(a)[1] - first(b)[1] || a - b,
   ORDERS = {

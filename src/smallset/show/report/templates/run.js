@@ -283,7 +283,7 @@ if (D.history.length > 1) {
     const steps = [0.01, 0.05, 0.2, 0.5, 1].map((v) => {
       const swatch = make("i");
       swatch.style.background = shade(Math.sqrt(v));
-      return make("span", {}, swatch, percent(v * top, v * top < 0.0995 ? 1 : 0));
+      return make("span", {}, swatch, `${Number((100 * v * top).toPrecision(2))}%`);
     });
     byId("shades").replaceChildren(T("Share of the row:") + " ", ...steps);
   }

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -311,6 +312,7 @@ def test_a_worker_that_is_ended_leaves_no_file_half_written(tmp_path, monkeypatc
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     tasks = [Writing(tmp_path, is_long=True), Writing(tmp_path, is_long=False)]
     outcomes = find_execution("processes")(tasks, Resources(workers=2))
+    assert isinstance(outcomes, Generator)
     assert next(outcomes) == []
     assert [path.name[:18] for path in tmp_path.iterdir()] == [".writing-long.json"]
     outcomes.close()  # as Ctrl-C or a full disk does

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
 
 from smallset.data.pictures import RESIZES
 from smallset.data.preprocessing import Preprocessing
@@ -59,7 +58,6 @@ def line(name, size, policy):
     """Return the cells of one network."""
     seen = Preprocessing(size=size, resize=policy)
     network = build_model(name, 35, image_size=size, weights="none", seed=0)
-    enliven(network, size)
     shipped = Shipped(network, seen, 1.0).eval()
     with tempfile.TemporaryDirectory() as place:
         folder, began = Path(place), time.perf_counter()
@@ -74,19 +72,6 @@ def line(name, size, policy):
         found.require(SQUARES, ANY_SIZE)
         mb = (folder / SQUARES).stat().st_size / 1e6
     return f"{took:.1f} | {mb:.1f} | {found.squares:.1e} | {found.resized:.1e}"
-
-
-@torch.no_grad()
-def enliven(network, size):
-    """Give random weights answers that differ: else many a deep network says one thing of all."""
-    torch.manual_seed(0)
-    pictures = torch.randn(16, 3, size, size)
-    network.train()
-    for _ in range(30):  # BatchNorm takes over what its inputs are
-        network(pictures)
-    network.eval()
-    last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
-    last.weight *= 2 / network(pictures).logits.std(dim=0).mean()
 
 
 if __name__ == "__main__":

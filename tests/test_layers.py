@@ -10,9 +10,9 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src/smallset"
 ORDER = (
-    "errors", "seeds", "words", "files", "reading", "store", "contents", "own_code", "settings",
-    "groups", "config", "recipes", "compute", "stats", "paired", "progress", "record", "data",
-    "models", "clean", "learn", "compare", "choose", "findings", "show", "use", "api", "cli",
+    "errors", "memory", "seeds", "words", "files", "reading", "store", "contents", "own_code",
+    "settings", "groups", "config", "recipes", "compute", "stats", "paired", "progress", "record",
+    "data", "models", "clean", "learn", "compare", "choose", "findings", "show", "use", "api", "cli",
     "__init__", "__main__",
 )  # fmt: skip
 """The way of the data; a room is a folder, or a file at the top."""
@@ -109,3 +109,8 @@ def test_records_findings_and_pictures_need_no_torch():
     modules = [".".join(("smallset", *file.with_suffix("").parts)) for file in files]
     code = f"import smallset.stats, {', '.join(modules)}"
     assert "torch" not in loaded_after(code)
+
+
+def test_check_waits_for_no_torch(split_folders):
+    code = f"from smallset import api; images, _ = api.check({str(split_folders)!r}); assert images"
+    assert not loaded_after(code) & {"torch", "matplotlib", "sklearn", "scipy.stats"}

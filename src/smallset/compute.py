@@ -1,12 +1,9 @@
-"""Which device and which arithmetic; and keeping glibc from giving memory back all the time."""
+"""Which device and which arithmetic."""
 
 import contextlib
-import ctypes
-import os
 import platform
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
@@ -95,28 +92,6 @@ def has_bfloat16(device: str) -> bool:
         # Without these instructions bfloat16 is emulated and slower than float32.
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return False
-
-
-def keep_memory() -> bool:
-    """Tell glibc to keep freed memory; the command line does this, the library never by itself.
-
-    glibc gives large tensors back to the system after every step and faults them in again, page by
-    page, at the next: a third to a half of a training step on a CPU. The price is that the
-    process stays as large as it once was. ``SMALLSET_KEEP_MEMORY=0`` switches it off.
-
-    Returns:
-        Whether it took effect: on Linux with glibc only.
-    """
-    if sys.platform != "linux" or os.environ.get("SMALLSET_KEEP_MEMORY") == "0":
-        return False
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return False
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # their numbers in malloc.h
-    return bool(
-        mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1) and mallopt(top_pad, 64 << 20)
-    )
 
 
 @contextlib.contextmanager

@@ -3,8 +3,7 @@
 import pytest
 
 from smallset.compare.spec import StudySpec, built_in_studies
-from smallset.compare.takes import FROM_SCRATCH, takes
-from smallset.models.registry import MODELS, is_own
+from smallset.compare.takes import takes
 
 STUDY = {
     "title": "t", "about": "a", "baseline": "a", "seeds": 3, "epoch_seconds": [10, 40],
@@ -50,7 +49,3 @@ def test_the_built_in_studies_take_what_was_measured():
     assert "about 45 min on two cores with bfloat16, 4 h without" in whole["losses"]
     assert "27 run(s) of 20 to 30 epochs; about 55 min on" in whole["noise"]
     assert "where 3 arm(s) train by them; about 30 min on" in whole["models"]
-
-
-def test_networks_from_scratch_are_those_of_the_registry():
-    assert {name for name in MODELS if is_own(name)} == set(FROM_SCRATCH)

@@ -5,7 +5,8 @@ import pytest
 from smallset.groups import OptimConfig
 from smallset.learn.optim import num_frozen, parameter_groups, still_modules
 from smallset.models.blocks import MOST, blocks_of, has_attention, own_parameters
-from smallset.models.registry import default_image_size, outline
+from smallset.models.by_name import default_image_size
+from smallset.models.registry import outline
 
 NETS = {
     "resnet18": 10, "mobilenet_v2": 19, "squeezenet1_1": 9, "efficientnet_lite0": 20,

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from smallset.errors import ConfigError
+from smallset.models.by_name import MODELS
 from smallset.models.layers import layer_table
 from smallset.models.pretrained import pretrained, torchvision_names
-from smallset.models.registry import MODELS, build_model, outline
+from smallset.models.registry import build_model, outline
 
 
 def build(name, num_classes=5, size=64, seed=0):

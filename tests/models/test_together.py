@@ -6,7 +6,8 @@ import torch
 
 from smallset.errors import ConfigError
 from smallset.learn.run import train_run
-from smallset.models.registry import build_model, default_image_size, outline, resolve_weights
+from smallset.models.by_name import default_image_size
+from smallset.models.registry import build_model, outline, resolve_weights
 from smallset.models.restore import restore
 from smallset.models.together import View
 

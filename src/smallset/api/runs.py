@@ -15,6 +15,7 @@ from smallset.data.preprocessing import square_of
 from smallset.data.read import folds_for, read_data
 from smallset.files import given_path
 from smallset.groups import FigureConfig
+from smallset.models.by_name import default_image_size
 from smallset.progress import Reporter, usual_reporter
 from smallset.record.record import Record
 from smallset.show.loggers import check_loggers, logged_run
@@ -153,8 +154,6 @@ def check(
     Raises:
         DataError: If there is no such data, or it is not laid out as smallset reads it.
     """
-    from smallset.models.registry import default_image_size
-
     config, reporter = config or RunConfig(), reporter or usual_reporter()
     size = config.image_size or default_image_size(config.model)
     square = square_of(config.model_copy(update={"image_size": size}))

@@ -18,12 +18,12 @@ from smallset.data.feed import PixelFeed, Selection
 from smallset.data.prepare import DataSource, Prepared
 from smallset.errors import ConfigError
 from smallset.files import cache_dir
+from smallset.models.by_name import default_image_size
 from smallset.models.features import compute_features
 from smallset.models.forward import placed
 from smallset.models.registry import (
     Weights,
     build_model,
-    default_image_size,
     preprocessing_for,
     resolve_weights,
 )

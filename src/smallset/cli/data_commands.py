@@ -14,11 +14,11 @@ from smallset.cli.options import (
     SkipEmpty,
     SkipUnreadable,
     console,
-    keep_memory_here,
     reporter_of,
     settings_of,
     skipped,
 )
+from smallset.memory import keep_memory
 
 
 def check(
@@ -44,7 +44,7 @@ def check(
     from smallset.files import write_new
     from smallset.show.terminal import data_table
 
-    keep_memory_here()
+    keep_memory()
     shown = console()
     flags = skipped(unreadable=skip_unreadable, empty=skip_empty)
     images, problems = api.check(
@@ -104,7 +104,7 @@ def clean(
     from smallset.contents import Cleaning
     from smallset.data.cleaned import read_about
 
-    keep_memory_here()
+    keep_memory()
     flags = {
         "data.noise_rate": noise, "data.noise_seed": noise_seed,
         "figures.lang": lang, **skipped(unreadable=skip_unreadable, empty=skip_empty),

@@ -14,10 +14,11 @@ def models(
     image_size: Annotated[int | None, typer.Option(min=32, help="Side of the image, px.")] = None,
 ) -> None:
     """List the models, or print each layer of one with output shape and parameter count."""
+    from smallset.models.by_name import MODELS, default_image_size
     from smallset.models.layers import layer_table
     from smallset.models.packages import PACKAGED
     from smallset.models.pretrained import torchvision_names
-    from smallset.models.registry import MODELS, default_image_size, outline
+    from smallset.models.registry import outline
     from smallset.show.terminal import layers_table
 
     shown = console()

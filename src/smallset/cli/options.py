@@ -119,10 +119,3 @@ def print_page(folder: Path) -> None:
     """Name the page in a folder, if one was written."""
     if (folder / "report.html").exists():
         print(f"page:     {folder / 'report.html'}")
-
-
-def keep_memory_here() -> None:
-    """Tell glibc to keep freed memory, in this process; see `smallset.compute.keep_memory`."""
-    from smallset.compute import keep_memory
-
-    keep_memory()

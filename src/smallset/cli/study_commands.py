@@ -19,7 +19,6 @@ from smallset.cli.options import (
     Workers,
     assignments,
     console,
-    keep_memory_here,
     print_logs,
     print_page,
     reporter_of,
@@ -27,6 +26,7 @@ from smallset.cli.options import (
 )
 from smallset.cli.places import say_place, study_place
 from smallset.errors import ConfigError, RunError
+from smallset.memory import keep_memory
 
 
 def study(
@@ -81,7 +81,7 @@ def study(
     if name is None or data is None:
         raise ConfigError("a study needs a name and --data DATA; smallset study --list lists them")
     if execute == "serial":
-        keep_memory_here()
+        keep_memory()
     reporter, folder = reporter_of(quiet), out
     if folder is None:
         say_place(folder := study_place(name, data, network or ""), reporter)

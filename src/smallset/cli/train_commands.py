@@ -23,7 +23,6 @@ from smallset.cli.options import (
     console,
     flags_of,
     free_folder,
-    keep_memory_here,
     print_logs,
     print_page,
     reporter_of,
@@ -33,6 +32,7 @@ from smallset.cli.options import (
 from smallset.cli.places import best_place, say_place, train_place
 from smallset.cli.study_commands import print_summary
 from smallset.errors import ConfigError, RunError
+from smallset.memory import keep_memory
 
 
 def train(
@@ -128,7 +128,7 @@ def best(
     """
     from smallset import api
 
-    keep_memory_here()
+    keep_memory()
     flags = {
         "seed": seed, "data.classes": classes, "data.folds": folds, "compute.device": device,
         "figures.lang": lang, **skipped(unreadable=skip_unreadable, empty=skip_empty),
@@ -200,7 +200,7 @@ def join(
     from smallset import api
     from smallset.groups import FigureConfig
 
-    keep_memory_here()
+    keep_memory()
     findings: list[Any] = []
     reporter = replace(reporter_of(quiet), found=findings.append)
     figures = settings_of(None, None, {"figures.lang": lang}).figures
@@ -278,7 +278,7 @@ def tune(
     """
     from smallset import api
 
-    keep_memory_here()
+    keep_memory()
     flags = {"model": model, **skipped(unreadable=skip_unreadable, empty=skip_empty)}
     settings, reporter = settings_of(config, sets, flags), reporter_of(quiet)
     try:
@@ -325,7 +325,7 @@ def _train(
 ) -> None:
     from smallset import api
 
-    keep_memory_here()
+    keep_memory()
     findings: list[Any] = []
     reporter = replace(reporter_of(quiet), found=findings.append)
     try:

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from smallset.cli.options import Address, Language, OwnCode, Quiet, keep_memory_here, reporter_of
+from smallset.cli.options import Address, Language, OwnCode, Quiet, reporter_of
 from smallset.errors import RunError
+from smallset.memory import keep_memory
 
 Sets = Annotated[
     float | None,
@@ -73,7 +74,7 @@ def predict(
     from smallset import api
     from smallset.progress import Reporter, console_reporter
 
-    keep_memory_here()
+    keep_memory()
     began = time.perf_counter()
     files = {"table": out, "vectors": embeddings, "page": page}
     prints_table = not any(files.values())
@@ -129,7 +130,7 @@ def export(
     """
     from smallset import api
 
-    keep_memory_here()
+    keep_memory()
     exported = api.export(
         run, out, file_format=file_format, data=data, runtime=runtime, lang=lang or "auto",
         own_code=own_code, force=force, reporter=reporter_of(quiet),
@@ -205,7 +206,7 @@ def serve(
     from smallset import api
     from smallset.use.limits import Limits
 
-    keep_memory_here()
+    keep_memory()
     api.serve(
         run,
         host=host,

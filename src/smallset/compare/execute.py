@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from smallset.config import RunConfig
 from smallset.errors import ConfigError, SmallsetError, suggest
 from smallset.groups import FigureConfig
+from smallset.memory import keep_memory
 from smallset.own_code import look_in
 from smallset.record.record import Record
 
@@ -254,8 +255,6 @@ def _work(pipe: Connection, threads: int, gpu: int | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the study's process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from smallset.compute import keep_memory
-
     keep_memory()
     while True:
         try:
@@ -321,8 +320,6 @@ def _on_ray(tasks: Sequence[Task], resources: Resources) -> Iterator[list[Outcom
 
 
 def _ray_task(task: Task) -> list[Outcome]:
-    from smallset.compute import keep_memory
-
     keep_memory()
     return run_task(task)
 

@@ -8,7 +8,8 @@ from smallset.config import RunConfig
 from smallset.errors import ConfigError, DataError
 from smallset.files import given_path
 from smallset.models.at_hand import networks_here
-from smallset.models.registry import is_own, resolve_weights
+from smallset.models.by_name import is_own
+from smallset.models.registry import resolve_weights
 
 
 def full_path(network: str) -> str:

@@ -5,11 +5,8 @@ from typing import Any
 
 from smallset.compare.spec import StudySpec
 from smallset.config import RunConfig
+from smallset.models.by_name import MODELS
 from smallset.recipes import resolve_recipe
-
-FROM_SCRATCH = ("plain", "residual", "bottleneck")
-"""Networks whose epochs take time. The features of a frozen one are computed once; what trains the
-whole of a pretrained one says so in its study."""
 
 
 def takes(spec: StudySpec, *, seeds: int, overrides: Mapping[str, Any]) -> str:
@@ -25,7 +22,9 @@ def takes(spec: StudySpec, *, seeds: int, overrides: Mapping[str, Any]) -> str:
     """
     own = [_laid(spec, arm, {}) for arm in spec.arms]
     asked = [_laid(spec, arm, overrides) for arm in spec.arms]
-    trained = [each for each in asked if each.model in FROM_SCRATCH]
+    # Epochs of our own networks take time. The features of a frozen one are computed once; what
+    # trains the whole of a pretrained one says so in its study.
+    trained = [each for each in asked if each.model in MODELS]
     runs = len(asked) * seeds
     said = f"{len(asked)} arm(s) x {seeds} seed(s), {runs} run(s)"
     if trained:
@@ -50,7 +49,7 @@ def _laid(spec: StudySpec, arm: str, overrides: Mapping[str, Any]) -> RunConfig:
 
 def _epochs(now: RunConfig, before: RunConfig) -> float:
     """Return the epochs of a run, in those over all images at the size that its study has."""
-    if now.model not in FROM_SCRATCH:
+    if now.model not in MODELS:
         return 0.0
     size, own = (each.image_size or 112 for each in (now, before))
     return now.epochs * now.data.train_fraction * (size / own) ** 2

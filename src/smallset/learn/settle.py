@@ -8,7 +8,8 @@ from smallset.errors import ConfigError
 from smallset.files import given_path
 from smallset.learn.objectives import balances, numbers_read, refuse_unread
 from smallset.models.blocks import has_attention
-from smallset.models.registry import default_image_size, is_own, outline
+from smallset.models.by_name import default_image_size, is_own
+from smallset.models.registry import outline
 from smallset.recipes import RECIPES, is_of_steps, resolve_recipe
 from smallset.record.record import Record
 from smallset.settings import flat

@@ -1,7 +1,6 @@
 """Models by name."""
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -14,9 +13,9 @@ from torch import nn
 from smallset.config import RunConfig
 from smallset.data.preprocessing import Preprocessing, square_of
 from smallset.errors import ConfigError, DataError, suggest
+from smallset.models.by_name import MODELS, default_image_size, is_own, members
 from smallset.models.packages import PACKAGED, packaged_file, require_package
 from smallset.models.parts import Classifier, as_classifier
-from smallset.models.plain import plain
 from smallset.models.pretrained import (
     download_place,
     draw_last_layer,
@@ -24,22 +23,12 @@ from smallset.models.pretrained import (
     pretrained,
     stated_licence,
     timm_model,
-    timm_size,
     torchvision_names,
-    torchvision_size,
     weight_file,
 )
-from smallset.models.residual import bottleneck, residual
 from smallset.models.together import together
 from smallset.models.weights import file_sha256, imported, read_weights
 from smallset.own_code import is_function, load_object, running
-
-MODELS: dict[str, Callable[[int, int], Classifier]] = {
-    "plain": lambda num_classes, image_size: plain(num_classes, image_size=image_size),
-    "residual": lambda num_classes, _: residual(num_classes),
-    "bottleneck": lambda num_classes, _: bottleneck(num_classes),
-}
-"""Our own models, from scratch. To add one: write the function, add it here."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ def resolve_weights(name: str, setting: str) -> Weights:
         DataError: If they are missing; the message says how to bring them.
     """
     if "+" in name:
-        each = [resolve_weights(*one) for one in _members(name, setting)]
+        each = [resolve_weights(*one) for one in members(name, setting)]
         if len({one.is_pretrained for one in each}) > 1:
             raise ConfigError(f"{name}: either all networks have pretrained weights, or none")
         return Weights(each[0].is_pretrained, tuple(file for one in each for file in one.files))
@@ -136,7 +125,7 @@ def stated_licences(name: str, setting: str) -> list[tuple[str, str | None]]:
         setting: As in `RunConfig.weights`; of a file nobody knows more than its owner.
     """
     found: list[tuple[str, str | None]] = []
-    for each, own in _members(name, setting) if "+" in name else [(name, setting)]:
+    for each, own in members(name, setting) if "+" in name else [(name, setting)]:
         licence = None
         if own == "auto" and imported(each) is None:
             if each in PACKAGED:
@@ -145,32 +134,6 @@ def stated_licences(name: str, setting: str) -> list[tuple[str, str | None]]:
                 licence = stated_licence(each)
         found.append((each, licence))
     return found
-
-
-def is_own(name: str) -> bool:
-    """Whether a model is one of ours or the user's, which is trained from scratch.
-
-    Args:
-        name: As in `RunConfig.model`.
-    """
-    return name in MODELS or is_function(name)
-
-
-def default_image_size(name: str) -> int:
-    """Return the side in px that a model takes where none is set.
-
-    112 for our own; for one of torchvision or timm what its weights were trained or tested with.
-
-    Args:
-        name: As in `RunConfig.model`.
-    """
-    if is_own(name):
-        return 112
-    if "+" in name:
-        return max(default_image_size(each) for each, _ in _members(name, "auto"))
-    if name in PACKAGED:
-        return timm_size(PACKAGED[name].timm)
-    return timm_size(name[5:]) if name.startswith("timm:") else torchvision_size(name)
 
 
 def build_model(
@@ -198,7 +161,7 @@ def build_model(
         if "+" in name:
             built = [
                 (build_model(each, num_classes, image_size=size, weights=own, seed=seed), size)
-                for each, own in _members(name, weights)
+                for each, own in members(name, weights)
                 if (size := min(default_image_size(each), image_size))
             ]
             model = together(built, num_classes)
@@ -256,24 +219,6 @@ def check_weights(name: str, file: str) -> Classifier:
         raise DataError(f"{file!r} is not a weight file")
     size = default_image_size(name)
     return build_model(name, 2, image_size=size, weights=file, seed=0)
-
-
-def _members(name: str, setting: str) -> list[tuple[str, str]]:
-    """Return the networks of "a+b", each with its setting of weights."""
-    names, settings = name.split("+"), setting.split("+")
-    if len(set(names)) < len(names) or not all(names):
-        raise ConfigError(f"{name!r} must join different networks by '+'")
-    for each in names:
-        if is_own(each):
-            raise ConfigError(f"{name!r}: only networks of torchvision and timm can be joined")
-    if len(settings) == 1:
-        settings *= len(names)
-    if len(settings) != len(names):
-        raise ConfigError(
-            f"the model {name!r} joins {len(names)} networks, and the weights {setting!r} are "
-            f"{len(settings)}; give one for each, joined by '+', such as auto+{names[-1]}.pth"
-        )
-    return list(zip(names, settings, strict=True))
 
 
 def _call(name: str, num_classes: int, image_size: int) -> Classifier:

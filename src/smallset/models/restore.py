@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save
 from smallset.data.preprocessing import Preprocessing
 from smallset.errors import ConfigError
 from smallset.files import write_atomic, write_json
+from smallset.models.by_name import is_own
 from smallset.models.parts import Classifier
-from smallset.models.registry import build_model, is_own
+from smallset.models.registry import build_model
 from smallset.models.together import together
 from smallset.own_code import source_digest
 from smallset.reading import reading

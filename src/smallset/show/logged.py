@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from smallset import contents
-from smallset.compare.summary import Summary
 from smallset.reading import read_json_lines
 from smallset.record.record import FIX, Record
 from smallset.settings import flat
+
+if TYPE_CHECKING:
+    from smallset.compare.summary import Summary
 
 Ended = Literal["", "failed", "stopped"]
 LINE = ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
@@ -107,7 +109,7 @@ class LoggedStudy:
 
     place: str
     """Its folder, seen from the folder of runs."""
-    summary: Summary | None = None
+    summary: "Summary | None" = None
     """What it found; None where it did not come to its end."""
     ended: Ended = ""
 
@@ -124,7 +126,7 @@ def files_of(folder: Path, *patterns: str) -> list[Path]:
     return sorted(path for path in shown if (folder / path).is_file())
 
 
-def study_tables(summary: Summary) -> str:
+def study_tables(summary: "Summary") -> str:
     """Return the tables of a study as Markdown."""
     lines = [
         f"**{summary.spec.title}**", "", summary.spec.about, "",

@@ -8,15 +8,17 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from smallset.compare.summary import Summary
 from smallset.errors import ConfigError, RunError, suggest
 from smallset.progress import Reporter
 from smallset.record.record import Record
 from smallset.show.log_mlflow import Mlflow
 from smallset.show.log_tensorboard import TensorBoard
 from smallset.show.logged import Ended, Logged, LoggedStudy
+
+if TYPE_CHECKING:
+    from smallset.compare.summary import Summary
 
 Names = str | Sequence[str]
 
@@ -162,7 +164,7 @@ class StudyLog:
         if self.log and folder.is_relative_to(self.log.folder) and Record(folder).has_begun:
             self.log.meanwhile(folder, "failed" if error else "")
 
-    def finish(self, summary: Summary) -> None:
+    def finish(self, summary: "Summary") -> None:
         """Log what was found, and the runs that an earlier command had finished.
 
         Raises:

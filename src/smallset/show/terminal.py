@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from smallset.compare.spec import StudySpec
-from smallset.compare.summary import Summary
 from smallset.compare.takes import takes
 from smallset.data.listing import ImageSet
 from smallset.groups import SPLITS
+
+if TYPE_CHECKING:
+    from smallset.compare.summary import Summary
 
 
 def data_table(images: ImageSet, title: str) -> Table:
@@ -63,7 +65,7 @@ def study_lines(
     ]
 
 
-def arms_table(summary: Summary) -> Table:
+def arms_table(summary: "Summary") -> Table:
     """Return the accuracies of the arms of a study."""
     title = f"{summary.num_images:,} test images"
     columns = ("arm", "seeds", "train", "val", "test", "95 % interval", "luck, points")
@@ -77,7 +79,7 @@ def arms_table(summary: Summary) -> Table:
     return table
 
 
-def comparisons_table(summary: Summary) -> Table:
+def comparisons_table(summary: "Summary") -> Table:
     """Return the paired differences of a study."""
     columns = ("arm", "points, 95 % interval", "p, corrected", "verdict")
     title = "paired on the same images and seeds; intervals and p values hold together"

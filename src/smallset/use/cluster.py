@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 
 from smallset.compare.execute import TRIES, on_cluster
-from smallset.compute import keep_memory
 from smallset.errors import ConfigError, RunError, SmallsetError
+from smallset.memory import keep_memory
 from smallset.record.new_pictures import Block
 from smallset.settings import differences
 from smallset.use.predictor import Predictor, open_record

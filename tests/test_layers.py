@@ -12,8 +12,8 @@ SRC = Path(__file__).parents[1] / "src/smallset"
 ORDER = (
     "errors", "memory", "seeds", "words", "files", "reading", "store", "contents", "own_code",
     "settings", "groups", "config", "recipes", "compute", "stats", "paired", "progress", "record",
-    "data", "models", "clean", "learn", "compare", "choose", "findings", "show", "use", "api", "cli",
-    "__init__", "__main__",
+    "data", "models", "clean", "learn", "compare", "choose", "findings", "show", "use", "api",
+    "cli", "__init__", "__main__",
 )  # fmt: skip
 """The way of the data; a room is a folder, or a file at the top."""
 

@@ -16,6 +16,7 @@ from smallset.findings.test_set import label_suspects
 from smallset.groups import LossConfig
 from smallset.learn.objectives import build_stages
 from smallset.learn.run import train_run
+from smallset.record.doubt import fit_temperature, held_out
 from smallset.record.predictions import Predictions
 
 K = 6
@@ -70,7 +71,7 @@ def facts(made=None, lines=None, embeddings=None, **settings):
         made, lines or history(CALM, CALM),
         override(RunConfig(), settings).model_dump(mode="json"),
         embeddings or {s: rng.normal(size=((made.splits == s).sum(), 8)) for s in COUNTS},
-        lambda changes: f"train {changes}",
+        lambda changes: f"train {changes}", temperature=fit_temperature(held_out(made)),
     )  # fmt: skip
 
 
@@ -521,6 +522,9 @@ def test_overconfident_probabilities_are_named_and_true_ones_are_not():
     assert said(facts(made), "miscalibrated").evidence.values["t"] == val.values["t"]
     without = replace(made, splits=np.where(made.splits == "val", "train", made.splits))
     assert "no val images" in said(facts(without), "miscalibrated").evidence.say("en")
+    joined = said(replace(facts(made), temperature=None), "miscalibrated").evidence.say("en")
+    assert "temperature of its own" in joined
+    assert "fitted on" not in joined
 
 
 def test_a_small_test_set_is_named():

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from smallset.record.doubt import held_out
+from smallset.record.doubt import Temperature, held_out, read_temperature
 from smallset.record.predictions import Predictions
 from smallset.record.record import Record
 from smallset.words import Text, text
@@ -78,8 +78,8 @@ class Facts:
     """Called with dotted settings, returns the command line of the run with these changed."""
     data: str = "DATA"
     """What the data is called on the command line."""
-    earlier: Predictions | None = None
-    """What was said of images before the network learnt them; see `Record.held_out`."""
+    temperature: Temperature | None = None
+    """That of model.json; None for networks joined in one record, each of which has its own."""
 
     def try_next(self, changes: Mapping[str, Any]) -> str | None:
         """Return the command line with settings changed; None if the run was trained like that.
@@ -140,5 +140,6 @@ def read_facts(record: Record) -> Facts:
     return Facts(
         record.predictions, record.history, record.config["config"],
         {split: record.embeddings(split) for split in ("train", "test")},
-        record.command, record.config["data"]["source"], record.held_out,
+        record.command, record.config["data"]["source"],
+        None if "members" in record.model else read_temperature(record.model),
     )  # fmt: skip

@@ -10,7 +10,6 @@ from scipy.stats import binom
 
 from smallset.findings.facts import Facts, Seen, level_of
 from smallset.paired import mcnemar
-from smallset.record.doubt import fit_temperature, held_out
 from smallset.record.measures import UNEVEN, calibration
 from smallset.record.predictions import Predictions
 from smallset.stats import LEVEL, share_interval
@@ -293,37 +292,36 @@ def miscalibrated(facts: Facts) -> Seen | None:
     low = text(
         "The probabilities are too low: {said:.0%} on average, and {true:.0%} are right.", **shares
     )
-    fitted = fit_temperature(held_out(facts.predictions, facts.earlier))
+    fitted = facts.temperature
     error = text(
         "The expected calibration error is {error:.1%}; a perfect network would have {floor:.1%} "
         "on so many images.",
         error=seen.error, floor=seen.floor,
     )  # fmt: skip
-    numbers = {"error": error, "t": fitted.value, "count": fitted.images}
-    if fitted.why_not:
+    if fitted is None:
+        advice = text(
+            "{error} Each of the joined networks has a temperature of its own, by which `predict` "
+            "divides its logits.",
+            error=error,
+        )
+    elif fitted.why_not:
         advice = text(
             "{error} There are no val images to fit a temperature on. With some, or --folds, there "
             "are.",
-            **numbers,
+            error=error,
         )
     elif fitted.source == "val":
         advice = text(
             "{error} `predict` divides the logits by a temperature of {t:.2f}, fitted on {count} "
             "val images.",
-            **numbers,
-        )
-    elif facts.earlier is not None:
+            error=error, t=fitted.value, count=fitted.images,
+        )  # fmt: skip
+    else:
         advice = text(
             "{error} `predict` divides the logits by a temperature of {t:.2f}, fitted on {count} "
             "images, each judged out of fold.",
-            **numbers,
-        )
-    else:
-        advice = text(
-            "{error} `predict` divides the logits by a temperature of {t:.2f}, fitted on these "
-            "{count} images.",
-            **numbers,
-        )
+            error=error, t=fitted.value, count=fitted.images,
+        )  # fmt: skip
     return Seen(high if seen.gap > 0 else low, advice)
 
 

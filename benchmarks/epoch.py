@@ -75,7 +75,7 @@ class Ours:
     def __init__(self, data: str) -> None:
         import numpy as np
 
-        from smallset.compute import keep_memory, resolve
+        from smallset.compute import resolve
         from smallset.data.augment import Augmenter
         from smallset.data.batches import random_batches
         from smallset.data.cache import load_pixels
@@ -83,6 +83,7 @@ class Ours:
         from smallset.data.preprocessing import Preprocessing
         from smallset.data.read import read_data
         from smallset.groups import AugmentConfig, ComputeConfig
+        from smallset.memory import keep_memory
         from smallset.models.plain import plain
         from smallset.seeds import stream
 

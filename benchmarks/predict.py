@@ -31,8 +31,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from smallset.compute import keep_memory
 from smallset.data.read import image_files
+from smallset.memory import keep_memory
 from smallset.models.forward import BATCH_SIZE
 from smallset.record.new_pictures import csv_lines, rows_of
 from smallset.record.record import Record

@@ -32,8 +32,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from smallset.compute import keep_memory
 from smallset.data.read import image_files
+from smallset.memory import keep_memory
 from smallset.record.record import Record
 from smallset.use.predictor import Predictor
 

@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--weights")
     arguments = parser.parse_args()
-    from smallset.compute import keep_memory
+    from smallset.memory import keep_memory
 
     keep_memory()
     cores = os.cpu_count()

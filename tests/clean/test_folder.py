@@ -228,6 +228,12 @@ def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):
     assert "20% of the labels were made wrong" in page.inner_text("#headline")
     given = [int(cell) for cell in page.locator("#class-table td:nth-child(2)").all_inner_texts()]
     assert sum(given) == 32 + 12 + 8
+    doubted = page.locator("#class-table td:nth-child(3)").all_inner_texts()
+    assert sum(map(int, doubted)) == len(suspects)
+    counted = page.inner_text("#headline .facts").split()
+    named = sum(float(row["probability"]) < 0.5 for row in suspects)
+    assert counted[counted.index("suspects") + 1] == str(named)
+    assert ("looks" in counted) == (named < len(suspects))
     page.close()
     assert complaints == []
 

@@ -133,7 +133,7 @@ def test_what_is_practically_equal_needs_no_more_images():
     )  # fmt: skip
     assert find_in_study(found((arm("a", "x"),), pairs), look=lambda record: []) == []
     assert in_words(found((arm("a", "x"),), pairs))[0].say("en") == (
-        "a is practically equal to b: +0.1 points of test accuracy (95 % interval -0.6 to +0.6; "
+        "a is practically equal to b: +0.1 points of test accuracy (95% interval -0.6 to +0.6; "
         "p = 0.2; 1,400 test images with 3 seeds)."
     )
 

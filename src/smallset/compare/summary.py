@@ -168,7 +168,7 @@ class Summary:
             verdict = f"{found.result.verdict} ({found.against})" if found else ""
             share = f"{arm.accuracy.value:.1%}"
             rows.append([arm.name, len(arm.seeds), share, f"{low} to {high}", luck, verdict])
-        head = ["arm", "seeds", "test accuracy", "95 % interval", "luck, points"]
+        head = ["arm", "seeds", "test accuracy", "95% interval", "luck, points"]
         head += ["verdict (against)"]
         return html_table(head, rows)
 

@@ -210,7 +210,7 @@ def _in_words(compared: Comparison, images: int) -> Text:
     points = dict(zip(("value", "low", "high"), (100 * v for v in found.difference), strict=True))
     p = "p < 0.001" if found.p_corrected < 0.001 else f"p = {found.p_corrected:.2g}"
     measured = text(
-        "{value:+.1f} points of test accuracy (95 % interval {low:+.1f} to {high:+.1f}; {p}; "
+        "{value:+.1f} points of test accuracy (95% interval {low:+.1f} to {high:+.1f}; {p}; "
         "{over})",
         **points,
         p=p,

@@ -69,7 +69,7 @@ def candidates_chart(story: Mapping[str, Any], *, lang: Lang = "en") -> Figure:
     axis.set_xlim(low, 1.0 + 0.3 * (1 - low))
     axis.set_xticks([tick for tick in axis.get_xticks() if low <= tick <= 1])
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axis.set_title(say("right out of fold, with 95 % interval"), fontsize=9)
+    axis.set_title(say("right out of fold, with 95% interval"), fontsize=9)
     costs.set_title(say("time for one picture"), fontsize=9)
     costs.set_xlim(0, 1.35 * max(each["cost"] for each in raced))
     costs.xaxis.set_major_formatter(ScalarFormatter())

@@ -130,13 +130,13 @@ def study_tables(summary: "Summary") -> str:
     """Return the tables of a study as Markdown."""
     lines = [
         f"**{summary.spec.title}**", "", summary.spec.about, "",
-        "| arm | seeds | test accuracy | 95 % interval |", "|---|---|---|---|",
+        "| arm | seeds | test accuracy | 95% interval |", "|---|---|---|---|",
     ]  # fmt: skip
     for arm in summary.arms:
         share, low, high = (f"{each:.1%}" for each in arm.accuracy[:3])
         lines.append(f"| {_cell(arm.name)} | {len(arm.seeds)} | {share} | {low} to {high} |")
     if summary.comparisons:
-        lines += ["", "| arm | against | points, 95 % interval | verdict |", "|---|---|---|---|"]
+        lines += ["", "| arm | against | points, 95% interval | verdict |", "|---|---|---|---|"]
     for arm, against, _, found in summary.comparisons:
         value, low, high = (f"{100 * each:+.1f}" for each in found.difference)
         pair = f"{_cell(arm)} | {_cell(against)}"

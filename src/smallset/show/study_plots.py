@@ -63,7 +63,7 @@ def arms_chart(
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axis.margins(x=0.12)
     label = text(
-        "test accuracy on {images:,} images: mean, 95 % interval, and each seed", images=num_images
+        "test accuracy on {images:,} images: mean, 95% interval, and each seed", images=num_images
     )
     axis.set_xlabel(label.say(lang))
     axis.set_title(title, fontsize=11)
@@ -93,7 +93,7 @@ def forest_plot(comparisons: Sequence[Comparison], *, title: str, lang: Lang = "
     axis.set_ylim(len(comparisons) - 0.4, -0.6)
     axis.margins(x=0.06)
     axis.set_xlabel(
-        say("difference in test accuracy, points, 95 % interval (grey: missed more than once in "
+        say("difference in test accuracy, points, 95% interval (grey: missed more than once in "
             "five)")
     )  # fmt: skip
     axis.set_title(title, fontsize=11)
@@ -126,7 +126,7 @@ def accuracy_chart(
     axis.set_xticks(places, [f"{place:,g}" for place in places])
     axis.minorticks_off()
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axis.set(xlabel=say(x_label), ylabel=say("test accuracy, 95 % interval"))
+    axis.set(xlabel=say(x_label), ylabel=say("test accuracy, 95% interval"))
     axis.set_title(title, fontsize=11)
     if len(curves) > 1:
         axis.legend(frameon=False)

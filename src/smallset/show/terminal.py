@@ -68,7 +68,7 @@ def study_lines(
 def arms_table(summary: "Summary") -> Table:
     """Return the accuracies of the arms of a study."""
     title = f"{summary.num_images:,} test images"
-    columns = ("arm", "seeds", "train", "val", "test", "95 % interval", "luck, points")
+    columns = ("arm", "seeds", "train", "val", "test", "95% interval", "luck, points")
     table = Table(*columns, title=title)
     for arm in summary.arms:
         shares = [arm.mean("train"), arm.mean("val"), arm.accuracy.value]
@@ -81,7 +81,7 @@ def arms_table(summary: "Summary") -> Table:
 
 def comparisons_table(summary: "Summary") -> Table:
     """Return the paired differences of a study."""
-    columns = ("arm", "points, 95 % interval", "p, corrected", "verdict")
+    columns = ("arm", "points, 95% interval", "p, corrected", "verdict")
     title = "paired on the same images and seeds; intervals and p values hold together"
     table = Table(*columns, "can be found; would settle it", title=title, show_lines=True)
     for arm, against, _, found in summary.comparisons:

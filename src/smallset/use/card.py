@@ -94,7 +94,7 @@ def _accuracy(record: Record, seen: Headline | None) -> list[str]:
         )
     if seen.source == "val":
         said.append("Settings may have been chosen on these; new pictures may do worse.")
-    said.append("The range is what chance in the choice of images leaves open (95 %).")
+    said.append("The range is what chance in the choice of images leaves open (95%).")
     return said
 
 

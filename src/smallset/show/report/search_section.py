@@ -13,7 +13,7 @@ from smallset.words import Text, text
 
 STATES = {
     "raced": text("raced"),
-    "dropped": text("dropped: best in under 1 %"),
+    "dropped": text("dropped: best in under 1%"),
     "left out": text("left out: no time was left"),
 }
 """What became of a candidate of `smallset best`."""

@@ -18,6 +18,7 @@ multiplied with at the k-th look. --leader: how much too high the best of severa
 import argparse
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,9 @@ def leader(studies: int) -> None:
 
 def judged(arms: list[ndarray]) -> list[tuple[float, float, bool]]:
     """Return interval and claim of each method for the first arm against the second."""
-    found = [before(arms[0] - arms[1])]
+    old = before(arms[0] - arms[1])
+    [claims] = before_claims([old])
+    found = [(*old[:2], claims)]
     for together in (arms[:2], arms):
         luck = luck_of_arms(together)
         [result] = compare_all([(arms[0], arms[1])], [(luck[0], luck[1])])
@@ -162,8 +165,8 @@ def simulate(
     return list((noise + ease > -shift[..., None].astype(np.float32)).astype(np.float64))
 
 
-def before(differences: ndarray) -> tuple[float, float, bool]:
-    """Return the interval and claim of the method until now.
+def before(differences: ndarray) -> tuple[float, float, float]:
+    """Return the interval of the method until 2026-11-26, and its p value.
 
     A bootstrap of images and of all seeds but one; p by the normal law with the same variance. The
     draws over images are many enough to be normal, and those of the seeds are all gone through.
@@ -181,8 +184,20 @@ def before(differences: ndarray) -> tuple[float, float, bool]:
 
     low, high = quantile(0.025), quantile(0.975)
     error = math.hypot(of_images, by_seed.std(ddof=1) / math.sqrt(num_seeds))
-    claims = 2 * norm.sf(abs(value) / error) < 0.05 and (low > 0 or high < 0)
-    return low, high, bool(claims)
+    return low, high, float(2 * norm.sf(abs(value) / error))
+
+
+def before_claims(found: Sequence[tuple[float, float, float]]) -> list[bool]:
+    """Return which comparisons of a report that method claimed to differ: Holm, and clear of 0."""
+    order = np.argsort([p for _, _, p in found])
+    corrected, most = [0.0] * len(found), 0.0
+    for rank, at in enumerate(order):
+        most = max(most, (len(found) - rank) * found[at][2])
+        corrected[at] = most
+    return [
+        p < 0.05 and (low > 0 or high < 0)
+        for p, (low, high, _) in zip(corrected, found, strict=True)
+    ]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from claims import before
+from claims import before, before_claims
 
 from smallset import api
 from smallset.paired import compare_all
@@ -74,7 +74,7 @@ def said(correct, seeds):
             [result] = compare_all([(arms[0], arms[1])], [tuple(luck_of_arms(arms))])
             claims += result.verdict != "cannot tell"
             held += result.difference.low <= 0 <= result.difference.high
-            olds += seeds > 1 and before(arms[0] - arms[1])[2]
+            olds += seeds > 1 and before_claims([before(arms[0] - arms[1])])[0]
             studies += 1
     old = f", before {olds / studies:.1%}" if seeds > 1 else ""
     return f"{claims / studies:.1%} of {studies} ({studies // 10} disjoint at a time) claim{old}"

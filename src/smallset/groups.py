@@ -202,7 +202,7 @@ class ComputeConfig(Settings):
     """auto takes cuda, then mps, then cpu."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the forward pass; auto is bfloat16 on GPUs and processors that have it."""
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     """Processor threads of the run; none: as torch chooses. Another number, or another precision,
     forms sums in another order, and training multiplies the last bits: measured, it is another
     seed. Compare runs with the same."""

@@ -79,6 +79,20 @@ def test_two_spellings_of_one_name_are_refused(tmp_path, name):
         with_sound_names(listing(tmp_path, twins), tmp_path)
 
 
+@pytest.mark.parametrize("hidden", ["\u200b", "\u00ad", "\ufeff", "\u200e"])
+def test_classes_that_differ_in_what_is_not_seen_are_refused(tmp_path, hidden):
+    with pytest.raises(DataError, match="what is not seen"):
+        with_sound_names(listing(tmp_path, ("cat", f"ca{hidden}t")), tmp_path)
+    with pytest.raises(DataError, match="give it one that shows"):
+        with_sound_names(listing(tmp_path, ("cat", hidden)), tmp_path)
+
+
+@pytest.mark.parametrize("turning", ["\u202e", "\u2066"])
+def test_a_class_that_turns_the_text_around_it_is_refused(tmp_path, turning):
+    with pytest.raises(DataError, match=r"\\u20.*control characters"):
+        with_sound_names(listing(tmp_path, ("cat", f"{turning}dog")), tmp_path)
+
+
 def test_names_are_looked_at_before_anything_is_decoded(tmp_path, monkeypatch):
     place = tmp_path / "data"
     for name in ("a", "b"):

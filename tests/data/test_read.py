@@ -120,6 +120,7 @@ def test_a_json_lines_manifest_reads_as_the_csv_does(tmp_path):
         ("path,label\n/etc/passwd,a\n", "absolute path"),
         ("path,label\nC:\\x.png,a\n", "absolute path"),
         ("path,label\n../0.png,a\n", "leads outside the manifest's folder"),
+        ("path,label\nhttps://x.org/0.png,a\n", "is an address, and smallset reads files"),
         ("path,label\nsub/../../0.png,a\n", "leads outside"),
         ("path,label\n0.png,a\n./0.png,b\n", "listed before, as image 1"),
         ("path,label\n9.png,a\n", "no file"),
@@ -309,6 +310,14 @@ def test_pictures_beside_class_folders_are_counted(tmp_path, place):
     [note] = [note for note in read_data(tmp_path).notes if "beside" in note]
     assert note.startswith("2 picture(s) beside the class folders")
     assert note.endswith("left out: c.jpg, d.PNG")
+
+
+def test_pictures_in_hidden_folders_beside_class_folders_are_counted(tmp_path):
+    make(tmp_path, "a/0.png", "b/0.png", ".old/c/0.png", ".old/1.png")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("x")
+    [note] = [note for note in read_data(tmp_path).notes if "hidden" in note]
+    assert note == f"2 picture(s) in the hidden folder {tmp_path / '.old'} were left out"
 
 
 def test_folders_inside_class_folders_are_counted(tmp_path):

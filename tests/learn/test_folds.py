@@ -150,6 +150,7 @@ def test_every_fold_learns_a_class_that_was_photographed_in_one_go(tmp_path):
 def test_more_folds_than_there_are_families_are_refused(unsplit, tiny, tmp_path):
     with pytest.raises(DataError, match="30 folds need as many images"):
         train_run(unsplit, tiny(**{"data.folds": 30}), tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "the next try would find a run of other settings"
 
 
 @pytest.mark.parametrize(

@@ -164,3 +164,13 @@ def test_names_no_font_has_are_noted_once_and_the_figures_are_drawn(tmp_path, ti
     )
     assert len([note for note in listening.notes if "no installed font has" in note]) == 1
     assert (record.folder / "figures" / "pca.png").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_features_of_a_network_that_diverged_are_drawn_as_those_of_another():
+    rng = np.random.default_rng(0)
+    train, test = rng.normal(size=(20, 6)), rng.normal(size=(5, 6))
+    axes = principal_axes(train * 1e30, test * 1e30)
+    assert axes.plane.explained == pytest.approx(principal_axes(train, test).plane.explained)
+    assert np.isfinite(axes.train).all()
+    assert np.isfinite(axes.test).all()

@@ -10,6 +10,8 @@ from smallset.data.listing import ImageSet
 from smallset.errors import DataError
 
 UNPRINTABLE = frozenset(["Cc", "Cs", "Zl", "Zp"])  # control, not UTF-8, line and paragraph ends
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They turn the direction of the text that follows, and so of a table or page."""
 FORMULA = ("=", "+", "-", "@")
 
 
@@ -24,7 +26,8 @@ def with_sound_names(images: ImageSet, where: Path) -> ImageSet:
 
     Raises:
         DataError: If a path is not UTF-8, or a class has control characters in its name, is
-            blank, or differs from another in case, spaces or the spelling of accents alone.
+            blank, or differs from another in case, spaces, what is not seen or the spelling of
+            accents alone.
     """
     odd = [path for path in images.paths if not _is_utf8(path)]
     if odd and (encoding := sys.getfilesystemencoding()) != "utf-8":
@@ -38,7 +41,7 @@ def with_sound_names(images: ImageSet, where: Path) -> ImageSet:
             f"can hold them; rename {', '.join(map(_shown, odd[:3]))} (convmv does many)"
         )
     for name in images.classes:
-        if any(unicodedata.category(each) in UNPRINTABLE for each in name):
+        if TURNING & set(name) or any(unicodedata.category(c) in UNPRINTABLE for c in name):
             raise DataError(
                 f"the class {name!a} of {_shown(str(where))} has control characters in "
                 "its name; rename it"
@@ -58,14 +61,15 @@ def _refuse_alike(classes: Sequence[str], where: Path) -> None:
     """Refuse classes that were probably meant to be one, and one without a name."""
     seen: dict[str, str] = {}
     for name in classes:
-        key = " ".join(unicodedata.normalize("NFC", name).casefold().split())
+        seen_of = "".join(c for c in name if unicodedata.category(c) != "Cf")  # of no width
+        key = " ".join(unicodedata.normalize("NFC", seen_of).casefold().split())
         if not key:
             raise DataError(f"a class of {where} has the name {name!r}; give it one that shows")
         if key in seen:
             raise DataError(
-                f"the classes {seen[key]!r} and {name!r} of {where} differ in case, spaces or the "
-                f"spelling of accents alone ({seen[key]!a}, {name!a}); write them alike, or give "
-                "one another name"
+                f"the classes {seen[key]!r} and {name!r} of {where} differ in case, spaces, what "
+                f"is not seen or the spelling of accents alone ({seen[key]!a}, {name!a}); write "
+                "them alike, or give one another name"
             )
         seen[key] = name
 

@@ -291,6 +291,11 @@ def _beside(folders: Sequence[Path]) -> list[str]:
                 f"{len(found)} picture(s) beside the class folders of {folder} have no class and "
                 f"were left out: {', '.join(found[:3])}{more}"
             )
+        hidden = sorted(p for p in folder.iterdir() if p.name[0] == "." and p.is_dir())
+        for each in hidden:
+            inside = (name for _, _, files in os.walk(each) for name in files)
+            if count := sum(map(_is_image, inside)):
+                notes.append(f"{count} picture(s) in the hidden folder {each} were left out")
     return notes
 
 

@@ -137,20 +137,22 @@ def deal(plan: Plan, reporter: Reporter) -> Int[ndarray, "repeats n"]:
     return np.stack(deals)
 
 
-def score_folds(run: Run, build: Build, reporter: Reporter) -> OutOfFold:
+def score_folds(
+    run: Run, folds: Int[ndarray, "repeats n"], build: Build, reporter: Reporter
+) -> OutOfFold:
     """Score every training image of a run by runs that learn without its fold.
 
     Finished folds stay in the folder of the run until it is finished.
 
     Args:
         run: It learns from all images; what its frozen part gives is shared with the folds.
+        folds: As `deal` gives them.
         build: Builds a run that has not begun.
 
     Raises:
         RunError: If the loss of a fold grew without end.
     """
     plan, folder = run.plan, make_folder(run.state.folder / FOLDS)
-    folds = deal(plan, reporter)
     probs = np.zeros((*folds.shape, len(plan.data.images.classes)), dtype=np.float32)
     frozen = run.state.stages[0].objective is None or run.is_cached(0)
     features = run.inputs.feed("train", cached=True) if frozen else None

@@ -10,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Int
+from numpy import ndarray
+
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig
 from smallset.data.prepare import DataSource
 from smallset.errors import RunError
 from smallset.files import clear_unfinished, holds_files, make_folder, write_json
-from smallset.learn.folds import FOLDS, OutOfFold, score_folds
+from smallset.learn.folds import FOLDS, OutOfFold, deal, score_folds
 from smallset.learn.inputs import Inputs
 from smallset.learn.plan import Plan, Planner, check_batches, clean_labels, stages_of
 from smallset.learn.score import predict
@@ -130,6 +133,7 @@ def _train(
     notes: dict[str, None] = {}
     reporter = replace(inner, note=lambda text: (notes.setdefault(text), inner.note(text)))
     runs: list[Run] = []
+    dealt: list[tuple[Run, Int[ndarray, "repeats n"]]] = []
     with torch_as_it_was(jobs[0][0].config.compute.threads), contextlib.ExitStack() as stack:
         for plan, folder in jobs:
             record = Record(folder)
@@ -138,10 +142,12 @@ def _train(
                 continue
             plan = clean_labels(plan, source, reporter)
             run = build_run(plan, folder, reporter, beside=runs[0] if runs else None)
+            if run.has_folds:  # before anything is written: there may be too few images
+                dealt.append((run, deal(plan, reporter)))
             write_json(make_folder(folder) / "config.json", plan.described)
             stack.callback(shutil.rmtree, folder / SCRATCH, ignore_errors=True)
             runs.append(run)
-        folds = [score_folds(run, build_run, reporter) for run in runs if run.has_folds]
+        folds = [score_folds(run, each, build_run, reporter) for run, each in dealt]
         for _ in train_together(runs, resume=resume is not False):
             pass
         for run, held in itertools.zip_longest(runs, folds):

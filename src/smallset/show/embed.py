@@ -9,6 +9,7 @@ from numpy import ndarray
 
 NUM_AXES = 50  # kept for t-SNE, as in van der Maaten & Hinton 2008, section 4
 NEIGHBOURS = 10
+HUGE = 1e15  # float32 cannot hold its square, of some images
 MOST_SCORED = 2_000  # neighbours are looked for among so many; more would not move the share
 
 
@@ -42,14 +43,17 @@ def principal_axes(train: Float[ndarray, "n dim"], test: Float[ndarray, "m dim"]
     """Project train and test on the first 50 principal components of train."""
     from sklearn.decomposition import PCA
 
+    train, test = train.astype(np.float32), test.astype(np.float32)
+    if (most := np.abs(train).max(initial=0)) > HUGE:  # of a network that diverged
+        train, test = train / most, test / most
     num_axes = min(NUM_AXES, *train.shape)
     axes = PCA(num_axes, svd_solver="randomized", random_state=0)
     with np.errstate(invalid="ignore"):  # 0 / 0 where all embeddings are equal
-        points = axes.fit_transform(train.astype(np.float32))
+        points = axes.fit_transform(train)
     shares = axes.explained_variance_ratio_
     # All embeddings equal (a collapsed net): no variance, so no share of it.
     known = shares if np.isfinite(shares).all() else None
-    new = axes.transform(test.astype(np.float32)) if len(test) else points[:0]
+    new = axes.transform(test) if len(test) else points[:0]
     return Axes(points, new, known)
 
 

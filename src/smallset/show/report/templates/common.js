@@ -90,6 +90,17 @@ document.querySelectorAll("table.sortable").forEach((table) => {
 });
 
 /* A name that may break after an underscore, as file and class names have them. */
+/* Where a table goes on beyond an edge, this is seen. */
+document.querySelectorAll(".scroll").forEach((box) => {
+  const look = () => {
+    box.classList.toggle("more-before", box.scrollLeft > 1);
+    box.classList.toggle("more-after", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  };
+  box.addEventListener("scroll", look, { passive: true });
+  const sizes = new ResizeObserver(look);
+  [box, ...box.children].forEach((each) => sizes.observe(each));
+});
+
 const named = (text) =>
   text.split(/(?<=[_/-])/).flatMap((part, n) => (n ? [make("wbr"), part] : [part]));
 const short = (text, most = 26) => (text.length > most ? text.slice(0, most - 1) + "…" : text);

@@ -5,7 +5,8 @@ const D = JSON.parse(document.getElementById("data").textContent);
 const zh = () => document.documentElement.lang.startsWith("zh");
 function T(template, values = {}) {
   const said = (zh() && D.words[template]) || template;
-  const whole = said.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const written = (value) => (typeof value === "number" ? value.toLocaleString("en") : value);
+  const whole = said.replace(/\{(\w+)\}/g, (_, name) => written(values[name]));
   // As `singular` of words.py; scripts count few things.
   return zh() ? whole : whole.replace(/(?<![\d.,])\b1 (image|picture|class)(es|s)\b/g, "1 $1");
 }
@@ -89,7 +90,6 @@ document.querySelectorAll("table.sortable").forEach((table) => {
   );
 });
 
-/* A name that may break after an underscore, as file and class names have them. */
 /* Where a table goes on beyond an edge, this is seen. */
 document.querySelectorAll(".scroll").forEach((box) => {
   const look = () => {
@@ -101,6 +101,7 @@ document.querySelectorAll(".scroll").forEach((box) => {
   [box, ...box.children].forEach((each) => sizes.observe(each));
 });
 
+/* A name that may break after an underscore, as file and class names have them. */
 const named = (text) =>
   text.split(/(?<=[_/-])/).flatMap((part, n) => (n ? [make("wbr"), part] : [part]));
 const short = (text, most = 26) => (text.length > most ? text.slice(0, most - 1) + "…" : text);

@@ -247,7 +247,7 @@ def test_pointing_at_a_point_shows_its_image(run, visit):
     seen = page.evaluate(
         """([left, top]) => [...document.querySelector("#plane-chart canvas").getContext("2d")
             .getImageData(left, top, 1, 1).data]""",
-        [spots[0]["left"], spots[0]["top"]],
+        [spots[-1]["left"], spots[-1]["top"]],  # nothing is painted over the last
     )
     assert seen == [0, 114, 178, 255]
     spot = spots[-1]

@@ -140,6 +140,8 @@ def _context(summary: Summary) -> dict[str, Any]:
         "chance": axis.at(summary.chance) if has_chance else None,
         "ticks": [(at, f"{tick:.{axis.decimals}%}") for at, tick in axis.ticks()],
         "forest": _forest(summary),
+        "is_open": any(r.equal_within is not None or r.needed_seeds or r.needed_images
+                       for r in (each.result for each in summary.comparisons)),
         "has_charts": bool(_charts(summary)),
         "has_curves": any(len(record.history) > 1 for arm in summary.arms
                           for record in arm.records),

@@ -84,7 +84,7 @@ const WHY = {
 const inDoubt = ({ probability, why, decision }) =>
   probability < 0.5 || why !== "" || decision !== "keep";
 const WHICH = {
-  suspects: [() => T("suspects"), (image) => image.suspect || byHand(image)],
+  suspects: [() => T("to look at"), (image) => image.suspect || byHand(image)],
   done: [() => T("decided by hand"), byHand],
   all: [() => T("all images"), () => true],
 };

@@ -277,7 +277,7 @@ function chart(id, build) {
             },
           },
           line,
-          short(each.name),
+          ...named(short(each.name, 60)),
         );
         names.append(button);
       });

@@ -1,4 +1,8 @@
 "use strict";
+/* How probable the class is that the image looks like, where there is something to say: labels that
+   looks alone contradict are mostly probable themselves. */
+const likely = (one, digits, before) =>
+  one.likely >= 0.005 ? before + percent(one.likely, digits) : "";
 /* One suspect: the thumbnail, what it is given as, what it looks like, and what was decided. */
 function tile(row) {
   const one = D.suspects[row],
@@ -8,7 +12,7 @@ function tile(row) {
     caption.push(
       " → ",
       make("span", { cls: "right" }, ...named(one.suggested)),
-      one.likely == null ? "" : ` ${percent(one.likely, 0)}`,
+      likely(one, 0, " "),
     );
   caption.push(make("br"), make("span", { cls: "soft", text: T(one.decision) + by }));
   return framed(row, one.path, caption);
@@ -26,8 +30,7 @@ function closer(row) {
   for (const line of [
     one.path,
     `${T("given as")} ${one.given}`,
-    `${T("looks like")} ${one.suggested}` +
-      (one.likely == null ? "" : `: ${percent(one.likely, 1)}`),
+    `${T("looks like")} ${one.suggested}` + likely(one, 1, ": "),
     `${T("the given label is right with probability")} ${percent(one.probability, 2)}`,
     `${T(one.decision)} (${one.by})`,
     ...(one.why in WHY ? [WHY[one.why]()] : []),

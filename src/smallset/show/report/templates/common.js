@@ -5,7 +5,8 @@ const D = JSON.parse(document.getElementById("data").textContent);
 const zh = () => document.documentElement.lang.startsWith("zh");
 function T(template, values = {}) {
   const said = (zh() && D.words[template]) || template;
-  const whole = said.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const written = (value) => (typeof value === "number" ? value.toLocaleString("en") : value);
+  const whole = said.replace(/\{(\w+)\}/g, (_, name) => written(values[name]));
   // As `singular` of words.py; scripts count few things.
   return zh() ? whole : whole.replace(/(?<![\d.,])\b1 (image|picture|class)(es|s)\b/g, "1 $1");
 }
@@ -87,6 +88,17 @@ document.querySelectorAll("table.sortable").forEach((table) => {
       body.append(...(up ? rows : rows.reverse()));
     }),
   );
+});
+
+/* Where a table goes on beyond an edge, this is seen. */
+document.querySelectorAll(".scroll").forEach((box) => {
+  const look = () => {
+    box.classList.toggle("more-before", box.scrollLeft > 1);
+    box.classList.toggle("more-after", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  };
+  box.addEventListener("scroll", look, { passive: true });
+  const sizes = new ResizeObserver(look);
+  [box, ...box.children].forEach((each) => sizes.observe(each));
 });
 
 /* A name that may break after an underscore, as file and class names have them. */

@@ -46,8 +46,10 @@ function closer(row, beside = [row]) {
       ),
     );
   if (source) content.append(make("img", { src: source, alt: I.path[row] }));
-  const line = (name, text, cls) =>
-    make("p", { cls: "fact" }, make("span", { cls: "soft", text: name }), make("b", { text, cls }));
+  const line = (name, text, cls) => {
+    const said = make("b", cls ? { cls } : {}, ...named(text));
+    return make("p", { cls: "fact" }, make("span", { cls: "soft", text: name }), said);
+  };
   content.append(
     line(
       T("predicted as"),
@@ -255,8 +257,10 @@ if (D.history.length > 1) {
       role: "grid",
       "aria-label": T("Confusion matrix"),
     });
-    const side = order.length <= 12 ? 34 : order.length <= 24 ? 25 : 20;
-    table.style.setProperty("--side", `${side}px`);
+    // Somewhat smaller on a phone, if all of it then fits.
+    const side = order.length <= 12 ? 34 : order.length <= 24 ? 25 : 20,
+      room = `(100vw - 158px) / ${order.length} - 1px`;
+    table.style.setProperty("--side", `clamp(${0.8 * side}px, ${room}, ${side}px)`);
     const head = make("tr", {}, make("td", { cls: "zero" }), ...order.map((j) => name("col", j)));
     const body = make("tbody");
     order.forEach((i, y) => {
@@ -560,7 +564,10 @@ if (D.planes) {
     "plane-chart",
     () => {
       const plane = D.planes[state.plane],
-        placed = plane.points.filter(Boolean),
+        both = [...rows[0], ...rows[2]],
+        has = (k) => state.classes.has(k),
+        chosen = both.filter((row) => has(I.label[row]) || has(I.given[row])),
+        placed = (chosen.length ? chosen : both).map((row) => plane.points[row]),
         xs = placed.map(([x]) => x),
         ys = placed.map(([, y]) => y),
         ends = (values) =>

@@ -312,6 +312,11 @@ def test_pictures_beside_class_folders_are_counted(tmp_path, place):
     assert note.endswith("left out: c.jpg, d.PNG")
 
 
+def test_an_address_is_no_data():
+    with pytest.raises(DataError, match=r"https://x\.org/set\.zip is an address"):
+        read_data("https://x.org/set.zip")
+
+
 def test_pictures_in_hidden_folders_beside_class_folders_are_counted(tmp_path):
     make(tmp_path, "a/0.png", "b/0.png", ".old/c/0.png", ".old/1.png")
     (tmp_path / ".git").mkdir()

@@ -67,14 +67,29 @@ def test_nothing_but_tensors_is_unpickled(tmp_path):
     old = tmp_path / "old.pth"
     old.write_bytes(pickle.dumps(Bomb(tmp_path / "sprung"), protocol=2))
     for path in (trap, old):
-        with pytest.raises(DataError, match=r"cannot|can be read safely"):
+        with pytest.raises(DataError, match=r"holds objects of Python \(.*open\)"):
             read_weights(path)
     assert not (tmp_path / "sprung").exists()
 
 
+def test_a_whole_network_is_told_how_to_become_weights(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pth")
+    with pytest.raises(DataError, match=r"linear\.Linear.*model\.state_dict\(\)") as told:
+        read_weights(tmp_path / "whole.pth")
+    assert "weights_only" not in str(told.value)
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(99), b"", b"hello", bytes(500)])
+def test_what_is_no_torch_file_is_told_so_without_advice_to_trust_it(tmp_path, content):
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(DataError, match=r"is not a weight file that can be read safely") as told:
+        read_weights(tmp_path / "x.pth")
+    assert "weights_only" not in str(told.value)
+
+
 def test_a_file_that_holds_more_than_tensors_is_refused(tmp_path):
     torch.save({"epoch": 3, "state": {}}, tmp_path / "checkpoint.pth")
-    with pytest.raises(DataError, match="must hold tensors by name"):
+    with pytest.raises(DataError, match=r"must hold tensors by name.*its entry 'state' alone"):
         read_weights(tmp_path / "checkpoint.pth")
 
 

@@ -1,11 +1,13 @@
 """Pretrained weights: find, check, import. Nothing is unpickled beyond plain tensors."""
 
 import hashlib
+import pickle
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -25,6 +27,7 @@ from smallset.files import (
 from smallset.reading import COPY_AGAIN, read_json, reading
 
 HOLDS = "smallset takes .safetensors, and .pth files that hold tensors only"
+_CODE = re.compile(r"\bGLOBAL (\S+)")
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+$")
 
 
@@ -75,15 +78,35 @@ def read_weights(path: Path) -> WeightFile:
             "(smallset weights import FILE --model MODEL)"
         )
     with reading(path, HOLDS, what="is not a weight file that can be read safely"):
-        if path.suffix == ".safetensors":
-            tensors = load_file(path)
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = load_file(path) if path.suffix == ".safetensors" else _unpickled(path)
     if not isinstance(tensors, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()
     ):
-        raise DataError(f"{path} must hold tensors by name (a state_dict), nothing around them")
+        around = [f"{name!r}" for name, value in _entries(tensors) if isinstance(value, Mapping)]
+        fix = f"; save what is in its entry {around[0]} alone" if around else ""
+        raise DataError(
+            f"{path} must hold tensors by name (a state_dict), nothing around them{fix}"
+        )
     return WeightFile(path, digest, tensors)
+
+
+def _unpickled(path: Path) -> Any:
+    """Return what a torch file holds. torch's own words for one it refuses advise to trust it."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = _CODE.search(str(error))
+        if found is None:
+            raise ValueError("it is no torch file, or damaged") from None
+        raise DataError(
+            f"{path} holds objects of Python ({found[1]}), not tensors alone, and reading those "
+            "would run code; where it was made, save the weights by themselves: "
+            "torch.save(model.state_dict(), FILE)"
+        ) from None
+
+
+def _entries(content: Any) -> Iterable[tuple[Any, Any]]:
+    return content.items() if isinstance(content, Mapping) else ()
 
 
 def check_tensors(

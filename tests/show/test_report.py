@@ -23,6 +23,7 @@ from smallset.errors import ConfigError, DataError
 from smallset.findings.in_study import StudyFinding
 from smallset.record.measures import tempered
 from smallset.record.record import Record
+from smallset.settings import flat
 from smallset.show.report import class_table, study_page
 from smallset.show.report.render import both, page_json
 from smallset.show.report.run_page import least_sure, worst_mistakes, write_run_page
@@ -641,6 +642,13 @@ def test_a_study_leaves_a_page_with_its_arms(study, visit):
         (arm.name, pytest.approx(arm.accuracy.value)) for arm in best_first
     ]
     assert page.locator("h1").inner_text() == "Rates <b>"
+    page.evaluate("document.querySelector('#settings details').open = true")
+    lines = page.locator("#settings table code").all_inner_texts()
+    assert lines == [
+        f"{name} = {json.dumps(value)}"
+        for settings in (study.spec.base, *study.spec.arms.values())
+        for name, value in flat(settings).items()
+    ]
 
 
 def test_the_verdict_of_an_arm_is_its_first_comparison(study, visit, tmp_path):

@@ -1,5 +1,6 @@
 """The page of a study: what can be told of its arms, and the images that they disagree about."""
 
+import json
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,7 @@ from smallset.files import write_atomic
 from smallset.findings.in_study import find_in_study
 from smallset.findings.in_words import headline, in_words, study_notes
 from smallset.paired import PRACTICAL, Verdict
+from smallset.settings import flat
 from smallset.show.report.render import render
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails
 from smallset.show.study_figures import AXIS_NAMES
@@ -145,6 +147,11 @@ def _context(summary: Summary) -> dict[str, Any]:
         "has_charts": bool(_charts(summary)),
         "has_curves": any(len(record.history) > 1 for arm in summary.arms
                           for record in arm.records),
+        "settings": [
+            (name, [f"{key} = {json.dumps(value, ensure_ascii=False)}"
+                    for key, value in flat(settings).items()])
+            for name, settings in [("base", summary.spec.base), *summary.spec.arms.items()]
+        ],
         "command": summary.command(seeds=summary.planned_seeds, out="NEW"),
         "version": version("smallset"),
     }  # fmt: skip

@@ -27,7 +27,7 @@ def test_a_device_that_is_not_here_is_refused():
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
 @pytest.mark.parametrize(("switch", "expected"), [("1", "True"), ("0", "False")])
 def test_memory_is_kept_unless_switched_off(switch, expected):
-    code = "from smallset.compute import keep_memory; print(keep_memory())"
+    code = "from smallset.memory import keep_memory; print(keep_memory())"
     done = subprocess.run(
         [sys.executable, "-c", code], env={"SMALLSET_KEEP_MEMORY": switch},
         capture_output=True, text=True, check=True,

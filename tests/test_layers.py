@@ -114,3 +114,8 @@ def test_records_findings_and_pictures_need_no_torch():
 def test_check_waits_for_no_torch(split_folders):
     code = f"from smallset import api; images, _ = api.check({str(split_folders)!r}); assert images"
     assert not loaded_after(code) & {"torch", "matplotlib", "sklearn", "scipy.stats"}
+
+
+def test_names_that_are_not_loaded_yet_can_be_completed():
+    code = "import smallset, smallset.api as api; assert {*smallset.__all__} <= {*dir(smallset)}"
+    assert "torch" not in loaded_after(f"{code}; assert {{*api.__all__}} <= {{*dir(api)}}")

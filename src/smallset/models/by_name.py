@@ -66,7 +66,15 @@ def default_image_size(name: str) -> int:
 
 
 def members(name: str, setting: str) -> list[tuple[str, str]]:
-    """Return the networks of "a+b", each with its setting of weights."""
+    """Return the networks of "a+b", each with its setting of weights.
+
+    Args:
+        name: As in `RunConfig.model`.
+        setting: As in `RunConfig.weights`: one for all, or one for each, joined by "+".
+
+    Raises:
+        ConfigError: If one is named twice or is our own, or the settings are another number.
+    """
     names, settings = name.split("+"), setting.split("+")
     if len(set(names)) < len(names) or not all(names):
         raise ConfigError(f"{name!r} must join different networks by '+'")

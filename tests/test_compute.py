@@ -42,3 +42,5 @@ def test_threads_are_part_of_what_a_run_is(split_folders, tiny):
         planner.plan(tiny(**{"compute.threads": threads})).digest for threads in ("none", 1, 4)
     }
     assert len(digests) == 3
+    with pytest.raises(ConfigError, match=r"compute\.threads.*1024"):
+        tiny(**{"compute.threads": 100_000})  # so many end the process by a signal

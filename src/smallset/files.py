@@ -26,11 +26,14 @@ def given_path(path: str | os.PathLike[str]) -> Path:
     """Return a path that a user gave, with ``~`` and ``~name`` replaced.
 
     Raises:
-        ConfigError: If it is empty, cannot be a path here, or there is no such home folder.
+        ConfigError: If it is empty or an address, cannot be a path here, or there is no such home
+            folder.
     """
     text = os.fspath(path)
     if not text.strip():
         raise ConfigError("a path is empty; '.' is the current folder")
+    if "://" in text:
+        raise ConfigError(f"{text} is an address; smallset reads files: download it first")
     found = Path(text)
     try:
         found = found.expanduser()

@@ -75,13 +75,13 @@ def test_every_printable_name_is_a_class(tmp_path_factory, name):
 @pytest.mark.parametrize("name", ["Café", "naïve", "Ångström"])
 def test_two_spellings_of_one_name_are_refused(tmp_path, name):
     twins = [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
-    with pytest.raises(DataError, match="spelling of accents alone"):
+    with pytest.raises(DataError, match="spelling of accents"):
         with_sound_names(listing(tmp_path, twins), tmp_path)
 
 
 @pytest.mark.parametrize("hidden", ["\u200b", "\u00ad", "\ufeff", "\u200e"])
 def test_classes_that_differ_in_what_is_not_seen_are_refused(tmp_path, hidden):
-    with pytest.raises(DataError, match="what is not seen"):
+    with pytest.raises(DataError, match=r"differ only in .*invisible characters"):
         with_sound_names(listing(tmp_path, ("cat", f"ca{hidden}t")), tmp_path)
     with pytest.raises(DataError, match="give it one that shows"):
         with_sound_names(listing(tmp_path, ("cat", hidden)), tmp_path)

@@ -120,7 +120,7 @@ def test_a_json_lines_manifest_reads_as_the_csv_does(tmp_path):
         ("path,label\n/etc/passwd,a\n", "absolute path"),
         ("path,label\nC:\\x.png,a\n", "absolute path"),
         ("path,label\n../0.png,a\n", "leads outside the manifest's folder"),
-        ("path,label\nhttps://x.org/0.png,a\n", "is an address, and smallset reads files"),
+        ("path,label\nhttps://x.org/0.png,a\n", "is an address; smallset reads files"),
         ("path,label\nsub/../../0.png,a\n", "leads outside"),
         ("path,label\n0.png,a\n./0.png,b\n", "listed before, as image 1"),
         ("path,label\n9.png,a\n", "no file"),
@@ -313,7 +313,7 @@ def test_pictures_beside_class_folders_are_counted(tmp_path, place):
 
 
 def test_an_address_is_no_data():
-    with pytest.raises(DataError, match=r"https://x\.org/set\.zip is an address"):
+    with pytest.raises(ConfigError, match=r"https://x\.org/set\.zip is an address"):
         read_data("https://x.org/set.zip")
 
 

@@ -16,7 +16,7 @@ from smallset.findings.test_set import label_suspects
 from smallset.groups import LossConfig
 from smallset.learn.objectives import build_stages
 from smallset.learn.run import train_run
-from smallset.record.doubt import fit_temperature, held_out
+from smallset.record.doubt import Temperature, fit_temperature, held_out
 from smallset.record.predictions import Predictions
 
 K = 6
@@ -539,6 +539,19 @@ def test_a_small_test_set_is_named():
     assert "few-test-images" in kinds(facts(small))
 
 
+def test_labels_are_doubted_by_the_temperature_of_the_record():
+    rows = [*range(95, 101), *np.flatnonzero(confident().splits == "test")[60:72]]
+    made = confident(rows)
+    alone = replace(facts(made), temperature=None)  # joined: the probabilities are over theirs
+    calm = Temperature(8.0, 100, "folds")
+    assert "label-errors" in kinds(alone)
+    assert "label-errors" not in kinds(replace(alone, temperature=calm))
+
+
+def suspects(made):
+    return label_suspects(made, fit_temperature(held_out(made)).value)
+
+
 def confident(wrong=(), accuracy=0.98):
     """A good net: right answers with 0.995, honest doubt elsewhere, `wrong` images contradicted."""
     made = predictions(accuracy=accuracy, confidence=0.97)
@@ -563,20 +576,20 @@ def test_images_that_a_good_net_contradicts_look_mislabelled():
 
 
 def test_a_good_net_with_honest_doubts_accuses_no_label():
-    assert label_suspects(confident()) == ()
+    assert suspects(confident()) == ()
 
 
 def test_a_net_that_is_as_sure_where_it_is_wrong_accuses_no_label():
     """Seven of 100 are hard, and it says 0.994 of all; val shows as much, so its word is weak."""
     made = predictions(accuracy=0.93)
     sure = np.eye(K)[made.predicted] * 0.994 + 0.001
-    assert label_suspects(replace(made, probs=sure)) == ()
+    assert suspects(replace(made, probs=sure)) == ()
     few = confident(np.flatnonzero(confident().splits == "test")[60:63])
-    assert label_suspects(few) == (), "three of 600 at 99.5 % are what such a network gets wrong"
+    assert suspects(few) == (), "three of 600 at 99.5 % are what such a network gets wrong"
 
 
 def test_an_overconfident_weak_net_accuses_no_label():
-    assert label_suspects(predictions(accuracy=0.75, confidence=0.99)) == ()
+    assert suspects(predictions(accuracy=0.75, confidence=0.99)) == ()
 
 
 def test_label_noise_that_was_learnt_is_named():

@@ -195,7 +195,7 @@ def _text(name: str, value: Any, where: str) -> str:
 def _inside(name: str, folder: Path, where: str) -> str:
     """Return the normal form of a relative path that stays inside `folder` and exists."""
     if "://" in name:
-        raise DataError(f"{where}: {name} is an address, and smallset reads files; download it")
+        raise DataError(f"{where}: {name} is an address; smallset reads files: download it first")
     # "a:b.png" is a file like others where it is not Windows that reads it.
     elsewhere = PureWindowsPath(name).anchor and (os.name == "nt" or not (folder / name).is_file())
     if PurePosixPath(name).is_absolute() or elsewhere:

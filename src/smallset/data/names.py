@@ -26,8 +26,8 @@ def with_sound_names(images: ImageSet, where: Path) -> ImageSet:
 
     Raises:
         DataError: If a path is not UTF-8, or a class has control characters in its name, is
-            blank, or differs from another in case, spaces, what is not seen or the spelling of
-            accents alone.
+            blank, or differs from another only in case, spaces, invisible characters or the
+            spelling of accents.
     """
     odd = [path for path in images.paths if not _is_utf8(path)]
     if odd and (encoding := sys.getfilesystemencoding()) != "utf-8":
@@ -61,15 +61,15 @@ def _refuse_alike(classes: Sequence[str], where: Path) -> None:
     """Refuse classes that were probably meant to be one, and one without a name."""
     seen: dict[str, str] = {}
     for name in classes:
-        seen_of = "".join(c for c in name if unicodedata.category(c) != "Cf")  # of no width
-        key = " ".join(unicodedata.normalize("NFC", seen_of).casefold().split())
+        visible = "".join(c for c in name if unicodedata.category(c) != "Cf")
+        key = " ".join(unicodedata.normalize("NFC", visible).casefold().split())
         if not key:
             raise DataError(f"a class of {where} has the name {name!r}; give it one that shows")
         if key in seen:
             raise DataError(
-                f"the classes {seen[key]!r} and {name!r} of {where} differ in case, spaces, what "
-                f"is not seen or the spelling of accents alone ({seen[key]!a}, {name!a}); write "
-                "them alike, or give one another name"
+                f"the classes {seen[key]!r} and {name!r} of {where} differ only in case, "
+                "spaces, invisible characters or the spelling of accents "
+                f"({seen[key]!a}, {name!a}); write them alike, or give one another name"
             )
         seen[key] = name
 

@@ -131,8 +131,6 @@ def _listed(data: Data) -> ImageSet:
         return _read_folder(sample_folder(name))
     if kind == "torchvision":
         return _read_folder(torchvision_folder(name))
-    if "://" in str(data):
-        raise DataError(f"{data} is an address, and smallset reads files; download them")
     path = given_path(data)
     if not path.exists():
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -6,7 +6,6 @@ import numpy as np
 from scipy.stats import poisson
 
 from smallset.findings.facts import Facts, Seen, level_of
-from smallset.record.doubt import fit_temperature, held_out
 from smallset.record.measures import cross_validated, tempered
 from smallset.record.predictions import Predictions
 from smallset.stats import LEVEL, share_interval
@@ -71,7 +70,8 @@ def few_test_images(facts: Facts) -> Seen | None:
 
 def label_errors(facts: Facts) -> Seen | None:
     """Images that a good network is sure show another class than their label says."""
-    rows = label_suspects(facts.predictions)
+    scale = 1.0 if facts.temperature is None else facts.temperature.value  # None: is in already
+    rows = label_suspects(facts.predictions, scale)
     if not rows:
         return None
     first, predictions = rows[0], facts.predictions
@@ -96,10 +96,10 @@ def label_errors(facts: Facts) -> Seen | None:
     )
 
 
-def label_suspects(predictions: Predictions) -> tuple[int, ...]:
+def label_suspects(predictions: Predictions, temperature: float) -> tuple[int, ...]:
     """Return images whose label a good network contradicts with near certainty, surest first.
 
-    Sure means by probabilities that held-out images have set right, where there are some. A network
+    Sure means by probabilities over the temperature, which makes none of them surer. A network
     that is right in less than 90 % of the test images accuses nobody, and neither does one that
     contradicts no more labels than a network with such probabilities is wrong about: those are hard
     images. Which of the images are mislabelled only a look can tell.
@@ -107,9 +107,7 @@ def label_suspects(predictions: Predictions) -> tuple[int, ...]:
     test = predictions.splits == "test"
     if (predictions.predicted == predictions.labels)[test].mean() < 0.9:
         return ()
-    probs = np.exp(
-        tempered(predictions.probs, max(fit_temperature(held_out(predictions)).value, 1.0))
-    )
+    probs = np.exp(tempered(predictions.probs, max(temperature, 1.0)))
     given = probs[np.arange(len(probs)), predictions.given_labels]
     sure = probs.max(axis=1) >= 0.95
     suspect = sure & (given <= 0.02)

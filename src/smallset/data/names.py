@@ -67,8 +67,8 @@ def _refuse_alike(classes: Sequence[str], where: Path) -> None:
             raise DataError(f"a class of {where} has the name {name!r}; give it one that shows")
         if key in seen:
             raise DataError(
-                f"the classes {seen[key]!r} and {name!r} of {where} differ only in case, "
-                "spaces, invisible characters or the spelling of accents "
+                f"the classes {seen[key]!r} and {name!r} of {where} differ in case, "
+                "spaces, invisible characters or the spelling of accents alone "
                 f"({seen[key]!a}, {name!a}); write them alike, or give one another name"
             )
         seen[key] = name

@@ -8,6 +8,23 @@ SRC = Path(__file__).parents[1] / "src/smallset"
 CALLS = {"text", "say", "T", "t"}
 
 
+def described():
+    """Give the sentences of the OpenAPI document that the page of serve shows."""
+    source = (SRC / "use/serve.py").read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.AsyncFunctionDef():
+                yield from (part.replace("\n", " ") for part in
+                            (ast.get_docstring(node) or "").split("\n\n") if part)  # fmt: skip
+            case ast.keyword(arg="response_description", value=ast.Constant(value=str(sentence))):
+                yield sentence
+            case ast.Dict(keys=keys, values=values):
+                for key, value in zip(keys, values, strict=True):
+                    match key, value:
+                        case ast.Constant(value=int() | "description"), ast.Constant(str(sentence)):
+                            yield sentence
+
+
 def said():
     """Return the templates by where they stand."""
     found = {}

@@ -3,12 +3,14 @@ import string
 from typing import get_args
 
 import pytest
-from said import said
+from said import described, said
 
+from smallset.compare.spec import IN_PLACE, RUN_WITH, built_in_studies
 from smallset.data.pictures import reasons
+from smallset.models.registry import MODELS
 from smallset.paired import Verdict
 from smallset.show.study_figures import AXIS_NAMES
-from smallset.words import catalogue, language, text, translate
+from smallset.words import catalogue, language, recognised, text, translate
 
 SPOKEN = {**said(), **dict.fromkeys(AXIS_NAMES.values(), "AXIS_NAMES")}
 # Chosen by their value at run time.
@@ -18,6 +20,11 @@ SPOKEN |= dict.fromkeys(
     ["keep", "relabel", "drop", "posterior", "pruning", "contradicted"], "values"
 )
 SPOKEN |= dict.fromkeys(reasons(), "pictures.py")
+SPOKEN |= dict.fromkeys(described(), "serve.py")
+for study, spec in built_in_studies().items():
+    labels = {label for chart in spec.charts for label in chart.curves} - set(MODELS)
+    titles = [spec.title, spec.about, *(chart.title for chart in spec.charts)]
+    SPOKEN |= dict.fromkeys([*titles, *labels, *IN_PLACE, *RUN_WITH], f"{study}.toml")
 
 
 def has_words(template):
@@ -72,6 +79,17 @@ def test_one_of_something_is_singular_in_english(count, expected):
         .say("en")
         .endswith("1 epoch of 1,001 images")
     )
+
+
+def test_a_study_with_another_network_keeps_its_chinese():
+    title, about = (text(each, study=study, network="a_1", others="b, c") for each, study in
+                    zip(IN_PLACE, ("Losses", "A probe."), strict=True))  # fmt: skip
+    assert recognised(title.say("en"), IN_PLACE).say("zh") == "损失函数（以 a_1 代替 b, c）"  # noqa: RUF001
+    for own in (about.say("en"), "Mine {0} (once)", "Classes {of} it"):
+        assert [recognised(own, (*IN_PLACE, *RUN_WITH)).say(lang) for lang in ("en", "zh")] == [
+            own,
+            own,
+        ]
 
 
 def test_what_nobody_translated_stays_english():

@@ -4,7 +4,7 @@ import locale
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
@@ -54,6 +54,28 @@ def text(template: str, **values: Any) -> Text:
         '3 张图像'
     """
     return Text(template, values)
+
+
+def recognised(said: str, templates: Sequence[str] = ()) -> Text:
+    """Return words as they stand in a file so that they can be said in Chinese, if they are known.
+
+    Args:
+        said: In English, or whatever a user wrote, which stays as it is.
+        templates: What it may be too, filled with something that is known.
+
+    Example:
+        >>> recognised("Losses").say("zh"), recognised("My {own}").say("zh")
+        ('损失函数', 'My {own}')
+    """
+    if said in catalogue():
+        return Text(said, {})
+    for template in templates:
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(template))
+        found = re.fullmatch(pattern, said, re.DOTALL)
+        values = found.groupdict() if found else {}
+        if any(value in catalogue() for value in values.values()):
+            return Text(template, {name: recognised(value) for name, value in values.items()})
+    return Text("{said}", {"said": said})
 
 
 def translate(template: str, lang: Lang) -> str:

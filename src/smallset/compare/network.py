@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from smallset.compare.spec import Chart, StudySpec, merge
+from smallset.compare.spec import IN_PLACE, RUN_WITH, Chart, StudySpec, merge
 from smallset.config import RunConfig
 from smallset.errors import ConfigError, DataError
 from smallset.files import given_path
@@ -62,11 +62,13 @@ def put_network(spec: StudySpec, network: str, overrides: Mapping[str, Any]) -> 
     if not replaced:
         raise ConfigError("no arm of this study names a pretrained network: it takes no --network")
     others = ", ".join(each for each in replaced if each != name)
-    said = f"{name} in place of {others}" if others else name
+    title, about = IN_PLACE if others else RUN_WITH
+    values = {"network": name, "others": others}
     return spec.model_copy(
         update={
             "arms": arms, "baseline": called[spec.baseline],
-            "title": f"{spec.title} ({said})", "about": f"{spec.about} Run with {said}.",
+            "title": title.format(study=spec.title, **values),
+            "about": about.format(study=spec.about, **values),
             "comparisons": _pairs(spec, called), "charts": _charts(spec, called),
         }
     )  # fmt: skip

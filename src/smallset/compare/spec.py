@@ -14,9 +14,17 @@ from smallset.errors import ConfigError, DataError, suggest
 from smallset.files import given_path, is_file_name
 from smallset.reading import read_json
 from smallset.settings import Settings, explain, read_toml
+from smallset.words import Text, recognised
 
 WRITTEN = frozenset(["study.json", "summary.csv", "comparisons.csv", "report.html", "figures"])
 """What lies in the folder of a study beside its arms."""
+
+IN_PLACE = (
+    "{study} ({network} in place of {others})",
+    "{study} Run with {network} in place of {others}.",
+)
+"""Title and description of a study that another network was put into."""
+RUN_WITH = ("{study} ({network})", "{study} Run with {network}.")
 
 
 class Chart(Settings):
@@ -81,6 +89,12 @@ class StudySpec(Settings):
             if not is_file_name(chart.name):
                 raise ValueError(f"a chart's name is a file's too, got {chart.name!r}")
         return self
+
+    @property
+    def headings(self) -> tuple[Text, Text]:
+        """Return title and description; those of the built-in studies are known in Chinese."""
+        known = (*IN_PLACE, *RUN_WITH)
+        return recognised(self.title, known), recognised(self.about, known)
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:

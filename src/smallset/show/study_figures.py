@@ -18,7 +18,7 @@ from smallset.show.study_plots import (
     forest_plot,
     search_chart,
 )
-from smallset.words import Lang, catalogue
+from smallset.words import Lang, catalogue, translate
 
 AXIS_NAMES = {
     "images": "training images", "lr": "learning rate", "optim.momentum": "momentum",
@@ -36,7 +36,7 @@ def draw_study(summary: Summary, *, lang: Lang = "en") -> None:
         return
     folder = make_folder(summary.folder / "figures")
     clear_unfinished(folder)
-    title = summary.spec.title
+    title = summary.spec.headings[0].say(lang)
     arms = {arm.name: arm for arm in summary.arms}
     texts = [*arms, title, *(label for chart in summary.spec.charts for label in chart.curves)]
     texts += catalogue().values() if lang == "zh" else ()
@@ -50,14 +50,16 @@ def draw_study(summary: Summary, *, lang: Lang = "en") -> None:
         figures["curves"] = arm_curves(histories, title=title, lang=lang)
         for chart in summary.spec.charts:
             curves = {
-                label: [Point(arms[n].at(chart), arms[n].accuracy) for n in names if n in arms]
+                translate(label, lang): [
+                    Point(arms[n].at(chart), arms[n].accuracy) for n in names if n in arms
+                ]
                 for label, names in chart.curves.items()
             }
             curves = {label: points for label, points in curves.items() if points}
             if len({point.x for points in curves.values() for point in points}) > 1:
                 figures[chart.name] = accuracy_chart(
-                    curves, title=chart.title, x_label=AXIS_NAMES.get(chart.x, chart.x),
-                    log=chart.log, lang=lang,
+                    curves, title=translate(chart.title, lang),
+                    x_label=AXIS_NAMES.get(chart.x, chart.x), log=chart.log, lang=lang,
                 )  # fmt: skip
         for name, figure in figures.items():
             save_figure(figure, folder / f"{name}.png")

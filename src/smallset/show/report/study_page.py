@@ -17,7 +17,7 @@ from smallset.settings import flat
 from smallset.show.report.render import render
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails
 from smallset.show.study_figures import AXIS_NAMES
-from smallset.words import LANGS, Lang, translate
+from smallset.words import Lang
 
 
 def write_study_page(
@@ -112,11 +112,10 @@ def _charts(summary: Summary) -> list[dict[str, Any]]:
             ]
             for label, names in chart.curves.items()
         }
-        name = AXIS_NAMES.get(chart.x, chart.x)
         if len({point["x"] for points in curves.values() for point in points}) > 1:
             charts.append({
-                "title": chart.title, "x": {lang: translate(name, lang) for lang in LANGS},
-                "log": chart.log, "curves": {k: v for k, v in curves.items() if v},
+                "title": chart.title, "x": AXIS_NAMES.get(chart.x, chart.x), "log": chart.log,
+                "curves": {k: v for k, v in curves.items() if v},
             })  # fmt: skip
     return charts
 
@@ -126,8 +125,10 @@ def _context(summary: Summary) -> dict[str, Any]:
     # Of several comparisons of an arm the first, which is the one with its baseline.
     against = {each.arm: (each.against, each.result) for each in reversed(summary.comparisons)}
     axis, has_chance = _scale(summary)
+    title, about = summary.spec.headings
     return {
-        "spec": summary.spec,
+        "title": title,
+        "about": about,
         "summary": summary,
         "headline": headline(summary),
         "verdicts": {v: verdicts.count(v) for v in _possible(summary)},

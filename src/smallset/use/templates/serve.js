@@ -40,7 +40,7 @@ async function begin() {
   }
   byId("locked").hidden = true;
   onRedraw(describe);
-  operations(said);
+  onRedraw(() => operations(said));
   document.documentElement.dataset.ready = "yes";
   work();
 }
@@ -128,15 +128,17 @@ function operations(said) {
   const shownOf = ([path, methods]) =>
     Object.entries(methods).flatMap(([method, one]) => [
       make("h3", { text: `${method.toUpperCase()} ${path}` }),
-      make("p", { lang: "en" }, ...coded(one.description)),
+      ...one.description
+        .split("\n\n")
+        .map((part) => make("p", {}, ...coded(T(part.replaceAll("\n", " "))))),
       make(
         "table",
-        { lang: "en" },
+        {},
         make(
           "tbody",
           {},
           ...Object.entries(one.responses).map(([status, { description }]) =>
-            make("tr", {}, make("td", { text: status }), make("td", { text: description })),
+            make("tr", {}, make("td", { text: status }), make("td", { text: T(description) })),
           ),
         ),
       ),

@@ -10,6 +10,8 @@ function T(template, values = {}) {
   // As `singular` of words.py; scripts count few things.
   return zh() ? whole : whole.replace(/(?<![\d.,])\b1 (image|picture|class)(es|s)\b/g, "1 $1");
 }
+/* What a file says, in Chinese where that is known. */
+const known = (said) => (zh() && D.words[said]) || said;
 /* An English sentence from a table, of which `D.reasons` has the template, in the language of now;
    what has none stays as it is. */
 function again(said) {

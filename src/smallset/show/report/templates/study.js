@@ -2,11 +2,12 @@
 D.charts.forEach((spec, n) => {
   byId("chart-list").append(make("div", { cls: "chart", id: `chart-${n}` }));
   chart(`chart-${n}`, () => ({
-    title: spec.title,
-    x: { label: zh() ? spec.x.zh : spec.x.en, log: spec.log },
+    title: known(spec.title),
+    x: { label: known(spec.x), log: spec.log },
     y: { label: T("test accuracy"), percents: true },
     series: Object.entries(spec.curves).map(([name, points], c) => ({
-      ...{ name, x: points.map((p) => p.x), y: points.map((p) => p.y[0]), marks: true },
+      ...{ name: known(name), marks: true },
+      ...{ x: points.map((p) => p.x), y: points.map((p) => p.y[0]) },
       ...{ low: points.map((p) => p.y[1]), high: points.map((p) => p.y[2]) },
       ...{ colour: SERIES[c % SERIES.length], dash: Math.floor(c / SERIES.length) % 3 },
       said: (at) =>

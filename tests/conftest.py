@@ -31,7 +31,7 @@ def split_folders(tmp_path_factory):
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """Settings of a run that takes a second: tiny(lr=0.1, **{"optim.momentum": 0.9})."""
 

@@ -52,6 +52,10 @@ class RunConfig(Settings):
     start_from: str = ""
     """Record of a finished run of the same model and classes whose weights this one starts from;
     empty for none. Its content is part of what decides the numbers, its place is not."""
+    teacher: str = ""
+    """Record of a run, such as of joined networks trained with folds, whose answers this one learns
+    beside the labels, half and half; empty for none. Only its answers about images that it had not
+    learnt are used. Their content is part of what decides the numbers, their place is not."""
     head: Literal["sgd", "probe"] = "sgd"
     """How the last layer of a frozen network is fitted: by steps like everything else, or as a
     probe: logistic regression to convergence, its penalty by cross-validation."""
@@ -99,6 +103,8 @@ class RunConfig(Settings):
             raise ValueError("weights is not read where start_from brings them")
         if self.data.folds and self.start_from:
             raise ValueError("start_from does not go with folds: its weights may know every image")
+        if self.data.folds and self.teacher:
+            raise ValueError("teacher does not go with folds: its answers know labels of each fold")
         if self.data.folds and self.keep != "last":
             raise ValueError("keep = best-val does not go with folds: there is no val to choose by")
         if self.balance != "none" and self.batches.balance:
@@ -118,10 +124,10 @@ class RunConfig(Settings):
     def digest(self) -> str:
         """Twelve hex digits that name what decides the numbers.
 
-        Figures do not, nor does the place of the weights: their content does, and is hashed apart.
-        Nor does the name of a recipe, but the settings that came of it.
+        Figures do not, nor do the places of weights and of a teacher: their content does, and is
+        hashed apart. Nor does the name of a recipe, but the settings that came of it.
         """
-        exclude = {"figures", "start_from", "recipe"}
+        exclude = {"figures", "start_from", "teacher", "recipe"}
         content = self.model_dump(mode="json", exclude=exclude)
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

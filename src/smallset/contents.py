@@ -47,6 +47,7 @@ class Config(TypedDict):
     digest: str
     joined: NotRequired[Joined]
     own_code: NotRequired[dict[str, str]]
+    teacher: NotRequired[str]
 
 
 class Folds(TypedDict):
@@ -207,6 +208,7 @@ class Cleaning(Cleaned):
     contradicted: NotRequired[int]
     nowhere: NotRequired[int]
     expected_precision: float
+    highest_precision: NotRequired[float]
     gate: list[Gate]
     chosen: str | None
     relabelled: int

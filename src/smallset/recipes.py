@@ -54,7 +54,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 """From scratch in minutes; from scratch with more time; a head on a frozen pretrained network; the
 whole of one; and the settings of the course report, which are the defaults of the settings
 themselves. What a recipe does not name is at its default. docs/results.md says what they reach."""
-OF_STEPS = ("loss", "epochs", "lr", "keep", "loss_args", "optim", "schedule", "augment", "batches")
+OF_STEPS = (
+    "loss", "teacher", "epochs", "lr", "keep", "loss_args", "optim", "schedule", "augment",
+    "batches",
+)  # fmt: skip
 
 
 def is_of_steps(name: str) -> bool:

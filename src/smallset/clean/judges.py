@@ -77,7 +77,8 @@ def plan_judges(nets: Sequence[str], config: RunConfig) -> list[Judge]:
 
 def _plan(net: str, config: RunConfig) -> Judge:
     name, _, file = (part.strip() for part in net.partition("="))
-    plain = config.model_copy(update={"start_from": "", "compute": resolve(config.compute)})
+    alone = {"start_from": "", "teacher": "", "compute": resolve(config.compute)}
+    plain = config.model_copy(update=alone)
     if name == SELF:
         sees = {"model": "plain", "weights": "none", "image_size": IMAGE_SIZE}
         return Judge(name, override(plain, sees), Weights(is_pretrained=False))

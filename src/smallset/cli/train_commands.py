@@ -52,6 +52,9 @@ def train(
     image_size: Annotated[int | None, typer.Option(help="Side of the images, px.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     weights: Annotated[str | None, typer.Option(help="auto, none, or a weight file.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Also learn what it said out of fold.")
+    ] = None,
     classes: Annotated[str | None, typer.Option(help='Such as "1-5" or "cat,dog".')] = None,
     train_on: Annotated[str | None, typer.Option(help="Such as train+val+extra.")] = None,
     noise: Annotated[float | None, typer.Option(help="Share of wrong training labels.")] = None,
@@ -79,6 +82,7 @@ def train(
         image_size=image_size,
         seed=seed,
         weights=weights,
+        teacher=teacher,
         classes=classes,
         train_on=train_on,
         noise=noise,

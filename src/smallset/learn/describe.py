@@ -20,14 +20,16 @@ def describe(
     prepared: Prepared,
     *,
     weights: str | None,
-    start: str | None,
-    cleaning: dict[str, Any] | None,
+    start: str | None = None,
+    teacher: str | None = None,
+    cleaning: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of config.json: everything that decides the numbers of a run.
 
     Args:
         weights: sha256 of the pretrained weights; None where there are none.
         start: sha256 of the weights of another run that this one starts from; None for none.
+        teacher: Hash of the answers that it learns beside the labels; None for none.
         cleaning: What cleans the training labels; None where nothing does.
     """
     fingerprint = prepared.fingerprint()
@@ -35,6 +37,7 @@ def describe(
     named = [name for name in (config.model, config.loss) if is_function(name)]
     own_code = {name: source_digest(name) for name in named}
     decides += f"/{own_code}" if own_code else ""
+    decides += f"/{teacher}" if teacher else ""
     return {
         "config": config.model_dump(mode="json"),
         "versions": versions(),
@@ -52,6 +55,7 @@ def describe(
         "cleaning": cleaning,
         "training_rules": TRAINING_RULES,
         **({"own_code": own_code} if own_code else {}),
+        **({"teacher": teacher} if teacher else {}),
         "digest": hashlib.sha256(decides.encode()).hexdigest()[:16],
     }
 

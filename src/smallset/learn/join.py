@@ -98,7 +98,7 @@ def join_runs(
             answers = _answers(inputs, records, heads)
             known = temperatures or _fitted(answers)
             model.classifier = averaged(heads, known).to(config.compute.device)
-            described = describe(source, config, prepared, weights=None, start=None, cleaning=None)
+            described = describe(source, config, prepared, weights=None)
             made = _joined(records, known, described["digest"], given=bool(temperatures))
             for member, place in zip(made["joined"]["members"], places or runs, strict=True):
                 member["folder"] = str(place)

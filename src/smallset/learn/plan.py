@@ -29,6 +29,7 @@ from smallset.learn.objectives import (
 )
 from smallset.learn.settle import settle
 from smallset.learn.stack import is_stackable
+from smallset.learn.teacher import read_teacher
 from smallset.learn.try_out import try_own_code
 from smallset.models.registry import Weights, outline, resolve_weights
 from smallset.models.weights import file_sha256
@@ -85,12 +86,16 @@ class Planner:
         of_code = [config.model, config.loss, str(config.image_size), str(classes)]
         self.source.once("tried", of_code, lambda: try_own_code(config, classes))
         start = _start_file(config, data.images.classes) if config.start_from else None
+        teacher = None
+        if config.teacher:
+            teacher = read_teacher(config, data.images.classes).digest(data)
         described = describe(
             self.source.data,
             config,
             data,
             weights=self.source.once("sha256", [*map(str, weights.files)], lambda: weights.sha256),
             start=file_sha256(start) if start else None,
+            teacher=teacher,
             cleaning=cleaning,
         )
         described["data"]["usual_folds"] = usual
@@ -115,7 +120,7 @@ class Planner:
             getattr(config.data, name) != DataConfig.model_fields[name].default
             for name in NOT_WITH_FOLDS
         )
-        if wants_splits or config.start_from or config.keep != "last":
+        if wants_splits or config.start_from or config.teacher or config.keep != "last":
             return 0
         return self.source.once("folds", [], lambda: folds_for(self.source.data, config.data))
 
@@ -192,7 +197,8 @@ def shares_backbone(plan: Plan) -> str | None:
     """
     config, features = plan.config, None if plan.config.data.folds else shares_features(plan)
     assert config.image_size is not None
-    if features is None or config.batches.kind != "random" or config.mirror:
+    alone = config.mirror or config.teacher
+    if features is None or config.batches.kind != "random" or alone:
         return None
     one_pass = all(isinstance(stage.objective, OnePass) for stage in stages_of(config))
     if not one_pass or not _has_linear_head(config.model, config.image_size):

@@ -23,6 +23,7 @@ from smallset.learn.inputs import Inputs
 from smallset.learn.plan import Plan, Planner, check_batches, clean_labels, stages_of
 from smallset.learn.score import predict
 from smallset.learn.stages import Run, train_together
+from smallset.learn.teacher import taught
 from smallset.learn.training import Training
 from smallset.learn.try_out import try_model
 from smallset.models.forward import placed
@@ -165,7 +166,8 @@ def build_run(plan: Plan, folder: Path, reporter: Reporter, *, beside: Run | Non
     Raises:
         ConfigError: If the model cannot take the images, or the batches do not fit the loss.
     """
-    config, stages = plan.config, stages_of(plan.config, plan.data)
+    config = plan.config
+    stages = taught(stages_of(config, plan.data), config, plan.data)
     if beside is None:
         model = _build(plan)
         check_batches(plan, stages, reporter)
@@ -262,14 +264,14 @@ def _clear_leftovers(folder: Path) -> None:
 
 def _refuse_other_run(record: Record, new: dict[str, Any]) -> None:
     old = record.config
-    places = {"figures", "start_from"}
+    places = {"figures", "start_from", "teacher"}
     changed = differences(
         {k: v for k, v in old["config"].items() if k not in places},
         {k: v for k, v in new["config"].items() if k not in places},
     )
     if old["data"]["fingerprint"] != new["data"]["fingerprint"]:
         changed += differences(old["data"], new["data"], "data.")
-    others = ("weights", "start", "cleaning", "training_rules", "own_code")
+    others = ("weights", "start", "teacher", "cleaning", "training_rules", "own_code")
     changed += differences({k: old.get(k) for k in others}, {k: new.get(k) for k in others})
     if changed:
         raise RunError(

@@ -9,6 +9,7 @@ FLAGS = {  # of `smallset train`
     "recipe": "--recipe", "model": "--model", "loss": "--loss", "epochs": "--epochs",
     "lr": "--lr", "seed": "--seed",
     "image_size": "--image-size", "batches.size": "--batch-size", "weights": "--weights",
+    "teacher": "--teacher",
     "data.classes": "--classes", "data.train_on": "--train-on", "data.noise_rate": "--noise",
     "data.noise_seed": "--noise-seed", "data.folds": "--folds", "data.repeats": "--repeats",
 }  # fmt: skip

@@ -1,0 +1,139 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from support import same_numbers
+
+from smallset.config import RunConfig, override
+from smallset.data.feed import Batch
+from smallset.data.prepare import DataSource
+from smallset.errors import ConfigError, DataError, RunError
+from smallset.learn.objectives import OnePass
+from smallset.learn.plan import Planner, shares_backbone
+from smallset.learn.run import train_run
+from smallset.learn.teacher import SHARE, Distilled, read_teacher
+from smallset.models.parts import Output
+from smallset.record.measures import tempered
+
+BOTH = {"data.train_on": "train+val"}
+
+
+@pytest.fixture(scope="module")
+def teacher(split_folders, tmp_path_factory, tiny):
+    """A record that was cross-validated on train and val."""
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    return train_run(split_folders, override(tiny(), {"data.folds": 3}), folder)
+
+
+def test_half_of_the_loss_is_the_cross_entropy_with_the_targets_of_its_rows():
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    targets = torch.tensor([[0.0, 0.0], [0.3, 0.7], [0.9, 0.1]])
+    batch = Batch(torch.zeros(2, 3, 1, 1), torch.tensor([0, 1]), np.array([2, 1]))
+    plain = OnePass(lambda output, labels: torch.nn.functional.cross_entropy(output.logits, labels))
+    objective = Distilled(plain, targets)
+
+    def forward(_):
+        return Output(logits, logits)
+
+    hard, soft = plain(forward, batch).loss, torch.nn.functional.cross_entropy(
+        logits, torch.tensor([[0.9, 0.1], [0.3, 0.7]])
+    )  # fmt: skip
+    wanted = ((1 - SHARE) * hard + SHARE * soft).item()
+    assert objective(forward, batch).loss.item() == pytest.approx(wanted, abs=1e-6)
+    with torch.no_grad():  # val images have no teacher, and their rows are others
+        assert objective(forward, batch._replace(rows=np.array([7, 8]))).loss == hard
+
+
+def test_a_teacher_says_what_it_said_out_of_fold_of_just_these_images(teacher, split_folders, tiny):
+    config = override(tiny(), {"teacher": str(teacher.folder), **BOTH})
+    data = DataSource(split_folders).prepared(config)
+    said = read_teacher(config, data.images.classes).of(data)
+    at = {name: row for row, name in enumerate(teacher.predictions.ids)}
+    rows = [at[name] for name in data.ids("train")]
+    probs = np.exp(tempered(teacher.predictions.probs, teacher.model["temperature"]))[rows]
+    assert np.allclose(said, probs, atol=1e-6)
+    assert np.allclose(said.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_taught_run_is_another_run_wherever_its_teacher_is(
+    teacher, split_folders, tiny, tmp_path
+):
+    alone = train_run(split_folders, override(tiny(epochs=2), BOTH), tmp_path / "alone")
+    config = override(tiny(epochs=2), {"teacher": str(teacher.folder), **BOTH})
+    taught = train_run(split_folders, config, tmp_path / "taught")
+    assert taught.config["digest"] != alone.config["digest"]
+    assert "teacher" not in alone.config
+    assert not np.array_equal(taught.predictions.probs, alone.predictions.probs)
+    assert f"--teacher {teacher.folder}" in taught.command()
+
+    moved = tmp_path / "elsewhere"
+    moved.symlink_to(teacher.folder)
+    again = override(config, {"teacher": str(moved)})
+    again = train_run(split_folders, again, tmp_path / "again")
+    assert again.config["digest"] == taught.config["digest"]
+    same_numbers(again, taught)
+    with pytest.raises(RunError, match=r"teacher: .* -> None"):
+        train_run(split_folders, override(tiny(epochs=2), BOTH), taught.folder, resume=True)
+
+
+def test_a_tuned_network_learns_from_a_teacher_after_its_probe(
+    teacher, split_folders, tiny, tmp_path
+):
+    settings = {"head": "probe", "trains": "all", "teacher": str(teacher.folder), **BOTH}
+    record = train_run(split_folders, override(tiny(epochs=1), settings), tmp_path / "run")
+    assert record.is_complete
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({}, r"has learnt from \d+ of the val images, .* add --train-on train\+val"),
+        ({**BOTH, "data.classes": "1-2"}, "teacher: the classes of"),
+    ],
+)
+def test_teachers_that_do_not_fit_are_refused(teacher, split_folders, tiny, settings, why):
+    config = override(tiny(), {"teacher": str(teacher.folder), **settings})
+    with pytest.raises(ConfigError, match=why):
+        Planner(DataSource(split_folders)).plan(config)
+
+
+def test_a_probe_has_no_teacher(teacher, split_folders):
+    settings = {"image_size": 32, "trains": "classifier", "head": "probe", **BOTH}
+    config = override(RunConfig(), {"teacher": str(teacher.folder), **settings})
+    with pytest.raises(ConfigError, match="teacher is not read: the head of a frozen network"):
+        Planner(DataSource(split_folders)).plan(config)
+
+
+def test_folds_and_teachers_do_not_go_together():
+    with pytest.raises(ConfigError, match="teacher does not go with folds"):
+        override(RunConfig(), {"teacher": "x", "data.folds": 5})
+
+
+def test_a_teacher_without_answers_out_of_fold_is_refused(split_folders, tiny, tmp_path):
+    plain = train_run(split_folders, tiny(), tmp_path / "plain")
+    config = override(tiny(), {"teacher": str(plain.folder)})
+    with pytest.raises(ConfigError, match=r"said nothing out of fold of .* with --folds 5"):
+        train_run(split_folders, config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(DataError, match=r"teacher: .* is not the record of a finished run"):
+        train_run(split_folders, override(tiny(), {"teacher": str(tmp_path)}), tmp_path / "run")
+
+
+def test_a_teacher_that_learnt_from_test_images_is_refused(teacher, split_folders, tiny, tmp_path):
+    # The same pictures, with what was val as test.
+    shown = tmp_path / "shown"
+    for split, name in (("train", "train"), ("val", "test")):
+        (shown / name).parent.mkdir(exist_ok=True)
+        (shown / name).symlink_to(split_folders / split)
+    config = override(tiny(), {"teacher": str(teacher.folder), "data.val_fraction": 0})
+    with pytest.raises(ConfigError, match=r"has learnt from \d+ of the test images"):
+        Planner(DataSource(shown)).plan(config)
+
+
+def test_taught_heads_do_not_train_side_by_side(teacher, split_folders, tiny):
+    settings = {"trains": "classifier", "head": "sgd", **BOTH}
+    planner = Planner(DataSource(split_folders))
+    taught = planner.plan(override(tiny(), {"teacher": str(teacher.folder), **settings}))
+    assert shares_backbone(taught) is None
+    assert json.dumps(taught.described)

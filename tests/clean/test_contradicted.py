@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support import K, border, clouds, f1, flip, pairs, posterior
 
-from smallset.clean.contradicted import expected_precision
+from smallset.clean.contradicted import expected_precision, highest_precision
 from smallset.clean.find import find_wrong_labels
 
 
@@ -46,6 +46,24 @@ def test_the_precision_that_is_said_is_between_that_of_the_first_fit_and_of_the_
     )
     assert expected_precision(first, last, labels) == pytest.approx(1 - (0.5 + 0.1) / 2)
     assert expected_precision(first, posterior([[0.9, 0.1]] * 4), labels) == 0
+
+
+def test_the_highest_precision_is_what_the_odds_of_the_highest_rate_make_of_it():
+    labels, probs = np.zeros(4, dtype=int), [[0.2, 0.8], [0.4, 0.6], [0.9, 0.1], [0.9, 0.1]]
+    # From one in five to one in two: the odds of being wrong are four times as high.
+    expected = np.mean([16 / 17, 6 / 7])
+    assert highest_precision(posterior(probs), labels, 0.5) == pytest.approx(expected)
+    assert highest_precision(posterior(probs), labels, 0.2) == pytest.approx(0.7)
+    assert highest_precision(posterior([[0.9, 0.1]] * 4), labels, 0.5) == 0
+    assert 0.7 < highest_precision(posterior(probs, rate=0.0), labels, 0.5) < 1
+
+
+@pytest.mark.parametrize("noise", ["even", "pairs", "border"])
+def test_the_true_precision_is_in_the_range_that_is_said(noise):
+    found, suspects, wrong = found_under(noise)
+    true = wrong[suspects].mean()
+    # Classes this easy leave less doubt than there is in the fit.
+    assert found.expected_precision - 0.06 <= true <= found.highest_precision + 0.06
 
 
 def test_the_precision_of_even_noise_is_that_of_the_suspects():

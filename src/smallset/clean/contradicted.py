@@ -62,8 +62,8 @@ def expected_precision(first: Posterior, last: Posterior, labels: Int[ndarray, "
 
     The first fit has learnt from the suspects, and doubts them too little. The last has not, and
     is too sure of them: under noise by class it says 96 % where 89 % are wrong. Their mean is right
-    to 5 points on 20 % injected noise, even and between pairs; it is too low where mistakes sit at
-    borders, and where classes are easy to tell (docs/log.md).
+    to 5 points on 20 % injected noise, even and between pairs; `highest_precision` is where
+    mistakes sit at borders or pictures show something else (docs/results.md).
 
     Args:
         first: Fitted with all images.
@@ -77,3 +77,22 @@ def expected_precision(first: Posterior, last: Posterior, labels: Int[ndarray, "
         return 0.0
     both = [fit.of_given(labels)[suspects] for fit in (first, last)]
     return 1 - float(np.mean(both))
+
+
+def highest_precision(last: Posterior, labels: Int[ndarray, " n"], most: float) -> float:
+    """Return what the last fit says of its suspects where as many labels are wrong as at most.
+
+    Args:
+        most: As `most_wrong` gives it.
+
+    Returns:
+        0 where there are no suspects.
+    """
+    right = last.of_given(labels)
+    right = right[right < 0.5]
+    if not right.size:
+        return 0.0
+    one = 1 / len(labels)  # a rate below one image says nothing of the odds
+    rate, most = np.clip([last.rate.value, most], one, 1 - one)
+    odds = (1 - right) * (most / (1 - most)) * ((1 - rate) / rate)
+    return float((odds / (odds + right)).mean())

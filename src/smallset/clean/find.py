@@ -7,7 +7,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from smallset.clean.contradicted import belong_nowhere, contradicted, expected_precision, most_wrong
+from smallset.clean.contradicted import (
+    belong_nowhere,
+    contradicted,
+    expected_precision,
+    highest_precision,
+    most_wrong,
+)
 from smallset.clean.decide import (
     Candidate,
     Judged,
@@ -59,6 +65,8 @@ class Found:
     """Share of wrong labels if those sit where looks contradict them, in [0, 1]."""
     expected_precision: float
     """Estimated share of the suspects whose label is wrong, in [0, 1]."""
+    highest_precision: float
+    """The same, if as many labels are wrong as there are at most."""
     contradicted: Bool[ndarray, " n"]
     """Where an image looks more like another class; nowhere by a weak judge."""
     nowhere: Bool[ndarray, " n"]
@@ -129,6 +137,7 @@ def find_wrong_labels(
         judged = _judge_cleanings(features, labels, best, penalty=penalty, seed=seed)
         doubted = contradicted(best, labels)
     on_progress(steps, steps)
+    most = best.rate.high if is_weak else most_wrong(best, labels)
     return Found(
         features,
         best,
@@ -137,8 +146,9 @@ def find_wrong_labels(
         penalty,
         rounds,
         joint_rate(best.looks, labels),
-        best.rate.high if is_weak else most_wrong(best, labels),
+        most,
         expected_precision(first, best, labels),
+        highest_precision(best, labels, most),
         doubted,
         belong_nowhere(features, labels, doubted, num_classes=num_classes),
         tuple(judged),

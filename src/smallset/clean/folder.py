@@ -128,7 +128,7 @@ def tell(about: Mapping[str, Any]) -> list[str]:
         ]
     suspects = f"suspects: {about['suspects']}"
     if about["suspects"]:
-        suspects += f"; an estimated {about['expected_precision']:.0%} of them are wrong"
+        suspects += f"; an estimated {_precision(about)} of them are wrong"
     lines.append(suspects)
     if about.get("contradicted"):
         lines.append(
@@ -154,6 +154,13 @@ def tell(about: Mapping[str, Any]) -> list[str]:
     decided = f"relabel {about['relabelled']}, drop {about['dropped']}"
     lines.append(f"decided:  {'nothing is changed' if about['chosen'] is None else decided}")
     return lines
+
+
+def _precision(about: Mapping[str, Any]) -> str:
+    """Return the share of the suspects that are wrong, from and to, as the rate has a range."""
+    low = f"{100 * about['expected_precision']:.0f}"
+    high = f"{100 * about.get('highest_precision', about['expected_precision']):.0f}"
+    return f"{low}%" if low == high else f"{low} to {high}%"
 
 
 def _at_most(about: Mapping[str, Any]) -> str:
@@ -253,6 +260,7 @@ def _about(
         "contradicted": int((found.contradicted & ~flagged).sum()),
         "nowhere": int(found.nowhere.sum()),
         "expected_precision": found.expected_precision,
+        "highest_precision": found.highest_precision,
         "gate": [
             {"cleaning": each.cleaning.name, "gain": each.gain._asdict()} for each in found.judged
         ],

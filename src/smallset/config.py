@@ -53,9 +53,9 @@ class RunConfig(Settings):
     """Record of a finished run of the same model and classes whose weights this one starts from;
     empty for none. Its content is part of what decides the numbers, its place is not."""
     teacher: str = ""
-    """Record of a run, such as of joined networks trained with folds, whose answers this one learns
-    beside the labels, half and half; empty for none. Only its answers about images that it had not
-    learnt are used. Their content is part of what decides the numbers, their place is not."""
+    """Record of a run whose answers this one learns beside the labels, half and half; empty for
+    none. Only answers out of fold teach: heads of frozen networks have them, and what was trained
+    with folds. Their content is part of what decides the numbers, their place is not."""
     head: Literal["sgd", "probe"] = "sgd"
     """How the last layer of a frozen network is fitted: by steps like everything else, or as a
     probe: logistic regression to convergence, its penalty by cross-validation."""

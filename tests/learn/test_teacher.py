@@ -31,7 +31,7 @@ def test_half_of_the_loss_is_the_cross_entropy_with_the_targets_of_its_rows():
     targets = torch.tensor([[0.0, 0.0], [0.3, 0.7], [0.9, 0.1]])
     batch = Batch(torch.zeros(2, 3, 1, 1), torch.tensor([0, 1]), np.array([2, 1]))
     plain = OnePass(lambda output, labels: torch.nn.functional.cross_entropy(output.logits, labels))
-    objective = Distilled(plain, targets)
+    objective = Distilled(plain, targets.numpy())
 
     def forward(_):
         return Output(logits, logits)
@@ -48,12 +48,33 @@ def test_half_of_the_loss_is_the_cross_entropy_with_the_targets_of_its_rows():
 def test_a_teacher_says_what_it_said_out_of_fold_of_just_these_images(teacher, split_folders, tiny):
     config = override(tiny(), {"teacher": str(teacher.folder), **BOTH})
     data = DataSource(split_folders).prepared(config)
-    said = read_teacher(config, data.images.classes).of(data)
+    said = read_teacher(config.teacher, data.images.classes).of(data)
     at = {name: row for row, name in enumerate(teacher.predictions.ids)}
     rows = [at[name] for name in data.ids("train")]
     probs = np.exp(tempered(teacher.predictions.probs, teacher.model["temperature"]))[rows]
     assert np.allclose(said, probs, atol=1e-6)
     assert np.allclose(said.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_head_teaches_what_heads_without_the_fold_of_an_image_say_of_it(
+    split_folders, tiny, tmp_path
+):
+    wrong = {"data.noise_rate": 0.2}
+    settings = {"image_size": 32, "trains": "classifier", "head": "probe", "penalty": 0.001}
+    quiet = {"figures.tsne": False, "figures.report": False}
+    head = train_run(
+        split_folders, override(RunConfig(), settings | quiet | wrong), tmp_path / "head"
+    )
+    config = override(tiny(), {"teacher": str(head.folder)} | wrong)
+    data = DataSource(split_folders).prepared(config)
+    said = read_teacher(config.teacher, data.images.classes).of(data)
+    rows = np.flatnonzero((data.given_labels != data.images.labels)[data.of("train")])
+    given = data.given_labels[data.of("train")][rows]
+    assert len(rows)
+    # The head has learnt its wrong labels by heart; those without the image know better.
+    assert head.predictions.probs[head.predictions.learnt][rows, given].min() > 0.5
+    assert said[rows, given].max() < 0.5
+    train_run(split_folders, config, tmp_path / "taught")
 
 
 def test_a_taught_run_is_another_run_wherever_its_teacher_is(
@@ -113,7 +134,7 @@ def test_folds_and_teachers_do_not_go_together():
 def test_a_teacher_without_answers_out_of_fold_is_refused(split_folders, tiny, tmp_path):
     plain = train_run(split_folders, tiny(), tmp_path / "plain")
     config = override(tiny(), {"teacher": str(plain.folder)})
-    with pytest.raises(ConfigError, match=r"said nothing out of fold of .* with --folds 5"):
+    with pytest.raises(ConfigError, match=r"has no answers out of fold about .* with --folds 5"):
         train_run(split_folders, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     with pytest.raises(DataError, match=r"teacher: .* is not the record of a finished run"):

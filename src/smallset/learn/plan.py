@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from smallset.learn.objectives import (
 )
 from smallset.learn.settle import settle
 from smallset.learn.stack import is_stackable
-from smallset.learn.teacher import read_teacher
+from smallset.learn.teacher import Teacher, read_teacher
 from smallset.learn.try_out import try_own_code
 from smallset.models.registry import Weights, outline, resolve_weights
 from smallset.models.weights import file_sha256
@@ -49,6 +49,7 @@ class Plan:
     """Weight file of the run it starts from."""
     described: dict[str, Any]
     """Content of config.json."""
+    teacher: Teacher | None = None
 
     @property
     def digest(self) -> str:
@@ -86,20 +87,26 @@ class Planner:
         of_code = [config.model, config.loss, str(config.image_size), str(classes)]
         self.source.once("tried", of_code, lambda: try_own_code(config, classes))
         start = _start_file(config, data.images.classes) if config.start_from else None
-        teacher = None
-        if config.teacher:
-            teacher = read_teacher(config, data.images.classes).digest(data)
+        teacher = self._teacher(config, data) if config.teacher else None
         described = describe(
             self.source.data,
             config,
             data,
             weights=self.source.once("sha256", [*map(str, weights.files)], lambda: weights.sha256),
             start=file_sha256(start) if start else None,
-            teacher=teacher,
+            teacher=teacher.digest if teacher else None,
             cleaning=cleaning,
         )
         described["data"]["usual_folds"] = usual
-        return Plan(config, data, start, described)
+        return Plan(config, data, start, described, teacher)
+
+    def _teacher(self, config: RunConfig, data: Prepared) -> Teacher:
+        """Return the teacher of a run, once it is seen to fit."""
+        key = [config.teacher, *data.images.classes]
+        make = partial(read_teacher, config.teacher, data.images.classes)
+        teacher = self.source.once("teacher", key, make)
+        teacher.of(data)
+        return teacher
 
     def _with_folds(self, config: RunConfig, usual: int) -> RunConfig:
         """Say into how many folds the data is dealt, where that is open."""

@@ -167,7 +167,7 @@ def build_run(plan: Plan, folder: Path, reporter: Reporter, *, beside: Run | Non
         ConfigError: If the model cannot take the images, or the batches do not fit the loss.
     """
     config = plan.config
-    stages = taught(stages_of(config, plan.data), config, plan.data)
+    stages = taught(stages_of(config, plan.data), plan.teacher, plan.data)
     if beside is None:
         model = _build(plan)
         check_batches(plan, stages, reporter)

@@ -4,6 +4,7 @@ A teacher has learnt its own training images by heart and says the label of each
 of fold tells how alike the classes are. So only such answers teach.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,19 +12,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
-from torch import Tensor
 
-from smallset.config import RunConfig
 from smallset.data.feed import Batch
 from smallset.data.prepare import Prepared
 from smallset.errors import ConfigError, DataError
 from smallset.files import given_path
 from smallset.learn.objectives import Forward, Objective, Outcome, Stage
+from smallset.models.probe import HEAD_PENALTIES
+from smallset.models.probe import held_out as probes_held_out
 from smallset.record.doubt import held_out, read_temperature
 from smallset.record.measures import tempered
-from smallset.record.record import Record
+from smallset.record.record import HELD_OUT, Record
 
 SHARE = 0.5  # of the loss, that the teacher's answers have
 
@@ -33,7 +34,14 @@ class Teacher(NamedTuple):
 
     record: Record
     probs: dict[str, Float[ndarray, " classes"]]
-    """By the id of the image, at the temperature of the record."""
+    """By the id of the image."""
+
+    @property
+    def digest(self) -> str:
+        """Return a hash of what decides its answers, wherever the record is."""
+        files = self.record.result["files"]
+        named = [files.get(name) for name in ("predictions.csv", HELD_OUT, "model.safetensors")]
+        return sha256(json.dumps(named).encode()).hexdigest()
 
     def of(self, data: Prepared) -> Float[ndarray, "n classes"]:
         """Return its answers about the training images of a run.
@@ -45,9 +53,9 @@ class Teacher(NamedTuple):
         lacking = [name for name in ids if name not in self.probs]
         if lacking:
             raise ConfigError(
-                f"teacher: {place} said nothing out of fold of {len(lacking):,} of the "
-                f"{len(ids):,} training images ({lacking[0]}); train it with --folds 5, or take "
-                "the record of a search (smallset best) that ended with a head"
+                f"teacher: {place} has no answers out of fold about {len(lacking):,} of the "
+                f"{len(ids):,} training images ({lacking[0]}); heads of frozen networks "
+                "(recipe=head) have them, and what is trained with --folds 5"
             )
         for split in ("test", "val"):
             known = sum(name in self.probs for name in data.ids(split))
@@ -63,32 +71,49 @@ class Teacher(NamedTuple):
                 )
         return np.stack([self.probs[name] for name in ids])
 
-    def digest(self, data: Prepared) -> str:
-        """Return a hash of its answers about the training images of a run."""
-        return sha256(np.ascontiguousarray(self.of(data)).tobytes()).hexdigest()
 
+def read_teacher(place: str, classes: Sequence[str]) -> Teacher:
+    """Read the answers of a run, or make them, about the images that it learnt from.
 
-def read_teacher(config: RunConfig, classes: Sequence[str]) -> Teacher:
-    """Read the answers of the run that `config.teacher` names.
+    Args:
+        place: Folder of its record.
+        classes: Of the run that is to learn from it.
 
     Raises:
-        ConfigError: If it has other classes, or no answers of networks that did not know the image.
+        ConfigError: If it has other classes.
         DataError: If it is no finished record, or damaged.
     """
-    folder = given_path(config.teacher)
-    record = Record(folder)
+    record = Record(given_path(place))
     if not record.is_complete:
-        raise DataError(f"teacher: {folder} is not the record of a finished run")
+        raise DataError(f"teacher: {record.folder} is not the record of a finished run")
     said = record.predictions
     if said.classes != tuple(classes):
         raise ConfigError(
-            f"teacher: the classes of {folder} are {', '.join(said.classes)}, this run's are "
-            f"{', '.join(classes)}"
+            f"teacher: the classes of {record.folder} are {', '.join(said.classes)}, this run's "
+            f"are {', '.join(classes)}"
         )
+    rows, probs = _out_of_fold(record)
+    return Teacher(record, {said.ids[row]: own for row, own in zip(rows, probs, strict=True)})
+
+
+def _out_of_fold(record: Record) -> tuple[Int[ndarray, " n"], Float[ndarray, "n classes"]]:
+    """Return rows of predictions.csv, and what was said of them before they were learnt."""
+    said, settings = record.predictions, record.settings
     held = held_out(said, record.held_out)
-    # A plain record has answers about val alone, which are no training images.
-    probs = np.exp(tempered(held.probs, read_temperature(record.model).value)).astype(np.float32)
-    return Teacher(record, {said.ids[row]: own for row, own in zip(held.rows, probs, strict=True)})
+    if held.source == "folds":
+        t = read_temperature(record.model).value
+        return held.rows, np.exp(tempered(held.probs, t)).astype(np.float32)
+    if record.joined or settings.trains != "classifier" or settings.head != "probe":
+        return held.rows[:0], held.probs[:0]
+    found = probes_held_out(
+        [record.embeddings("train")],
+        said.given_labels[said.learnt],
+        num_classes=len(said.classes),
+        seed=settings.seed,
+        penalties=[settings.penalty] if settings.penalty else HEAD_PENALTIES,
+        balance=settings.balance,
+    )
+    return said.learnt, found.probs
 
 
 @dataclass(frozen=True)
@@ -101,7 +126,7 @@ class Distilled:
     """
 
     objective: Objective
-    targets: Float[Tensor, "n classes"]
+    targets: Float[ndarray, "n classes"]
     """Of the training images, in the order of their feed."""
 
     def __call__(self, forward: Forward, batch: Batch) -> Outcome:
@@ -112,17 +137,15 @@ class Distilled:
         loss, output = self.objective(forward, batch)
         if not torch.is_grad_enabled():
             return Outcome(loss, output)
-        wanted = self.targets[torch.from_numpy(batch.rows).to(self.targets.device)]
+        wanted = torch.from_numpy(self.targets[batch.rows]).to(output.logits.device)
         soft = -(wanted * output.logits.log_softmax(dim=1)).sum(dim=1).mean()
         return Outcome((1 - SHARE) * loss + SHARE * soft, output)
 
 
-def taught(stages: Sequence[Stage], config: RunConfig, data: Prepared) -> list[Stage]:
+def taught(stages: Sequence[Stage], teacher: Teacher | None, data: Prepared) -> list[Stage]:
     """Return the stages of a run, the last one with its teacher, where it has one."""
-    if not config.teacher:
+    if teacher is None:
         return list(stages)
     *others, last = stages
     assert last.objective is not None
-    targets = torch.from_numpy(read_teacher(config, data.images.classes).of(data))
-    own = Distilled(last.objective, targets.to(config.compute.device))
-    return [*others, last._replace(objective=own)]
+    return [*others, last._replace(objective=Distilled(last.objective, teacher.of(data)))]

@@ -166,6 +166,7 @@ def judge_draw(splits, kind, *, rate, num_classes, seed, with_probe):
         "most": found.most_wrong,
         "inside": float(rate.low <= wrong.mean() <= found.most_wrong),
         "said": found.expected_precision if suspects.any() else np.nan,
+        "to": found.highest_precision if suspects.any() else np.nan,
         "true": float(wrong[suspects].mean()) if suspects.any() else np.nan,
         "nowhere": found.nowhere.sum(),
         "of them foreign": float((train.labels[found.nowhere] < 0).mean())

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from support import same_numbers
+from support import picture, same_numbers
 
 from smallset.config import RunConfig, override
 from smallset.data.feed import Batch
@@ -24,6 +24,17 @@ def teacher(split_folders, tmp_path_factory, tiny):
     """A record that was cross-validated on train and val."""
     folder = tmp_path_factory.mktemp("teacher") / "run"
     return train_run(split_folders, override(tiny(), {"data.folds": 3}), folder)
+
+
+@pytest.fixture
+def other_pictures(tmp_path):
+    """Other pictures of the same classes."""
+    for label, name in enumerate(["ant", "bee", "cat", "dog"]):
+        for split, numbers in {"train": (900, 901), "test": (902,)}.items():
+            (tmp_path / split / name).mkdir(parents=True)
+            for n in numbers:
+                picture(label, n).save(tmp_path / split / name / f"{n}.png")
+    return tmp_path
 
 
 def test_half_of_the_loss_is_the_cross_entropy_with_the_targets_of_its_rows():
@@ -110,7 +121,7 @@ def test_a_tuned_network_learns_from_a_teacher_after_its_probe(
     ("settings", "why"),
     [
         ({}, r"has learnt from \d+ of the val images, .* add --train-on train\+val"),
-        ({**BOTH, "data.classes": "1-2"}, "teacher: the classes of"),
+        ({**BOTH, "data.classes": "1-2"}, r"teacher: .* has 4 classes and this run 2; cat differs"),
     ],
 )
 def test_teachers_that_do_not_fit_are_refused(teacher, split_folders, tiny, settings, why):
@@ -134,7 +145,7 @@ def test_folds_and_teachers_do_not_go_together():
 def test_a_teacher_without_answers_out_of_fold_is_refused(split_folders, tiny, tmp_path):
     plain = train_run(split_folders, tiny(), tmp_path / "plain")
     config = override(tiny(), {"teacher": str(plain.folder)})
-    with pytest.raises(ConfigError, match=r"has no answers out of fold about .* with --folds 5"):
+    with pytest.raises(ConfigError, match=r"has no answers out of fold; .* with --folds 5"):
         train_run(split_folders, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     with pytest.raises(DataError, match=r"teacher: .* is not the record of a finished run"):
@@ -150,6 +161,12 @@ def test_a_teacher_that_learnt_from_test_images_is_refused(teacher, split_folder
     config = override(tiny(), {"teacher": str(teacher.folder), "data.val_fraction": 0})
     with pytest.raises(ConfigError, match=r"has learnt from \d+ of the test images"):
         Planner(DataSource(shown)).plan(config)
+
+
+def test_a_teacher_of_other_images_is_refused(teacher, other_pictures, tiny):
+    config = override(tiny(), {"teacher": str(teacher.folder), "data.val_fraction": 0})
+    with pytest.raises(ConfigError, match=r"has not learnt from 8 of the 8 training images, such"):
+        Planner(DataSource(other_pictures)).plan(config)
 
 
 def test_taught_heads_do_not_train_side_by_side(teacher, split_folders, tiny):

@@ -50,12 +50,17 @@ class Teacher(NamedTuple):
             ConfigError: If it has none of some, or has learnt from images that are to be judged.
         """
         place, ids = self.record.folder, data.ids("train")
-        lacking = [name for name in ids if name not in self.probs]
-        if lacking:
+        if not self.probs:
             raise ConfigError(
-                f"teacher: {place} has no answers out of fold about {len(lacking):,} of the "
-                f"{len(ids):,} training images ({lacking[0]}); heads of frozen networks "
+                f"teacher: {place} has no answers out of fold; heads of frozen networks "
                 "(recipe=head) have them, and what is trained with --folds 5"
+            )
+        lacking = [n for n, name in enumerate(ids) if name not in self.probs]
+        if lacking:
+            first = data.images.paths[data.of("train")[lacking[0]]]
+            raise ConfigError(
+                f"teacher: {place} has not learnt from {len(lacking):,} of the {len(ids):,} "
+                f"training images, such as {first}; train it on the same data"
             )
         for split in ("test", "val"):
             known = sum(name in self.probs for name in data.ids(split))
@@ -88,9 +93,10 @@ def read_teacher(place: str, classes: Sequence[str]) -> Teacher:
         raise DataError(f"teacher: {record.folder} is not the record of a finished run")
     said = record.predictions
     if said.classes != tuple(classes):
+        others = sorted(set(said.classes) ^ set(classes))
         raise ConfigError(
-            f"teacher: the classes of {record.folder} are {', '.join(said.classes)}, this run's "
-            f"are {', '.join(classes)}"
+            f"teacher: {record.folder} has {len(said.classes)} classes and this run "
+            f"{len(classes)}; {others[0] if others else 'the order'} differs"
         )
     rows, probs = _out_of_fold(record)
     return Teacher(record, {said.ids[row]: own for row, own in zip(rows, probs, strict=True)})

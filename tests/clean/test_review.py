@@ -595,7 +595,7 @@ def test_the_sure_ones_are_accepted_by_a_key_and_the_end_says_what_is_next(folde
     process, address = serve(folder)
     page = tab[0](address)
     sure = sum(row["decision"] == "relabel" for row in rows_of(folder))
-    assert f"accept {sure} whose label" in page.inner_text("#accept")
+    assert f"accept all suggestions ({sure}) where" in page.inner_text("#accept")
     page.keyboard.press("a")
     page.wait_for_selector("#done:not([hidden])")
     assert page.inner_text("#next-step") == f"{sure} accepted; U takes all of them back."

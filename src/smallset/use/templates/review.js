@@ -130,7 +130,7 @@ function show() {
   const sure = sureOnes().length;
   byId("accept").hidden = !sure;
   byId("accept").lastElementChild.textContent = T(
-    "accept {count} whose label is right with less than {limit}",
+    "accept all suggestions ({count}) where the given label is right with less than {limit}",
     { count: sure, limit: "0.1%" },
   );
   const over = at >= queue.length;
@@ -143,6 +143,14 @@ function show() {
     byId("done").children[1].textContent = T(
       "Every decision is in labels.csv. U undoes the last one; other images are under “Show”.",
     );
+    byId("left").textContent =
+      decided < queue.length
+        ? T("Not decided by hand: {count} of {all}. What smallset would do with them stands.", {
+            count: queue.length - decided,
+            all: queue.length,
+          })
+        : "";
+    byId("done-back").hidden = !queue.length;
     byId("next-step").textContent = T("Next, once this is ended by Ctrl-C:");
     byId("next-command").textContent = `smallset train ${S.folder} --out RUN`;
     document.body.dataset.shown = "none";
@@ -183,7 +191,7 @@ function show() {
   byId("suggested").classList.toggle("chosen", image.decision === "relabel");
   byId("said").textContent =
     (byHand(image) ? T("Decided by {by}:", { by: image.by }) : T("smallset would:")) +
-    " " +
+    (zh() ? "" : " ") +
     T(image.decision) +
     (image.decision === "relabel" ? ` → ${image.suggested}` : "");
   byId("doubt").textContent =
@@ -316,9 +324,9 @@ addEventListener("keydown", (event) => {
 byId("keep").addEventListener("click", KEYS.k);
 byId("relabel").addEventListener("click", relabel);
 byId("drop").addEventListener("click", KEYS.d);
-byId("undo").addEventListener("click", undo);
+for (const id of ["undo", "done-undo"]) byId(id).addEventListener("click", undo);
 byId("accept").addEventListener("click", accept);
-byId("back").addEventListener("click", () => move(-1));
+for (const id of ["back", "done-back"]) byId(id).addEventListener("click", () => move(-1));
 byId("next").addEventListener("click", () => move(1));
 byId("other").addEventListener("change", () => {
   if (S.classes.includes(byId("other").value)) choose();

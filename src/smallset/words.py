@@ -56,6 +56,26 @@ def text(template: str, **values: Any) -> Text:
     return Text(template, values)
 
 
+def joined(texts: Sequence[str | Text]) -> Text:
+    """Return texts joined by commas, to be said in one language."""
+    first, *others = texts
+    whole = first if isinstance(first, Text) else text("{said}", said=first)
+    for each in others:
+        whole = text("{first}, {second}", first=whole, second=each)
+    return whole
+
+
+def listed(names: Sequence[str | Text]) -> Text:
+    """Return names joined by commas and, before the last, by "and".
+
+    Example:
+        >>> listed(["a", "b", "c"]).say("en"), listed(["a", "b", "c"]).say("zh")
+        ('a, b and c', 'a、b 与 c')
+    """
+    *first, last = names
+    return text("{a} and {b}", a=joined(first), b=last) if first else joined([last])
+
+
 def recognised(said: str, templates: Sequence[str] = ()) -> Text:
     """Return words as they stand in a file so that they can be said in Chinese, if they are known.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from smallset.compare.family import Looked
 from smallset.compare.summary import Arm, Comparison, Summary
 from smallset.stats import PowerLaw
-from smallset.words import Text, text
+from smallset.words import Text, joined, listed, text
 
 NOTHING = 0.0005  # of accuracy, which is printed to a tenth of a point
 UNEQUAL = 1.1  # times the images that another arm saw
@@ -69,13 +69,13 @@ def _of_family(best: str, summary: Summary) -> Text:
             others.setdefault(how, []).append(against if arm == best else arm)
     if "better" in others:
         return text(
-            "It is better than {others} by more than luck.", others=", ".join(others["better"])
+            "It is better than {others} by more than luck.", others=listed(others["better"])
         )
     if differ := others.get("these two networks differ"):
         return text(
             "Its network differs from that of {others} by more than the luck of the images. One "
             "seed each says nothing of the settings: another training may turn it round.",
-            others=", ".join(differ),
+            others=listed(differ),
         )
     return text("No comparison of the study shows that this is more than luck.")
 
@@ -117,10 +117,10 @@ def study_notes(summary: Summary) -> list[Text]:
 
 def _of_power_law(law: PowerLaw) -> Text:
     """Say what more images would be expected to give."""
-    expected = ", ".join(
-        f"{images:,}: {at.value:.1%} ({at.low:.1%} - {at.high:.1%})"
+    expected = joined([
+        text("{images:,}: {value:.1%} ({low:.1%} to {high:.1%})", images=images, **at._asdict())
         for images, at in law.expected.items()
-    )
+    ])  # fmt: skip
     value, low, high = law.exponent
     return text(
         "The test error falls like images^-{value:.2f} ({low:.2f} to {high:.2f}). Expected test "
@@ -135,7 +135,7 @@ def _of_looks(family: Sequence[Looked]) -> list[Text]:
     most = max(family, key=lambda each: each.looks, default=None)
     if most is None or most.looks == 1:
         return []
-    seeds = ", ".join(map(str, most.at))
+    seeds = listed(list(map(str, most.at)))
     return [
         text(
             "Looked at {count} times (with {seeds} seeds): adding seeds until something shows "
@@ -171,7 +171,7 @@ def _at_chance(arms: Sequence[Arm], chance: float) -> list[Text]:
     return [
         text(
             "Not shown to be better than guessing the most frequent class ({chance:.1%}): {arms}.",
-            chance=chance, arms=", ".join(names),
+            chance=chance, arms=listed(names),
         )
     ]  # fmt: skip
 

@@ -13,7 +13,7 @@ from smallset.paired import mcnemar
 from smallset.record.measures import UNEVEN, calibration
 from smallset.record.predictions import Predictions
 from smallset.stats import LEVEL, share_interval
-from smallset.words import Text, text
+from smallset.words import Text, joined, text
 
 AGAINST_MEMORISING = {
     "augment.flip": True,
@@ -239,7 +239,7 @@ def confused(facts: Facts) -> Seen | None:
         row for x, y in both_ways for row in _wrong(facts, facts.test, label=x, predicted=y)
     )
     return Seen(
-        text("Often confused: {pairs}.", pairs=_joined(listed)),
+        text("Often confused: {pairs}.", pairs=joined(listed)),
         text(
             "{count} of {of} images of {a} are predicted as {b}, and {back} of {back_of} the other "
             "way; evenly spread errors would give {expected:.1f}.",
@@ -346,11 +346,3 @@ def _listed(names: Sequence[str], most: int = 6) -> Text:
     if len(names) <= most:
         return text("{names}", names=", ".join(names))
     return text("{names} and {more} more", names=", ".join(names[:most]), more=len(names) - most)
-
-
-def _joined(texts: Sequence[Text]) -> Text:
-    """Return texts joined by commas, to be said in one language."""
-    joined = texts[0]
-    for each in texts[1:]:
-        joined = text("{first}, {second}", first=joined, second=each)
-    return joined

@@ -3,6 +3,7 @@
 import json
 import os
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -153,6 +154,7 @@ def _context(summary: Summary) -> dict[str, Any]:
                     for key, value in flat(settings).items()])
             for name, settings in [("base", summary.spec.base), *summary.spec.arms.items()]
         ],
+        "laid": [word for before, word in pairwise(summary.called) if before == "--set"],
         "command": summary.command(seeds=summary.planned_seeds, out="NEW"),
         "version": version("smallset"),
     }  # fmt: skip

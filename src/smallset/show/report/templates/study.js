@@ -78,15 +78,16 @@ if (D.arms.length > 1) {
   );
   const MOST = 60;
   let shown = MOST;
-  function side(arm, i) {
-    const right = arm.said[i] === I.label[i];
+  function side(which, arm, i) {
+    const right = arm.said[i] === I.label[i],
+      share = percent(arm.right[i], 0);
     return make(
       "span",
       {},
       make("span", { cls: right ? "right" : "wrong" }, ...named(I.classes[arm.said[i]])),
       ` ${percent(arm.p[i])}`,
       make("br"),
-      make("span", { cls: "soft", text: T("right: {share}", { share: percent(arm.right[i], 0) }) }),
+      make("span", { cls: "soft" }, `${which} · `, T("right: {share}", { share })),
     );
   }
   function draw() {
@@ -120,8 +121,8 @@ if (D.arms.length > 1) {
           source
             ? make("img", { src: source, alt: I.path[i], loading: "lazy" })
             : make("span", { text: "" }),
-          side(a, i),
-          side(b, i),
+          side("A", a, i),
+          side("B", b, i),
           make(
             "p",
             {},

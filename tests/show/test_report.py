@@ -500,6 +500,16 @@ def test_values_of_a_sentence_are_escaped():
     assert "&lt;b&gt;" in both(text("{names}", names="<b>"))
 
 
+def test_a_minus_is_no_hyphen_and_chinese_sentences_have_no_space_between_them(study):
+    inner = text("{points:+.1f} points of a-1", points=-2.5)
+    assert 'lang="en">Up: \N{MINUS SIGN}2.5 points of a-1 (3.0)<' in both(
+        text("Up: {inner} ({high:.1f})", inner=inner, high=3.0)
+    )
+    page = (study.folder / "report.html").read_text(encoding="utf-8")
+    assert '。</span><span class="en" lang="en"> The most frequent class' in page
+    assert not re.search(r"。</span>\s", page.replace("。</span>\n</p>", ""))
+
+
 def test_a_label_cannot_end_the_script_it_stands_in():
     # No folder can be called so, but a label of a manifest can.
     name = "</script><script>alert(1)</script>&\u2028"

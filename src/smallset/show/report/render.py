@@ -16,6 +16,8 @@ from smallset.words import LANGS, Lang, Text, catalogue, text
 
 PLACES = ("smallset.show.report", "smallset.use")
 """Packages with a folder of templates."""
+OPENS = {lang: f'<span class="{lang}" lang="{lang}">' for lang in LANGS}
+"""Before what is said in a language."""
 
 
 def render(template: str, *, lang: Lang, data: Mapping[str, Any], **context: Any) -> str:
@@ -26,13 +28,15 @@ def render(template: str, *, lang: Lang, data: Mapping[str, Any], **context: Any
         lang: The language it opens in; it can be switched in the page.
         data: What the page's scripts work on; becomes JSON.
     """
-    return environment().get_template(template).render(
+    page = environment().get_template(template).render(
         lang=lang,
         data=Markup(page_json({**data, "words": catalogue()})),
         css=Markup(page_file("page.css")),
         script=lambda name: Markup(page_file(name)),
         **context,
     )  # fmt: skip
+    # A space between two sentences is one of English: it goes where Chinese does not show it.
+    return re.sub(rf"(?<=[。：；！？]</span>)\s+({OPENS['en']})", r"\1 ", page)  # noqa: RUF001
 
 
 def room_for_images(page: str, budget_mb: float, num_images: int) -> float:
@@ -65,6 +69,7 @@ def environment() -> Environment:
     made.globals["t"] = lambda template, **values: both(text(template, **values))
     made.filters["both"] = both
     made.filters["named"] = named
+    made.filters["signed"] = signed
     return made
 
 
@@ -74,10 +79,28 @@ def both(sentence: Text) -> Markup:
     Args:
         sentence: What to say; its values are escaped.
     """
-    said = [
-        f'<span class="{lang}" lang="{lang}">{escape(sentence.say(lang))}</span>' for lang in LANGS
-    ]
-    return Markup("".join(said))
+    shown = _with_minus(sentence)
+    return Markup("".join(f"{OPENS[lang]}{escape(shown.say(lang))}</span>" for lang in LANGS))
+
+
+def signed(number: float, form: str = "+.1f") -> str:
+    """Return a number as a page writes it: a minus is not a hyphen."""
+    return format(number, form).replace("-", "\N{MINUS SIGN}", 1)
+
+
+class _Negative(float):
+    def __format__(self, form: str) -> str:
+        return signed(float(self), form)
+
+
+def _with_minus(sentence: Text) -> Text:
+    values = {
+        name: _with_minus(value) if isinstance(value, Text)
+        else _Negative(value) if isinstance(value, float) and value < 0
+        else value
+        for name, value in sentence.values.items()
+    }  # fmt: skip
+    return Text(sentence.template, values)
 
 
 def named(name: str) -> Markup:

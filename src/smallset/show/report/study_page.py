@@ -15,7 +15,7 @@ from smallset.findings.in_study import find_in_study
 from smallset.findings.in_words import headline, in_words, study_notes
 from smallset.paired import PRACTICAL, Verdict
 from smallset.settings import flat
-from smallset.show.report.render import render
+from smallset.show.report.render import render, signed
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails
 from smallset.show.study_figures import AXIS_NAMES
 from smallset.words import Lang
@@ -222,7 +222,7 @@ def _forest(summary: Summary) -> dict[str, Any]:
         ],
         "zero": axis.at(0),
         "equal": (axis.at(-equal), axis.at(equal) - axis.at(-equal)),
-        "ticks": [(at, f"{tick:+g}" if tick else "0") for at, tick in axis.ticks()],
+        "ticks": [(at, signed(tick, "+g") if tick else "0") for at, tick in axis.ticks()],
     }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ function steps(from, to, most, least = 0) {
     found.push(Number((n * step).toPrecision(12)));
   return found;
 }
-const rounded = (value) => String(Number(value.toPrecision(3)));
+const rounded = (value) => String(Number(value.toPrecision(3))).replace(/^-/, "−");
 
 /* Where values lie along a line of so many pixels, with its ticks. */
 function axis({ range, log, percents, whole, fromZero }, values, length) {

@@ -173,7 +173,7 @@ def _described(rows: Iterator[Row], chosen: set[int]) -> list[dict[str, Any]]:
             "seen": row.seen_in,
             "unknown": row.unknown,
             "set": row.set,
-            "top": [[k, round(float(row.probs[k]), 4)] for k in ranked(row.probs, TOP).tolist()],
+            "top": [[k, round(float(row.probs[k]), 6)] for k in ranked(row.probs, TOP).tolist()],
         }
         for place, row in enumerate(rows)
         if place in chosen

@@ -139,7 +139,7 @@ def _images(predictions: Predictions) -> dict[str, Any]:
         "given": predictions.given_labels,
         "predicted": predictions.predicted,
         "top": [
-            [[int(k), round(float(probs[row, k]), 4)] for k in best] for row, best in enumerate(top)
+            [[int(k), round(float(probs[row, k]), 6)] for k in best] for row, best in enumerate(top)
         ],
     }
 

@@ -706,6 +706,19 @@ def test_the_charts_of_a_study_hold_its_numbers(study, visit):
     assert points == [pytest.approx(100 * study.comparisons[0].result.difference.value)]
 
 
+def test_a_built_in_study_speaks_chinese_on_a_chinese_page(study, visit, tmp_path):
+    [chart] = study.spec.charts
+    [arms] = chart.curves.values()
+    title = "Test accuracy against the learning rate"
+    known = chart.model_copy(update={"title": title, "curves": {"oracle": arms}})
+    spec = study.spec.model_copy(update={"title": "Losses", "charts": (known,)})
+    page = visit(write_study_page(replace(study, folder=tmp_path, spec=spec), None, lang="zh"))
+    assert page.locator("h1").inner_text() == page.title() == "损失函数"
+    assert page.locator("#chart-0 h3").inner_text() == "测试准确率与学习率的关系"
+    names = page.evaluate("document.getElementById('chart-0').spec.series.map(each => each.name)")
+    assert names == ["理想清洗"]
+
+
 def test_the_scale_of_a_study_holds_its_intervals_and_round_ticks():
     axis = study_page.Axis(0.22, 0.83)
     assert axis.placed(0.5, 0.22, 0.83)["width"] == pytest.approx(100)

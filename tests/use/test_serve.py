@@ -637,6 +637,7 @@ def test_the_page_answers_what_predict_says_and_its_table_is_that_of_predict(
     assert "POST /predict" in page.inner_text("#operations")
     page.click("#language")
     assert "已回答 8 / 8" in page.inner_text("#count")
+    assert "识别一张或多张图片" in page.inner_text("#operations")
     for width in (1440, 390):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -82,8 +82,9 @@ def forest_plot(comparisons: Sequence[Comparison], *, title: str, lang: Lang = "
         axis.barh(row, 2 * shown, left=-shown, height=0.62, color="0.93", zorder=0)
         axis.plot([points.low, points.high], [row, row], color=colour, linewidth=2.2)
         axis.plot(points.value, row, "o", color=colour, markersize=7)
+        value = f"{points.value:+.1f}".replace("-", "\N{MINUS SIGN}")  # as the axis has it
         axis.text(
-            1.02, row, f"{points.value:+.1f}  {say(result.verdict)}", color=colour, va="center",
+            1.02, row, f"{value}  {say(result.verdict)}", color=colour, va="center",
             fontsize=9, transform=axis.get_yaxis_transform(),
         )  # fmt: skip
     axis.set_yticks(

@@ -48,8 +48,8 @@ const problem = (item) => (item.why ? item.why() : again(item.row.error));
 function remarks(row) {
   const reasons = { probability: T("probability too low"), distance: T("unlike the training") };
   const said = [];
-  if (isUnknown(row)) said.push(row.unknown.map((why) => reasons[why]).join(", "));
-  if (row.set && row.set.length > 1) said.push(T("may be: {names}", { names: row.set.join(", ") }));
+  if (isUnknown(row)) said.push(listed(row.unknown.map((why) => reasons[why])));
+  if (row.set && row.set.length > 1) said.push(T("may be: {names}", { names: listed(row.set) }));
   if (row.seen_in === "train") said.push(T("trained on"));
   else if (row.seen_in)
     said.push(T("also a picture of the run: {split}", { split: T(row.seen_in) }));
@@ -120,7 +120,8 @@ function line(item) {
   } else {
     const [, second] = ranked(row),
       other = second && second[1] >= LEAST ? [...named(second[0]), ` ${percent(second[1])}`] : [];
-    const said = [...(isUnknown(row) ? [T("unknown")] : []), ...remarks(row)].join("; ");
+    const notes = [...(isUnknown(row) ? [T("unknown")] : []), ...remarks(row)],
+      said = notes.join(zh() ? "；" : "; ");
     cells.push(make("td", {}, ...named(row.predicted)));
     cells.push(
       make("td", { cls: "n", "data-value": row.probability, text: percent(row.probability) }),

@@ -115,7 +115,7 @@ function describe() {
     }),
   );
   byId("facts").replaceChildren(...facts.map((text) => make("p", { text })));
-  byId("classes").replaceChildren(...named(M.classes.join(", ")));
+  byId("classes").replaceChildren(...named(listed(M.classes)));
   byId("model").hidden = false;
 }
 const coded = (text) =>

@@ -24,6 +24,7 @@ function again(said) {
   }
   return said;
 }
+const listed = (names) => names.join(zh() ? "、" : ", ");
 const redraws = [];
 function onRedraw(draw) {
   redraws.push(draw);

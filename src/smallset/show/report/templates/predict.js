@@ -4,7 +4,7 @@ const P = D.pictures,
 /* Why a picture was refused; "" where it was not. */
 function refused({ unknown }) {
   const reasons = { probability: T("probability too low"), distance: T("unlike the training") };
-  return unknown.length ? `${T("unknown")}: ${unknown.map((why) => reasons[why]).join(", ")}` : "";
+  return unknown.length ? `${T("unknown")}: ${listed(unknown.map((why) => reasons[why]))}` : "";
 }
 /* One picture: the thumbnail, its class, and what else it could be. */
 function tile(row) {
@@ -17,7 +17,7 @@ function tile(row) {
   ];
   if (one.set.length > 1) {
     const others = one.set.slice(1).map((other) => D.classes[other]);
-    soft(...named(T("or {others}", { others: others.join(", ") })));
+    soft(...named(T("or {others}", { others: listed(others) })));
   } else if (p < 0.9 && one.top.length > 1) {
     const [other, q] = one.top[1];
     soft(...named(D.classes[other]), " " + percent(q, 0));

@@ -587,7 +587,7 @@ if (D.planes) {
               { full: percent(plane.full), flat: percent(plane.flat) },
             ),
         state.splits === "both" && rows[0].length ? T("Small and pale: train; large: test.") : "",
-      ].join(" ");
+      ].join(zh() ? "" : " ");
       const names = state.colour === "right" ? [T("right"), T("wrong")] : D.classes;
       legend.replaceChildren(
         ...[...groups]

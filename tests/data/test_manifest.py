@@ -17,6 +17,7 @@ from smallset.data.manifest import manifest_text, read_manifest
 from smallset.data.read import read_data
 from smallset.errors import DataError
 from smallset.files import csv_text, write_json
+from smallset.groups import DataConfig
 
 ODD = "a\"',;:\r\n\v\f\x1c\x85\u2028\u2029\t =+-@é"
 NO_CHECKS = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much)
@@ -67,6 +68,10 @@ def test_whatever_a_manifest_says_reads_back(names, classes, has_split, has_grou
         ("path,label\na.png,cat\nb.png,cat \n", "'cat' and 'cat ' .* differ in case, spaces"),
         ("path,label\na.png,e\u0301\nb.png,\u00e9\n", "differ in case, spaces"),
         ("path;label\na.png;cat\n", "no column path and label.* divided by ';': save it"),
+        ("path,label,subset\na.png,c,Train\nb.png,d,testing\n", "'subset' .* looks like 'split'"),
+        ("path,label,Split\na.png,c,1\nb.png,d,2\n", "'Split' .1, 2. looks like 'split', which"),
+        ("path,label,is_test\na.png,c,0\nb.png,d,1\n", "'is_test' .0, 1. looks like 'split'"),
+        ("path,label,Groups\na.png,c,x\nb.png,d,y\n", "'Groups' .x, y. looks like 'group'"),
         ("Filename,class name\na.png,cat\n", "rename Filename -> path, class name -> label"),
         ("a.png,cat\nb.png,dog\n", "names an image: write the names of the columns above it"),
         ("path,label\na.png,c\udc00t\n", "as UTF-8.*; save it as UTF-8"),
@@ -103,6 +108,22 @@ def test_a_json_manifest_is_read_strictly(tmp_path, line, why):
     with pytest.raises(DataError, match=why) as raised:
         read_data(tmp_path / "m.jsonl")
     assert "m.jsonl" in str(raised.value)
+
+
+def test_a_split_under_another_name_is_refused_in_json_too_and_other_columns_stay(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    rows = [{"path": "a.png", "label": "c"}, {"path": "b.png", "label": "d"}]
+    lines = [{**row, "set": word, "n": 1} for row, word in zip(rows, ["val", "TEST"], strict=True)]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(DataError, match=r"m.jsonl: the column 'set' .test, val. looks like"):
+        read_data(tmp_path / "m.jsonl")
+    # With a split of its own, and words that are no splits, other columns are only not read.
+    text = "path,label,split,subset,test,notes\na.png,c,train,val,1,x\nb.png,d,test,val,0,x\n"
+    (tmp_path / "m.csv").write_text(text)
+    assert read_data(tmp_path / "m.csv", DataConfig(val_fraction=0)).splits.tolist() == [
+        "train", "test",
+    ]  # fmt: skip
 
 
 def test_folders_that_differ_in_case_alone_are_refused(tmp_path):

@@ -55,6 +55,19 @@ def test_every_image_is_scored_by_runs_that_did_not_learn_from_it(
     assert " --folds " not in record.command()  # it is what comes of saying nothing
 
 
+def test_a_fold_without_images_is_left_out(tmp_path, tiny):
+    for label, name in enumerate(["ant", "bee", "cat"]):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        for n in range(2):
+            picture(label, n).save(tmp_path / "few" / name / f"{n}.png")
+    dealt = [fold_of(np.repeat([0, 1, 2], 2), folds.stream(seed, "folds", 0)) for seed in range(40)]
+    seed = next(n for n, own in enumerate(dealt) if len(set(own.tolist())) < own.max() + 1)
+    settings = {"data.folds": 5, "seed": seed}
+    record = train_run(tmp_path / "few", override(tiny(), settings), tmp_path / "run")
+    assert len(record.predictions.ids) == 6
+    assert np.allclose(record.predictions.probs.sum(axis=1), 1, atol=1e-5)
+
+
 def test_a_stopped_cross_validation_goes_on_and_gives_the_same(
     unsplit, tiny, tmp_path, monkeypatch
 ):

@@ -1,18 +1,20 @@
 """Read a CSV or JSON-lines manifest: ``path,label[,split][,group]``, paths relative to its folder.
 
-Other columns are allowed and not read, so `predictions.csv` of a record is a manifest too.
+Other columns are allowed and not read, so `predictions.csv` of a record is a manifest too; one that
+says who is test or what belongs together under another name is refused.
 """
 
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
 from smallset.data.listing import ImageSet
+from smallset.data.names import split_meant
 from smallset.errors import DataError, suggest
 from smallset.files import csv_text
 from smallset.groups import SPLITS
@@ -26,6 +28,7 @@ OTHER_NAMES = {
     "split": ("set", "subset", "fold", "partition"),
 }
 """What others call these columns, without case, spaces and underscores."""
+YES_OR_NO = frozenset(["0", "1", "true", "false", "yes", "no", "y", "n", "t", "f"])
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 SHEETS = (".tsv", ".txt", ".xls", ".xlsx", ".ods", ".numbers", ".json")
 
@@ -42,6 +45,7 @@ def read_manifest(path: Path) -> ImageSet:
             twice, or a group straddles two splits.
     """
     rows = read_rows(path, ("path", "label"))
+    _refuse_other_names(rows, path)
     has_split, has_group = (any(each in row for row in rows) for each in ("split", "group"))
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
@@ -180,7 +184,11 @@ def _json_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         if not isinstance(row, dict):
             raise DataError(f"{where} must be an object with {' and '.join(needed)}")
         rows.append(
-            {key: _text(key, row[key], where) for key in COLUMNS if row.get(key) is not None}
+            {
+                key: _text(key, value, where) if key in COLUMNS else json.dumps(value)
+                for key, value in row.items()
+                if value is not None
+            }
         )
     return rows
 
@@ -210,6 +218,29 @@ def _inside(name: str, folder: Path, where: str) -> str:
         fix = f"; write {turned}" if (folder / turned).is_file() else ""
         raise DataError(f"{where}: no file {folder / normal}{fix}")
     return normal
+
+
+def _refuse_other_names(rows: Sequence[Mapping[str, str]], path: Path) -> None:
+    """Refuse splits and groups that would not be read for the name of their column."""
+    header = dict.fromkeys(name for row in rows for name in row)
+    for name in header:
+        plain = re.sub(r"[\W_]", "", name).lower()
+        values = {row.get(name, "").strip('" ').lower() for row in rows} - {""}
+        is_split = plain in ("split", "splits") or (
+            bool(values)
+            and (
+                all(map(split_meant, values))
+                or (split_meant(plain.removeprefix("is")) and values <= YES_OR_NO)
+            )
+        )
+        meant = "split" if is_split else "group" if plain in ("group", "groups") else ""
+        if name not in COLUMNS and meant and meant not in header:
+            shown = ", ".join(sorted(values)[:4])
+            raise DataError(
+                f"{path}: the column {name!r} ({shown}) looks like {meant!r}, which it must be "
+                f"called to be read; rename it, or leave it out"
+                + (f" (splits: {', '.join(SPLITS)})" if is_split else "")
+            )
 
 
 def _refuse_straddling_groups(images: ImageSet, path: Path) -> None:

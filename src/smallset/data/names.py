@@ -1,5 +1,6 @@
 """Names of classes and files that could not be written, drawn or told apart later."""
 
+import re
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -13,6 +14,22 @@ UNPRINTABLE = frozenset(["Cc", "Cs", "Zl", "Zp"])  # control, not UTF-8, line an
 TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """They turn the direction of the text that follows, and so of a table or page."""
 FORMULA = ("=", "+", "-", "@")
+
+
+_SPLIT_NAME = re.compile(
+    r"(?:images?|data)?[\W_]*"
+    r"(?:(?P<train>tr(?:ai)?n(?:ing)?|训练)"
+    r"|(?P<val>val(?:id(?:ation)?)?|dev(?:elopment)?|hold[\W_]*out|验证)"
+    r"|(?P<test>te?st(?:ing)?|eval(?:uation)?|测试)|(?P<extra>extra))"
+    r"(?:sets?|images?|imgs?|data|splits?|集|[\W_\d])*",
+    re.IGNORECASE,
+)
+
+
+def split_meant(name: str) -> str | None:
+    """Return the split that a name looks like, such as "val" for "Validation_set"."""
+    found = _SPLIT_NAME.fullmatch(name)
+    return found and found.lastgroup
 
 
 def with_sound_names(images: ImageSet, where: Path) -> ImageSet:

@@ -15,7 +15,7 @@ import numpy as np
 from smallset.data.cleaned import is_cleaned, origin, read_cleaned
 from smallset.data.listing import ImageSet
 from smallset.data.manifest import read_manifest
-from smallset.data.names import with_sound_names
+from smallset.data.names import split_meant, with_sound_names
 from smallset.data.preprocessing import Square
 from smallset.data.samples import sample_folder
 from smallset.data.split import carve_val, lacking, one_pool, split_images, usual_folds
@@ -151,25 +151,9 @@ def _listed(data: Data) -> ImageSet:
     return with_sound_names(images, path)
 
 
-_SPLIT_NAME = re.compile(
-    r"(?:images?|data)?[\W_]*"
-    r"(?:(?P<train>tr(?:ai)?n(?:ing)?|训练)"
-    r"|(?P<val>val(?:id(?:ation)?)?|dev(?:elopment)?|hold[\W_]*out|验证)"
-    r"|(?P<test>te?st(?:ing)?|eval(?:uation)?|测试)|(?P<extra>extra))"
-    r"(?:sets?|images?|imgs?|data|splits?|集|[\W_\d])*",
-    re.IGNORECASE,
-)
-
-
-def _split_meant(name: str) -> str | None:
-    """Return the split that a name looks like, such as "val" for "Validation_set"."""
-    found = _SPLIT_NAME.fullmatch(name)
-    return found and found.lastgroup
-
-
 def _split_within(name: str) -> str | None:
     """Return the split that a word of a name says, such as "train" for "seg_train"."""
-    said = (_split_meant(word) for word in re.split(r"[\W_\d]+", name))
+    said = (split_meant(word) for word in re.split(r"[\W_\d]+", name))
     return next((split for split in said if split), None)
 
 
@@ -178,7 +162,7 @@ def _refuse_splits_as_classes(
     names: Iterable[str],
     *,
     kind: str,
-    meant: Callable[[str], str | None] = _split_meant,
+    meant: Callable[[str], str | None] = split_meant,
 ) -> None:
     renames = {name: meant(name) for name in names}
     if renames and all(renames.values()):
@@ -194,7 +178,7 @@ def _read_folder(root: Path) -> ImageSet:
     splits = [name for name in SPLITS if name in folders]
     if splits and len(splits) < len(folders):
         odd = sorted(set(folders) - set(splits))
-        renames = [f"{name} -> {split}" for name in odd if (split := _split_meant(name))]
+        renames = [f"{name} -> {split}" for name in odd if (split := split_meant(name))]
         raise DataError(
             f"{root} holds split folders ({', '.join(splits)}) beside others ({', '.join(odd[:5])})"
             f"; the splits of smallset are {', '.join(SPLITS)}: rename or move the others"
@@ -206,7 +190,7 @@ def _read_folder(root: Path) -> ImageSet:
     if not splits:
         # A class named Train holds pictures; a split named Train holds folders of them.
         nested = [name for name in folders if _subfolders(root / name)]
-        of_splits = [name for name in nested if _split_meant(name)]
+        of_splits = [name for name in nested if split_meant(name)]
         _refuse_splits_as_classes(root, of_splits or folders, kind="folders")
         within = {name: split for name in nested if (split := _split_within(name))}
         if len(set(within.values())) > 1:  # seg_train and seg_test

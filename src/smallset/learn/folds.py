@@ -156,7 +156,8 @@ def score_folds(
     probs = np.zeros((*folds.shape, len(plan.data.images.classes)), dtype=np.float32)
     frozen = run.state.stages[0].objective is None or run.is_cached(0)
     features = run.inputs.feed("train", cached=True) if frozen else None
-    todo = [(repeat, fold) for repeat in range(len(folds)) for fold in range(int(folds.max()) + 1)]
+    # Of a dozen images, a fold may have none.
+    todo = [(repeat, fold) for repeat, own in enumerate(folds) for fold in np.unique(own).tolist()]
     for number, (repeat, fold) in enumerate(todo, start=1):
         held = folds[repeat] == fold
         images = replace(plan.data.images, splits=np.where(held, "val", "train"))

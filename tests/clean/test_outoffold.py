@@ -30,6 +30,16 @@ def test_probes_side_by_side_are_those_of_sklearn():
         np.testing.assert_allclose(probs[b], own.predict_proba(features), atol=5e-3)
 
 
+def test_probes_that_are_left_no_image_say_nothing():
+    # Three images of three classes, all in one fold now and then.
+    features = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    labels = np.arange(3)
+    dealt = [fold_of(labels, np.random.default_rng(seed)) for seed in range(200)]
+    seed = next(n for n, fold in enumerate(dealt) if len(set(fold.tolist())) == 1)
+    probs = out_of_fold(features, labels, num_classes=3, penalties=[0.01], repeats=1, seed=seed)
+    np.testing.assert_allclose(probs, 1 / 3)
+
+
 def test_a_label_has_no_part_in_its_own_probabilities():
     features, labels = clouds(12)
     features = reduce_features([features])

@@ -225,13 +225,14 @@ def probe(
         [weights], max_iter=iterations, history_size=10, line_search_fn="strong_wolfe"
     )
     repeated = target.expand(models, n).T.reshape(-1)
+    total = mask.sum(dim=0).clamp(min=1e-12)  # one without images stays at equal probabilities
     strength = torch.as_tensor(penalty, dtype=torch.float32).expand(models)[:, None]
 
     def loss() -> Tensor:
         solver.zero_grad()
         logits = (inputs @ weights.view(width, -1)).view(-1, num_classes)
         each = F.cross_entropy(logits, repeated, reduction="none").view(n, models)
-        value = ((each * mask).sum(dim=0) / mask.sum(dim=0)).sum()
+        value = ((each * mask).sum(dim=0) / total).sum()
         value = value + (strength * weights[:-1].square()).sum() / 2
         value.backward()
         return value

@@ -222,7 +222,9 @@ def one_try(world, seed):
     try:
         found = getattr(world, command)()
     except SmallsetError as error:
-        if path.name not in str(error):
+        # A setting that became another one makes another study, which the folder does not hold.
+        is_other = path.suffix == ".toml" and "holds a run with other settings" in str(error)
+        if path.name not in str(error) and not is_other:
             return f"{where}: the message does not name it: {error}"
     except BaseException as error:  # noqa: BLE001  what a user would see as a traceback
         return f"{where}: {type(error).__name__}: {error}"

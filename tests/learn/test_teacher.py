@@ -163,6 +163,19 @@ def test_a_teacher_that_learnt_from_test_images_is_refused(teacher, split_folder
         Planner(DataSource(shown)).plan(config)
 
 
+def test_a_test_image_that_is_a_training_image_too_is_no_fault_of_the_teacher(tiny, tmp_path):
+    for split, numbers in {"train": range(4), "test": (0, 9)}.items():
+        for label, name in enumerate(["ant", "bee"]):
+            (tmp_path / "d" / split / name).mkdir(parents=True)
+            for n in numbers:
+                picture(label, n).save(tmp_path / "d" / split / name / f"{n}.png")
+    own = {"data.val_fraction": 0}
+    head = {"image_size": 32, "trains": "classifier", "head": "probe", "figures.report": False}
+    train_run(tmp_path / "d", override(RunConfig(), head | own), tmp_path / "head")
+    config = override(tiny(epochs=1), {"teacher": str(tmp_path / "head"), **own})
+    assert train_run(tmp_path / "d", config, tmp_path / "run").is_complete
+
+
 def test_a_teacher_of_other_images_is_refused(teacher, other_pictures, tiny):
     config = override(tiny(), {"teacher": str(teacher.folder), "data.val_fraction": 0})
     with pytest.raises(ConfigError, match=r"has not learnt from 8 of the 8 training images, such"):

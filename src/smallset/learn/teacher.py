@@ -62,8 +62,9 @@ class Teacher(NamedTuple):
                 f"teacher: {place} has not learnt from {len(lacking):,} of the {len(ids):,} "
                 f"training images, such as {first}; train it on the same data"
             )
+        others = self.probs.keys() - set(ids)  # a picture may be there twice, in train and test
         for split in ("test", "val"):
-            known = sum(name in self.probs for name in data.ids(split))
+            known = sum(name in others for name in data.ids(split))
             if known:
                 fix = (
                     "add --train-on train+val"

@@ -50,12 +50,15 @@ def test_the_precision_that_is_said_is_between_that_of_the_first_fit_and_of_the_
 
 def test_the_highest_precision_is_what_the_odds_of_the_highest_rate_make_of_it():
     labels, probs = np.zeros(4, dtype=int), [[0.2, 0.8], [0.4, 0.6], [0.9, 0.1], [0.9, 0.1]]
-    # From one in five to one in two: the odds of being wrong are four times as high.
-    expected = np.mean([16 / 17, 6 / 7])
-    assert highest_precision(posterior(probs), labels, 0.5) == pytest.approx(expected)
-    assert highest_precision(posterior(probs), labels, 0.2) == pytest.approx(0.7)
+    # From one in four to one in two: the odds of being wrong are three times as high.
+    expected = np.mean([12 / 13, 9 / 11])
+    fit = posterior(probs, rate=0.25)
+    assert highest_precision(fit, labels, 0.5) == pytest.approx(expected)
+    assert highest_precision(fit, labels, 0.25) == pytest.approx(0.7)
+    # A rate of none counts as one image of the four.
+    none = posterior(probs, rate=0.0)
+    assert highest_precision(none, labels, 0.5) == pytest.approx(expected)
     assert highest_precision(posterior([[0.9, 0.1]] * 4), labels, 0.5) == 0
-    assert 0.7 < highest_precision(posterior(probs, rate=0.0), labels, 0.5) < 1
 
 
 @pytest.mark.parametrize("noise", ["even", "pairs", "border"])

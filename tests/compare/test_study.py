@@ -203,7 +203,9 @@ def test_more_seeds_after_a_look_are_counted(split_folders, tmp_path, rates):
     assert looks == [1, 1, 2, 2, 2]
     [kept] = json.loads((tmp_path / "out/study.json").read_text())["comparisons"]
     assert kept == {"arm": "fast", "against": "slow", "looked_at": [2, 3]}
-    assert any(note.startswith("Looked at 2 times (with 2 and 3 seeds)") for note in notes_of(found))
+    assert any(
+        note.startswith("Looked at 2 times (with 2 and 3 seeds)") for note in notes_of(found)
+    )
 
 
 def test_looks_at_the_test_images_are_counted_over_runs_and_studies(

@@ -55,6 +55,26 @@ def test_every_image_is_scored_by_runs_that_did_not_learn_from_it(
     assert " --folds " not in record.command()  # it is what comes of saying nothing
 
 
+def test_images_of_one_group_are_in_one_fold(unsplit, tiny, tmp_path, monkeypatch):
+    rows = [
+        f"{kind}/{n}.png,{kind},{kind}{n // 2}" for kind in ("ant", "bee", "cat") for n in range(8)
+    ]
+    manifest = unsplit / "grouped.csv"
+    manifest.write_text("\n".join(["path,label,group", *rows]))
+    seen, original = [], folds.answer_val
+    monkeypatch.setattr(
+        folds, "answer_val", lambda run: seen.append(run.plan.data.images) or original(run)
+    )
+    train_run(manifest, override(tiny(epochs=1), {"data.folds": 3}), tmp_path / "run")
+    manifest.unlink()
+    assert len(seen) == 3
+    for images in seen:
+        held = {group for group, s in zip(images.groups, images.splits, strict=True) if s == "val"}
+        kept = {group for group, s in zip(images.groups, images.splits, strict=True) if s != "val"}
+        assert held
+        assert not held & kept
+
+
 def test_a_fold_without_images_is_left_out(tmp_path, tiny):
     for label, name in enumerate(["ant", "bee", "cat"]):
         (tmp_path / "few" / name).mkdir(parents=True)

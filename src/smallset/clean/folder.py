@@ -157,7 +157,12 @@ def tell(about: Mapping[str, Any]) -> list[str]:
 
 
 def _precision(about: Mapping[str, Any]) -> str:
-    """Return the share of the suspects that are wrong, from and to, as the rate has a range."""
+    """Return the share of the suspects that are wrong, from and to, as the rate has a range.
+
+    Example:
+        >>> _precision({"expected_precision": 0.65, "highest_precision": 0.99})
+        '65 to 99%'
+    """
     low = f"{100 * about['expected_precision']:.0f}"
     high = f"{100 * about.get('highest_precision', about['expected_precision']):.0f}"
     return f"{low}%" if low == high else f"{low} to {high}%"

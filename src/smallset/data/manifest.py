@@ -25,7 +25,6 @@ SUFFIXES = (".csv", ".jsonl", ".ndjson")
 OTHER_NAMES = {
     "path": ("file", "filename", "filepath", "image", "imagepath", "imagename", "img", "imgpath"),
     "label": ("labels", "class", "classname", "category", "target", "species", "labelname"),
-    "split": ("set", "subset", "fold", "partition"),
 }
 """What others call these columns, without case, spaces and underscores."""
 YES_OR_NO = frozenset(["0", "1", "true", "false", "yes", "no", "y", "n", "t", "f"])

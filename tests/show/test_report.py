@@ -25,7 +25,7 @@ from smallset.record.measures import tempered
 from smallset.record.record import Record
 from smallset.settings import flat
 from smallset.show.report import class_table, study_page
-from smallset.show.report.render import both, page_json
+from smallset.show.report.render import both, page_json, percent, probability
 from smallset.show.report.run_page import least_sure, worst_mistakes, write_run_page
 from smallset.show.report.search_section import _chosen, _estimated
 from smallset.show.report.study_page import write_study_page
@@ -169,7 +169,7 @@ def test_an_image_opens_with_its_probabilities(run, visit):
     assert run.predictions.paths[row] in dialog.inner_text()
     shares = dialog.locator(".bar span:last-child").all_inner_texts()
     top = np.sort(run.predictions.probs[row])[::-1][:5]
-    assert shares == [f"{p:.1%}" for p in top]
+    assert shares == [probability(p) for p in top]
     # Of the original, not of the 32 px that the network saw.
     assert dialog.locator("img").first.evaluate("image => image.naturalWidth") == 160
     assert dialog.locator(".cams-row img").count() == 3  # it is among the worst
@@ -508,6 +508,36 @@ def test_a_minus_is_no_hyphen_and_chinese_sentences_have_no_space_between_them(s
     page = (study.folder / "report.html").read_text(encoding="utf-8")
     assert '。</span><span class="en" lang="en"> The most frequent class' in page
     assert not re.search(r"。</span>\s", page.replace("。</span>\n</p>", ""))
+
+
+SHARES = {
+    (0.9997, 1): ">\xa099.9%", (0.0003, 1): "<\xa00.1%", (0.9994, 1): "99.9%",
+    (0.997, 0): ">\xa099%", (0.004, 0): "<\xa01%", (0.00001, 2): "<\xa00.01%",
+    (1, 1): "100.0%", (0, 1): "0.0%", (0.5, 0): "50%",
+}  # fmt: skip
+
+
+def test_what_is_not_quite_all_reads_as_no_100_percent(run, visit):
+    page = visit(run.folder / "report.html")
+    for (share, digits), said in SHARES.items():
+        assert percent(share, digits) == said
+        assert page.evaluate("([share, digits]) => percent(share, digits)", [share, digits]) == said
+    for p in (0.0, 1.0):  # as its file rounds what a network says
+        assert probability(p) == page.evaluate("p => probability(p)", p) != percent(p)
+    sentence = text("{p:.1%} of {lr:g}, {points:+.1%}", p=0.9997, lr=1e-5, points=-0.5)
+    assert ">&gt;\xa099.9% of 1e-05, \N{MINUS SIGN}50.0%<" in both(sentence)
+
+
+def test_a_limit_is_named_so_that_answers_can_be_at_it(run, visit):
+    page = visit(run.folder / "report.html")
+    page.evaluate("D.trust.limit[0] = 0.99997")
+    page.focus("#limit")
+    page.keyboard.press("Home")
+    assert "Answers with 99.997% or more: " in page.inner_text("#trusted")
+    sure = replace(run.predictions, probs=np.eye(len(CLASSES))[run.predictions.predicted])
+    said = trust(sure, 0.01)
+    assert said
+    assert max(said["limit"]) < 1
 
 
 def test_a_label_cannot_end_the_script_it_stands_in():

@@ -70,6 +70,8 @@ def environment() -> Environment:
     made.filters["both"] = both
     made.filters["named"] = named
     made.filters["signed"] = signed
+    made.filters["percent"] = percent
+    made.filters["probability"] = probability
     return made
 
 
@@ -79,7 +81,7 @@ def both(sentence: Text) -> Markup:
     Args:
         sentence: What to say; its values are escaped.
     """
-    shown = _with_minus(sentence)
+    shown = _as_written(sentence)
     return Markup("".join(f"{OPENS[lang]}{escape(shown.say(lang))}</span>" for lang in LANGS))
 
 
@@ -88,15 +90,40 @@ def signed(number: float, form: str = "+.1f") -> str:
     return format(number, form).replace("-", "\N{MINUS SIGN}", 1)
 
 
-class _Negative(float):
+def percent(share: float, digits: int = 1) -> str:
+    """Return a share in percent; what is not quite all is no 100%, as in common.js.
+
+    Example:
+        >>> [percent(share) for share in (1.0, 0.99996, 0.5, 0.0)]
+        ['100.0%', '>\\xa099.9%', '50.0%', '0.0%']
+    """
+    said, least = f"{share:.{digits}%}", 10.0**-digits
+    if share > 0 and float(said[:-1]) == 0:
+        return f"<\N{NO-BREAK SPACE}{least:.{digits}f}%"
+    if share < 1 and float(said[:-1]) == 100:
+        return f">\N{NO-BREAK SPACE}{100 - least:.{digits}f}%"
+    return said
+
+
+def probability(p: float, digits: int = 1) -> str:
+    """Return what a network says of a class, which is never quite all or nothing."""
+    return percent(min(max(p, 1e-9), 1 - 1e-9), digits)
+
+
+class _Number(float):
+    """As a page writes it."""
+
     def __format__(self, form: str) -> str:
-        return signed(float(self), form)
+        number, share = float(self), re.fullmatch(r"\.(\d)%", form)
+        if number < 0:
+            return signed(number, form)
+        return percent(number, int(share[1])) if share else format(number, form)
 
 
-def _with_minus(sentence: Text) -> Text:
+def _as_written(sentence: Text) -> Text:
     values = {
-        name: _with_minus(value) if isinstance(value, Text)
-        else _Negative(value) if isinstance(value, float) and value < 0
+        name: _as_written(value) if isinstance(value, Text)
+        else _Number(value) if isinstance(value, float)
         else value
         for name, value in sentence.values.items()
     }  # fmt: skip

@@ -40,7 +40,8 @@ def trust(predictions: Predictions, temperature: float) -> dict[str, Any] | None
     wanted = (1 + shares[-1].value) / 2
     good = [n for n, each in enumerate(shares) if each.value >= wanted]
     return {
-        "limit": np.round(sure[last], 4),
+        # Rounded down, so that the last of those that pass does; no softmax is 1.
+        "limit": np.floor(np.minimum(sure[last], 1 - 1e-6) * 1e6) / 1e6,
         "share": np.round((last + 1) / len(rows), 4),
         "right": [round(each.value, 4) for each in shares],
         "low": [round(each.low, 4) for each in shares],

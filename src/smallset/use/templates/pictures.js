@@ -119,12 +119,13 @@ function line(item) {
     cells.push(make("td", { cls: "wrong", text: problem(item) }));
   } else {
     const [, second] = ranked(row),
-      other = second && second[1] >= LEAST ? [...named(second[0]), ` ${percent(second[1])}`] : [];
+      other =
+        second && second[1] >= LEAST ? [...named(second[0]), ` ${probability(second[1])}`] : [];
     const notes = [...(isUnknown(row) ? [T("unknown")] : []), ...remarks(row)],
       said = notes.join(zh() ? "；" : "; ");
     cells.push(make("td", {}, ...named(row.predicted)));
     cells.push(
-      make("td", { cls: "n", "data-value": row.probability, text: percent(row.probability) }),
+      make("td", { cls: "n", "data-value": row.probability, text: probability(row.probability) }),
     );
     cells.push(make("td", {}, ...other), make("td", { text: said }));
   }

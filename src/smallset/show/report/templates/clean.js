@@ -2,7 +2,7 @@
 /* How probable the class is that the image looks like, where there is something to say: labels that
    looks alone contradict are mostly probable themselves. */
 const likely = (one, digits, before) =>
-  one.likely >= 0.005 ? before + percent(one.likely, digits) : "";
+  one.likely >= 0.005 ? before + probability(one.likely, digits) : "";
 /* One suspect: the thumbnail, what it is given as, what it looks like, and what was decided. */
 function tile(row) {
   const one = D.suspects[row],
@@ -31,7 +31,7 @@ function closer(row) {
     one.path,
     `${T("given as")} ${one.given}`,
     `${T("looks like")} ${one.suggested}` + likely(one, 1, ": "),
-    `${T("the given label is right with probability")} ${percent(one.probability, 2)}`,
+    `${T("the given label is right with probability")} ${probability(one.probability, 2)}`,
     `${T(one.decision)} (${one.by})`,
     ...(one.why in WHY ? [WHY[one.why]()] : []),
   ])

@@ -36,7 +36,18 @@ document.getElementById("language").addEventListener("click", (event) => {
   redraws.forEach((draw) => draw());
 });
 
-const percent = (share, digits = 1) => (share == null ? "–" : (100 * share).toFixed(digits) + "%");
+/* As `percent` of render.py: what is not quite all reads as no 100%, and what is not quite nothing
+   as no 0%. */
+function percent(share, digits = 1) {
+  if (share == null) return "–";
+  const said = (100 * share).toFixed(digits),
+    least = 10 ** -digits;
+  if (share > 0 && Number(said) === 0) return `<\u00a0${least.toFixed(digits)}%`;
+  if (share < 1 && Number(said) === 100) return `>\u00a0${(100 - least).toFixed(digits)}%`;
+  return said + "%";
+}
+/* What a network says of a class: never quite all or nothing, though its file may round to that. */
+const probability = (p, digits = 1) => percent(Math.min(Math.max(p, 1e-9), 1 - 1e-9), digits);
 function make(tag, { text, cls, ...attributes } = {}, ...children) {
   const element = document.createElement(tag);
   if (text != null) element.textContent = text;
@@ -130,7 +141,7 @@ function bar(name, share) {
   const length = make("i");
   length.style.width = `${100 * share}%`;
   const label = make("span", { title: name }, ...named(name));
-  return make("div", { cls: "bar" }, label, length, make("span", { text: percent(share) }));
+  return make("div", { cls: "bar" }, label, length, make("span", { text: probability(share) }));
 }
 
 /* A long list, some at a time; `build` returns what shows a part, told how many came before. */

@@ -13,14 +13,14 @@ function tile(row) {
     soft = (...parts) => caption.push(make("br"), make("span", { cls: "soft" }, ...parts));
   const caption = [
     make("span", { cls: p < 0.5 ? "wrong" : "" }, ...named(D.classes[k])),
-    " " + percent(p, 0),
+    " " + probability(p, 0),
   ];
   if (one.set.length > 1) {
     const others = one.set.slice(1).map((other) => D.classes[other]);
     soft(...named(T("or {others}", { others: listed(others) })));
   } else if (p < 0.9 && one.top.length > 1) {
     const [other, q] = one.top[1];
-    soft(...named(D.classes[other]), " " + percent(q, 0));
+    soft(...named(D.classes[other]), " " + probability(q, 0));
   }
   if (one.unknown.length)
     caption.push(make("br"), make("span", { cls: "wrong", text: refused(one) }));

@@ -8,7 +8,7 @@ function tile(row) {
   const right = I.predicted[row] === I.label[row];
   const caption = [
     make("span", { cls: right ? "right" : "wrong" }, ...named(D.classes[I.predicted[row]])),
-    " " + percent(I.top[row][0][1]),
+    " " + probability(I.top[row][0][1]),
   ];
   if (!right) caption.push(make("br"), T("truly") + " ", ...named(D.classes[I.label[row]]));
   if (I.given[row] !== I.label[row])
@@ -53,7 +53,7 @@ function closer(row, beside = [row]) {
   content.append(
     line(
       T("predicted as"),
-      `${D.classes[I.predicted[row]]}, ${percent(I.top[row][0][1])}`,
+      `${D.classes[I.predicted[row]]}, ${probability(I.top[row][0][1])}`,
       right ? "right" : "wrong",
     ),
     line(T("true class"), D.classes[I.label[row]]),
@@ -617,6 +617,8 @@ if (D.planes) {
 if (D.trust) {
   const { limit, share, right, low, high } = D.trust,
     slider = byId("limit");
+  /* So many that a limit does not read as 100%. */
+  const digits = (below) => Math.max(0, Math.ceil(-Math.log10(below)) - 2);
   slider.max = limit.length - 1;
   slider.value = D.trust.open;
   const told = (at) =>
@@ -624,7 +626,7 @@ if (D.trust) {
       "Answers with {limit} or more: {share} of the test images, and {right} of these are right " +
         "({low} to {high}).",
       {
-        limit: percent(limit[at], limit[at] < 0.995 ? 0 : 1),
+        limit: percent(limit[at], digits(1 - limit[at])),
         share: percent(share[at], 0),
         right: percent(right[at]),
         low: percent(low[at]),

@@ -85,7 +85,7 @@ if (D.arms.length > 1) {
       "span",
       {},
       make("span", { cls: right ? "right" : "wrong" }, ...named(I.classes[arm.said[i]])),
-      ` ${percent(arm.p[i])}`,
+      ` ${probability(arm.p[i])}`,
       make("br"),
       make("span", { cls: "soft" }, `${which} · `, T("right: {share}", { share })),
     );

@@ -25,7 +25,7 @@ from smallset.record.measures import tempered
 from smallset.record.record import Record
 from smallset.settings import flat
 from smallset.show.report import class_table, study_page
-from smallset.show.report.render import both, page_json, percent, probability
+from smallset.show.report.render import both, named, page_json, percent, probability
 from smallset.show.report.run_page import least_sure, worst_mistakes, write_run_page
 from smallset.show.report.search_section import _chosen, _estimated
 from smallset.show.report.study_page import write_study_page
@@ -97,6 +97,27 @@ curves = { plain = ["low", "high"] }
 """
     (folder / "rates.toml").write_text(spec)
     return api.study(str(folder / "rates.toml"), pictures, out=folder / "out", execute="serial")
+
+
+# What stands at the end of each line but the last.
+LINE_ENDS = """(place) => {
+  const ends = [], walk = document.createTreeWalker(place, 4);
+  let top = null, line = "";
+  for (let node; (node = walk.nextNode());)
+    for (let n = 0; n < node.length; n++) {
+      const range = document.createRange();
+      range.setStart(node, n);
+      range.setEnd(node, n + 1);
+      const [box] = range.getClientRects();
+      if (box && top !== null && box.top > top + 4) {
+        ends.push(line);
+        line = "";
+      }
+      if (box) top = box.top;
+      line += node.data[n];
+    }
+  return ends;
+}"""
 
 
 def rows_of(record, split, label=None, said=None):
@@ -508,6 +529,26 @@ def test_a_minus_is_no_hyphen_and_chinese_sentences_have_no_space_between_them(s
     page = (study.folder / "report.html").read_text(encoding="utf-8")
     assert '。</span><span class="en" lang="en"> The most frequent class' in page
     assert not re.search(r"。</span>\s", page.replace("。</span>\n</p>", ""))
+
+
+def test_a_name_breaks_after_a_plus_wherever_it_stands(run, visit, tmp_path):
+    long = "lite0+mobilenet_v2+squeezenet1_1"
+    broken = long.replace("+", "+<wbr>").replace("_", "_<wbr>")
+    assert named(long) == broken
+    assert both(text("{name} is 2 + 3, +1.4 points", name=long)).count("<wbr>") == 2 * 4
+    shutil.copytree(run.folder, tmp_path / "runs/first")
+    shutil.copytree(run.folder, tmp_path / "runs/second")
+    settings = run.config["config"] | {"model": long}
+    edit_json(tmp_path / "runs/first/config.json", config=settings)
+    path = write_run_page(Record(tmp_path / "runs/second"), None, None, findings=[], lang="en")
+    page = visit(path, width=390)
+    assert page.evaluate("name => make('p', {}, ...named(name)).innerHTML", long) == broken
+    name = page.locator("#beside .line .en", has_text="+")
+    assert "model" not in name.inner_text()
+    # Each line of it ends where a part of the name does.
+    ends = name.evaluate(LINE_ENDS)
+    assert ends
+    assert {end[-1] for end in ends} <= set("+_ ")
 
 
 SHARES = {

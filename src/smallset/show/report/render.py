@@ -18,6 +18,8 @@ PLACES = ("smallset.show.report", "smallset.use")
 """Packages with a folder of templates."""
 OPENS = {lang: f'<span class="{lang}" lang="{lang}">' for lang in LANGS}
 """Before what is said in a language."""
+BREAKS = re.compile(r"(?<=\w)[_+](?=\w)")
+"""Where a long name in a sentence may go on in the next line."""
 
 
 def render(template: str, *, lang: Lang, data: Mapping[str, Any], **context: Any) -> str:
@@ -82,7 +84,8 @@ def both(sentence: Text) -> Markup:
         sentence: What to say; its values are escaped.
     """
     shown = _as_written(sentence)
-    return Markup("".join(f"{OPENS[lang]}{escape(shown.say(lang))}</span>" for lang in LANGS))
+    said = {lang: BREAKS.sub(r"\g<0><wbr>", str(escape(shown.say(lang)))) for lang in LANGS}
+    return Markup("".join(f"{OPENS[lang]}{said[lang]}</span>" for lang in LANGS))
 
 
 def signed(number: float, form: str = "+.1f") -> str:
@@ -131,8 +134,8 @@ def _as_written(sentence: Text) -> Text:
 
 
 def named(name: str) -> Markup:
-    """Return a name that may break after an underscore, as `named` of common.js does."""
-    return Markup("<wbr>").join(re.split(r"(?<=[_/-])", name))
+    """Return a name that may break after an underscore or a plus, as in common.js."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_/-])|(?<=\w\+)(?=\w)", name))
 
 
 def page_json(content: Any) -> str:

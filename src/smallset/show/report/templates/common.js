@@ -115,9 +115,10 @@ document.querySelectorAll(".scroll").forEach((box) => {
   [box, ...box.children].forEach((each) => sizes.observe(each));
 });
 
-/* A name that may break after an underscore, as file and class names have them. */
+/* A name that may break after an underscore, as file and class names have them, and after a plus,
+   as joined networks have. */
 const named = (text) =>
-  text.split(/(?<=[_/-])/).flatMap((part, n) => (n ? [make("wbr"), part] : [part]));
+  text.split(/(?<=[_/-])|(?<=\w\+)(?=\w)/).flatMap((part, n) => (n ? [make("wbr"), part] : [part]));
 const short = (text, most = 26) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
 
 /* A picture that opens larger, and what stands below it; each page has a `closer` of its own. */

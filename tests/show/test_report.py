@@ -405,6 +405,35 @@ def test_a_class_opens_its_mistakes_in_its_place_and_can_be_filtered(run, visit)
     assert page.locator(".class-link:visible").all_inner_texts() == ["dog & fox"]
 
 
+def test_opened_classes_stay_open_below_their_own_lines(run, visit):
+    page = visit(run.folder / "report.html")
+    for k in (1, 3):
+        page.click(f".class-link[data-class='{k}']")
+    above = """all => all.map(
+        line => +line.previousElementSibling.querySelector(".class-link").dataset.class)"""
+    opened = page.locator("tr.opened")
+
+    def shown():
+        return set(opened.evaluate_all(above))
+
+    assert shown() == {1, 3}
+    page.click("#language")
+    assert shown() == {1, 3}
+    assert "被判为别的类别" in opened.first.inner_text()
+    for column in (0, 0, 2):
+        page.locator("#class-table th button").nth(column).click()
+        assert shown() == {1, 3}
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.click("nav a[href='#classes']")
+    assert shown() == {1, 3}
+    page.fill("#class-filter", "dog")
+    assert shown() == {1}
+    page.fill("#class-filter", "")
+    assert shown() == {1, 3}
+    page.click(".class-link[data-class='1']")
+    assert shown() == {3}
+
+
 def test_only_mistakes_and_the_list_of_pairs_leave_out_what_is_right(run, visit):
     page = visit(run.folder / "report.html")
     counts = run.predictions.confusion("test")

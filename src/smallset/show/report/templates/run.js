@@ -401,18 +401,27 @@ if (D.history.length > 1) {
 {
   const table = byId("class-table"),
     links = [...table.querySelectorAll(".class-link")];
-  const fold = () =>
-    table.querySelectorAll("tr.opened").forEach((line) => {
-      line.previousSibling.querySelector(".class-link").setAttribute("aria-expanded", "false");
-      line.remove();
-    });
-  table.tHead.addEventListener("click", fold, true); // before the lines are sorted
+  /* Each opened line stands below the line of its class, in the language of now. */
+  function place() {
+    table.querySelectorAll("tr.opened").forEach((line) => line.remove());
+    for (const link of links) {
+      const line = link.closest("tr");
+      if (link.getAttribute("aria-expanded") === "true" && !line.hidden) line.after(opened(link));
+    }
+  }
+  // Lines are sorted by themselves, and then have their own below them again.
+  table.tHead.addEventListener(
+    "click",
+    () => table.querySelectorAll("tr.opened").forEach((line) => line.remove()),
+    true,
+  );
+  table.tHead.addEventListener("click", place);
   byId("class-filter").addEventListener("input", (event) => {
-    fold();
     const wanted = event.target.value.trim().toLowerCase();
     links.forEach((link) => {
       link.closest("tr").hidden = !link.textContent.toLowerCase().includes(wanted);
     });
+    place();
   });
   const surest = new Map();
   for (const row of [...rows[2], ...rows[1], ...rows[0]]) {
@@ -426,30 +435,33 @@ if (D.history.length > 1) {
     if (surest.has(k)) link.prepend(make("img", { src: thumb(surest.get(k)), alt: "" }));
     link.addEventListener("click", () => {
       const wasOpen = link.getAttribute("aria-expanded") === "true";
-      if (wasOpen) link.closest("tr").nextSibling.remove();
       link.setAttribute("aria-expanded", !wasOpen);
-      if (wasOpen) return;
-      const wrong = rows[2].filter((r) => I.label[r] === k && I.predicted[r] !== k);
-      const place = make("div", { cls: "gallery" }),
-        cell = make("td", { colspan: table.tHead.rows[0].cells.length });
-      cell.append(
-        make("p", {
-          text: T("{split}: {n} images of {true} predicted as another class", {
-            split: T("test"),
-            n: wrong.length,
-            true: D.classes[k],
-          }),
-        }),
-        place,
-      );
-      gallery(
-        place,
-        wrong.sort((a, b) => I.top[b][0][1] - I.top[a][0][1]),
-      );
-      link.closest("tr").after(make("tr", { cls: "opened" }, cell));
+      if (wasOpen) link.closest("tr").nextSibling.remove();
+      else link.closest("tr").after(opened(link));
     });
   }
-  redraws.push(fold);
+  function opened(link) {
+    const k = Number(link.dataset.class),
+      wrong = rows[2].filter((r) => I.label[r] === k && I.predicted[r] !== k),
+      images = make("div", { cls: "gallery" }),
+      cell = make("td", { colspan: table.tHead.rows[0].cells.length });
+    cell.append(
+      make("p", {
+        text: T("{split}: {n} images of {true} predicted as another class", {
+          split: T("test"),
+          n: wrong.length,
+          true: D.classes[k],
+        }),
+      }),
+      images,
+    );
+    gallery(
+      images,
+      wrong.sort((a, b) => I.top[b][0][1] - I.top[a][0][1]),
+    );
+    return make("tr", { cls: "opened" }, cell);
+  }
+  redraws.push(place);
 }
 
 onRedraw(() => gallery(byId("worst"), D.worst));

@@ -19,6 +19,9 @@ function make(tag, attributes = {}, ...children) {
 }
 const percent = (share) =>
   share < 0.001 ? "< 0.1%" : share > 0.999 ? "> 99.9%" : (100 * share).toFixed(1) + "%";
+/* As in common.js: a name may break after an underscore. */
+const named = (text) =>
+  text.split(/(?<=[_/-])/).flatMap((part, n) => (n ? [make("wbr"), part] : [part]));
 const byHand = (image) => image.by !== "smallset";
 const state = ({ decision, suggested, by }) => ({ decision, suggested, by });
 const current = () => queue[at];
@@ -120,6 +123,10 @@ function fillSelects() {
 }
 
 /* Showing. */
+const phone = matchMedia("(max-width: 640px)"); // as in review.css
+/* There the words stand in the field, where others have them before it. */
+const hint = () => (byId("other").placeholder = phone.matches ? T("another class") : "");
+phone.addEventListener("change", hint);
 function show() {
   const decided = queue.filter((n) => byHand(S.images[n])).length;
   byId("count").textContent = T("{done} of {all} decided", { done: decided, all: queue.length });
@@ -182,9 +189,9 @@ function show() {
       : "",
   );
   byId("relabel").disabled = !other;
-  byId("relabel").lastElementChild.textContent = other
-    ? T("relabel as {label}", { label: other })
-    : T("relabel");
+  byId("relabel").lastElementChild.replaceChildren(
+    ...named(other ? T("relabel as {label}", { label: other }) : T("relabel")),
+  );
   for (const name of ["keep", "relabel", "drop"])
     byId(name).setAttribute("aria-pressed", byHand(image) && image.decision === name);
   byId("given").classList.toggle("chosen", image.decision === "keep");
@@ -197,6 +204,7 @@ function show() {
   byId("doubt").textContent =
     image.why in WHY ? T("In doubt: {why}", { why: WHY[image.why]() }) : "";
   byId("other").value = "";
+  hint();
   document.body.dataset.shown = n;
   for (const ahead of queue.slice(at + 1, at + 3)) new Image().src = `/image/${ahead}/big`;
 }

@@ -573,7 +573,10 @@ def test_a_name_breaks_after_a_plus_wherever_it_stands(run, visit, tmp_path):
     page = visit(path, width=390)
     assert page.evaluate("name => make('p', {}, ...named(name)).innerHTML", long) == broken
     name = page.locator("#beside .line .en", has_text="+")
-    assert "model" not in name.inner_text()
+    # The number beside it is of test, as those above it are, whatever val said.
+    assert name.inner_text() == f"beside it, the run that val calls best: {long} (first)"
+    shown = page.locator("#beside .line .n").all_inner_texts()
+    assert shown[1] == shown[2] == f"{run.result['test_accuracy']:.1%}"
     # Each line of it ends where a part of the name does.
     ends = name.evaluate(LINE_ENDS)
     assert ends

@@ -365,7 +365,7 @@ def _lines(record: Record, facts: Facts, beside: Sequence[Record]) -> list[dict[
         bounds = share_interval(share * count, count)
         model = best.config["config"]["model"]
         lines.append({
-            "name": text("best run beside it on val: {model} ({folder})", model=model,
+            "name": text("beside it, the run that val calls best: {model} ({folder})", model=model,
                          folder=_place(best)),
             "at": share, "low": bounds.low, "high": bounds.high, "own": False,
         })  # fmt: skip

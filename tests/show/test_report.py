@@ -677,6 +677,9 @@ def test_the_name_of_what_was_chosen_is_said_in_both_languages(kept, chosen, sai
     tuned = {"kept": kept, "network": "a", "choice": {"chosen": chosen}}
     named = _chosen({"finetune": tuned, "chosen": "a+b", "estimate_of": "a+b"})
     assert text("{it}", it=named).say("zh") == said
+    whole = text("Chosen in {minutes:.1f} of {asked:g} minutes: {chosen}.", chosen=named,
+                 minutes=1, asked=2).say("zh")  # fmt: skip
+    assert not re.search(r"[\u4e00-\u9fff] [\u4e00-\u9fff]", whole)
     name = _estimated({"finetune": tuned, "estimate_of": "fine-tuned a"})
     assert text("{it}", it=name).say("zh") == "微调的 a"
     assert _estimated({"finetune": tuned, "estimate_of": "a+b"}) == "a+b"

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -538,6 +539,11 @@ def test_the_page_shows_pictures_by_doubt_and_by_class(run, many, tmp_path, visi
     shown.click("#gallery .tile button >> nth=0")
     assert shown.locator("#closer .bar").count() == 4
     assert "odd.jpg" in shown.inner_text("#unreadable")
+    # What stands below a picture is said in words.
+    two = "{top: [[0, 0.6], [1, 0.4]], set: [], unknown: [], seen: 'test'}"
+    below = shown.evaluate(f"Object.assign(P[0], {two}), tile(0).innerText")
+    a, b = shown.evaluate("D.classes.slice(0, 2)")
+    assert re.sub(r"\s", "", below) == f"{a}60%或{b}40%该次训练的测试图像"
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     ways = [way for way in WAYS[:2] if way[0] == width]
     assert faults(shown, "#closer", ways) == []

@@ -20,11 +20,16 @@ function tile(row) {
     soft(...named(T("or {others}", { others: listed(others) })));
   } else if (p < 0.9 && one.top.length > 1) {
     const [other, q] = one.top[1];
-    soft(...named(D.classes[other]), " " + probability(q, 0));
+    soft(...named(T("or {others}", { others: D.classes[other] })), " " + probability(q, 0));
   }
   if (one.unknown.length)
     caption.push(make("br"), make("span", { cls: "wrong", text: refused(one) }));
-  if (one.seen) soft(one.seen === "train" ? T("trained on") : T(one.seen));
+  if (one.seen)
+    soft(
+      one.seen === "train"
+        ? T("trained on")
+        : T("a {split} picture of the run", { split: T(one.seen) }),
+    );
   return framed(row, one.path, caption);
 }
 function closer(row) {

@@ -511,6 +511,18 @@ def test_the_top_answers_how_good_and_what_next(run, visit):
     assert 1 <= len(commands) == len(set(commands)) <= 3
 
 
+def test_each_line_of_the_settings_says_something_in_either_language(run, visit):
+    page = visit(run.folder / "report.html")
+    page.click("#language")
+    page.evaluate("document.querySelectorAll('#settings details').forEach(e => (e.open = true))")
+    settings, described = page.locator("#settings table").all()
+    cells = [cell.strip() for cell in settings.locator("td").all_inner_texts()]
+    assert all(cells)
+    names = described.locator("td:first-child").all_inner_texts()
+    said = ("代码提交", "设备", "数据", "数据指纹", "权重", "摘要", "跳过的文件", "人为的错误标签")
+    assert names == [*run.config["versions"], *said]
+
+
 def test_sections_are_folded_on_a_phone_and_opened_by_their_links(run, visit):
     page = visit(run.folder / "report.html", width=390)
     assert not page.locator("#class-table").is_visible()

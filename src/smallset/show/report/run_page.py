@@ -338,14 +338,15 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
             if record.joined is None or k.startswith(READ_BY_JOINED)
         ],
         "described": [
-            *((k, v) for k, v in config["versions"].items()),
-            ("commit", config["commit"]), ("device", config["device"]),
-            ("data", config["data"]["source"]), ("fingerprint", config["data"]["fingerprint"]),
-            ("weights", config["weights"]),
-            *([("start", config["start"])] if config["start"] else []),
-            ("digest", config["digest"]),
-            ("skipped", ", ".join(config["data"]["skipped"]) or 0),
-            ("wrong labels", config["data"]["wrong_labels"]),
+            *((Text("{package}", {"package": k}), v) for k, v in config["versions"].items()),
+            (text("commit"), config["commit"]), (text("device"), config["device"]),
+            (text("data"), config["data"]["source"]),
+            (text("fingerprint"), config["data"]["fingerprint"]),
+            (text("weights"), config["weights"]),
+            *([(text("start"), config["start"])] if config["start"] else []),
+            (text("digest"), config["digest"]),
+            (text("skipped"), ", ".join(config["data"]["skipped"]) or 0),
+            (text("wrong labels"), config["data"]["wrong_labels"]),
         ],
         "version": version("smallset"),
     }  # fmt: skip
@@ -379,4 +380,4 @@ def _place(record: Record) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "none" if value is None else str(value)
+    return "none" if value is None else str(value) or "\N{EN DASH}"

@@ -347,6 +347,24 @@ def test_all_charts_are_drawn_for_printing(run, visit):
     assert page.locator(".chart").count() == page.locator(".chart > svg").count() >= 3
 
 
+MANY = """count => [byId("class-table"), document.querySelector(".matrix")].forEach((table) => {
+  const [body] = table.tBodies;
+  while (body.rows.length < count) body.append(body.rows[body.rows.length % 4].cloneNode(true));
+})"""
+
+
+def test_a_page_of_many_classes_prints_on_two_sheets(run, visit):
+    page = visit(run.folder / "report.html")
+    page.evaluate(MANY, 35)
+    sheets = re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4", prefer_css_page_size=False))
+    assert len(sheets) == 2
+    # The cell that was chosen on the screen is not marked, and letters are those of a print.
+    page.emulate_media(media="print")
+    style = "getComputedStyle(document.querySelector('[aria-selected=true]')).outlineWidth"
+    assert page.evaluate(style) == "0px"
+    assert page.evaluate("getComputedStyle(document.documentElement).fontSize").startswith("11.3")
+
+
 def test_a_chart_holds_its_numbers_and_tells_of_them_by_keyboard(run, visit):
     page = visit(run.folder / "report.html")
     chart = page.locator("#accuracy-chart")

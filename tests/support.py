@@ -50,7 +50,7 @@ class Listening(Reporter):
         notes, counts, stages = [], {}, []
         own = {
             "note": notes.append,
-            "counted": lambda what, done, total: counts.update({what: total}),
+            "counted": lambda what, done, total, unit="images": counts.update({what: total}),
             "begin_stage": lambda name, first, epochs: stages.append((name, first)),
         }
         super().__init__(**{**own, **callbacks})

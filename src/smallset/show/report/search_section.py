@@ -52,11 +52,13 @@ def search_section(record: Record) -> dict[str, Any] | None:
         sentences += _choice(tuned["choice"], where, could_join=not story["folds"])
     if story["plain"]:
         against = story["against_plain"]
+        alone = text("a head on {name} alone", name=story["plain"]["name"])
+        if "members" in story:
+            alone = text("the first of the {members} networks alone", members=story["members"])
         sentences.append(
-            text("On test, read once, a head on {name} alone has {test:.1%}; the chosen one is "
-                 "{difference:+.1f} points from it ({low:+.1f} to {high:+.1f}): {verdict}.",
-                 name=story["plain"]["name"], test=story["plain"]["test"],
-                 verdict=text(against["verdict"]),
+            text("On test, read once, {alone} has {test:.1%}; the chosen one is {difference:+.1f} "
+                 "points from it ({low:+.1f} to {high:+.1f}): {verdict}.",
+                 alone=alone, test=story["plain"]["test"], verdict=text(against["verdict"]),
                  **{key: 100 * against[key] for key in ("difference", "low", "high")})
         )  # fmt: skip
     key = lambda each: -(each["accuracy"] or 0)  # noqa: E731
@@ -103,6 +105,9 @@ CHOICES = {
 def _chosen(story: Mapping[str, Any]) -> Text | str:
     """Return the name of what was chosen."""
     tuned = story["finetune"]
+    if "members" in story:
+        return text("{members} networks from scratch, joined ({name})",
+                    members=story["members"], name=story["plain"]["name"])  # fmt: skip
     if not (tuned and tuned["kept"]):
         return story["chosen"]
     if tuned["choice"] and tuned["choice"]["chosen"] == "joined":

@@ -23,7 +23,7 @@ _QUICK: dict[str, Any] = {
 }
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "quick": _QUICK,
+    "quick": {**_QUICK, "mirror": True},
     "strong": {
         **_QUICK,
         "image_size": 96,

@@ -1,11 +1,12 @@
 """Is a search for the best classifier that was killed, and gone on with, the one that was not?
 
-    python benchmarks/kills.py [--kills 20] [--networks A,B] [--out FOLDER]
+    python benchmarks/kills.py [--kills 20] [--networks A,B] [--scratch] [--out FOLDER]
 
 One search on generated pictures is left alone. Then others are killed at random moments (SIGKILL)
 and started again, until all kills are spent; each must end with the same winner, the same best.json
 but for times, and the same bytes. What the first one measured with the clock (milliseconds per
 picture, affordable epochs) is given to the others: a slower moment may rightly choose otherwise.
+With --scratch no weights are at hand, so networks are trained from scratch, at a time, and joined.
 """
 
 import argparse
@@ -19,15 +20,16 @@ import time
 from pathlib import Path
 
 import smallset.choose.best
+import smallset.choose.candidates
 import smallset.show.run_figures
-import smallset.use.pages  # noqa: F401
+import smallset.use.pages
 from smallset import api
 from smallset.config import RunConfig, override
 
 DATA = "sample:shapes,scale=0.1"
 SETTINGS = {"image_size": 64, "data.classes": "1-6", "figures.tsne": False}
 MINUTES = 60.0  # so that no kill takes the time that something needs
-CLOCK = ("costs", "tuned", "refit")  # in search.json
+CLOCK = ("costs", "tuned", "refit", "joins", "scratch")  # in search.json
 FILES = ("model.safetensors", "model.json", "predictions.csv")
 
 
@@ -36,11 +38,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--networks", default="efficientnet_lite0,efficientnet_lite1")
+    parser.add_argument("--scratch", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     folder = options.out or Path(tempfile.mkdtemp(prefix="smallset-kills-"))
     networks, rng = options.networks.split(","), random.Random(options.seed)
+    if options.scratch:
+        networks, smallset.choose.candidates.weight_sources = [], list
     began, measured = time.monotonic(), {}
     child = start(folder / "whole", networks)
     while child.is_alive():
@@ -109,7 +114,7 @@ def farthest(out):
 def left_by(out):
     """Return what best.json says but for times, and the bytes of the record's files."""
     story = json.loads((out / "best.json").read_text())
-    del story["seconds"]
+    del story["seconds"], story["written"]  # the checksum is of the times too
     for candidate in story["candidates"]:
         del candidate["seconds"]
     return [story, *((out / name).read_bytes() for name in FILES)]

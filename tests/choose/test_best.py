@@ -387,8 +387,8 @@ def test_networks_from_scratch_that_are_stopped_go_on_to_the_same(
     whole, _ = from_scratch(tmp_path / "whole", steady=steady)
     train_all, rename = scratch.train_at_once, best.Path.rename
 
-    def one_alone(bench, data, jobs, at_once):
-        train_all(bench, data, jobs[1:], at_once)
+    def one_alone(bench, data, jobs):
+        train_all(bench, data, jobs[1:])
         raise Stop
 
     def stop(*_, **__):
@@ -419,6 +419,26 @@ def test_networks_from_scratch_that_are_stopped_go_on_to_the_same(
     assert len(trained) == 3
     now = [each.folder / "model.safetensors" for each in (again, *members)]
     assert {file.stat().st_ino for file in now} == before  # nothing was trained again
+
+
+def test_with_time_to_spare_more_networks_are_trained_round_after_round(
+    from_scratch, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scratch, "RECIPES", (("strong", 90, 99), ("quick", 1, 10)))
+    rounds = []
+
+    def noted(bench, data, jobs):
+        rounds.append([(config.seed, config.epochs, folder.name) for config, folder in jobs])
+        if len(rounds) == 2:
+            raise Stop
+
+    monkeypatch.setattr(scratch, "train_at_once", noted)
+    with pytest.raises(Stop):
+        from_scratch(tmp_path / "run")
+    assert rounds == [
+        [(3, 10, "scratch-0"), (4, 10, "scratch-1")],
+        [(5, 10, "scratch-2"), (6, 10, "scratch-3")],
+    ]
 
 
 def test_one_network_from_scratch_where_one_is_asked_for_or_val_is_too_small(

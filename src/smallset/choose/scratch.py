@@ -83,7 +83,8 @@ class Scratch:
                 (override(self.bench.config, settings), self.work / place)
                 for place, settings in members.values()
             ]
-            train_at_once(self.bench, data, jobs, found["at_once"])
+            for first in range(0, len(jobs), found["at_once"]):
+                train_at_once(self.bench, data, jobs[first : first + found["at_once"]])
         return members
 
 
@@ -135,10 +136,8 @@ def at_a_time(config: RunConfig, workers: int | None) -> tuple[int, int | None]:
     return at_once, config.compute.threads or max(1, processors // at_once)
 
 
-def train_at_once(
-    bench: Bench, data: str, jobs: Sequence[tuple[RunConfig, Path]], at_once: int
-) -> None:
-    """Train networks in processes of this machine; what is trained stays, what has begun goes on.
+def train_at_once(bench: Bench, data: str, jobs: Sequence[tuple[RunConfig, Path]]) -> None:
+    """Train networks at a time, each in a process of this machine; what has begun goes on.
 
     Args:
         jobs: Settings and folder of each.
@@ -152,7 +151,7 @@ def train_at_once(
         for config, folder in jobs
         if not Record(folder).is_complete
     ]
-    resources = Resources(min(at_once, len(todo)), first.compute.threads or 1)
+    resources = Resources(len(todo), first.compute.threads or 1)
     ended = find_execution("processes")(todo, resources)
     with _told(bench.reporter, folders, first.epochs):
         for outcome in (each for outcomes in ended for each in outcomes):

@@ -18,7 +18,7 @@ PLACES = ("smallset.show.report", "smallset.use")
 """Packages with a folder of templates."""
 OPENS = {lang: f'<span class="{lang}" lang="{lang}">' for lang in LANGS}
 """Before what is said in a language."""
-BREAKS = re.compile(r"(?<=\w)[_+](?=\w)")
+BREAKS = re.compile(r"(?<=\w)[_+](?=[^\W\d])")
 """Where a long name in a sentence may go on in the next line."""
 
 
@@ -135,7 +135,7 @@ def _as_written(sentence: Text) -> Text:
 
 def named(name: str) -> Markup:
     """Return a name that may break after an underscore or a plus, as in common.js."""
-    return Markup("<wbr>").join(re.split(r"(?<=[_/-])|(?<=\w\+)(?=\w)", name))
+    return Markup("<wbr>").join(re.split(r"(?<=[_/-])(?!\d)|(?<=\w\+)(?=\w)", name))
 
 
 def page_json(content: Any) -> str:

@@ -21,7 +21,7 @@ const percent = (share) =>
   share < 0.001 ? "< 0.1%" : share > 0.999 ? "> 99.9%" : (100 * share).toFixed(1) + "%";
 /* As in common.js: a name may break after an underscore. */
 const named = (text) =>
-  text.split(/(?<=[_/-])/).flatMap((part, n) => (n ? [make("wbr"), part] : [part]));
+  text.split(/(?<=[_/-])(?!\d)/).flatMap((part, n) => (n ? [make("wbr"), part] : [part]));
 const byHand = (image) => image.by !== "smallset";
 const state = ({ decision, suggested, by }) => ({ decision, suggested, by });
 const current = () => queue[at];

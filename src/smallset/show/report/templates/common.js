@@ -116,9 +116,10 @@ document.querySelectorAll(".scroll").forEach((box) => {
 });
 
 /* A name that may break after an underscore, as file and class names have them, and after a plus,
-   as joined networks have. */
+   as joined networks have; a number stays with what it counts. */
+const BREAKS = /(?<=[_/-])(?!\d)|(?<=\w\+)(?=\w)/;
 const named = (text) =>
-  text.split(/(?<=[_/-])|(?<=\w\+)(?=\w)/).flatMap((part, n) => (n ? [make("wbr"), part] : [part]));
+  text.split(BREAKS).flatMap((part, n) => (n ? [make("wbr"), part] : [part]));
 const short = (text, most = 26) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
 
 /* A picture that opens larger, and what stands below it; each page has a `closer` of its own. */

@@ -816,6 +816,19 @@ def test_long_lists_of_findings_are_folded(study, visit, tmp_path, monkeypatch, 
     assert page.locator("#findings li").first.is_visible() == is_open
 
 
+def test_what_is_found_in_a_study_is_printed(study, visit, tmp_path, monkeypatch):
+    said = tuple((f"arm-{n}", text("{n} in all", n=n)) for n in range(20))
+    found = StudyFinding("overfitting", "problem", text("Overfitting."), said, None)
+    monkeypatch.setattr(study_page, "find_in_study", lambda _: [found])
+    page = visit(write_study_page(replace(study, folder=tmp_path), None, lang="en"))
+    assert not page.locator("#findings li").first.is_visible()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.locator("#findings li").last.is_visible()
+    assert not page.locator("#findings summary").is_visible()
+    assert not page.locator("#settings details").first.is_visible()
+
+
 def test_two_arms_side_by_side_show_what_they_disagree_about(study, visit):
     page = visit(study.folder / "report.html")
     shares = [arm.correct.mean(axis=0) for arm in study.arms]

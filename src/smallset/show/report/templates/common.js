@@ -166,6 +166,10 @@ function inParts(place, list, most, build) {
   place.replaceChildren();
   add();
 }
+/* What findings say is printed; what is not open has no height to print. */
+addEventListener("beforeprint", () =>
+  document.querySelectorAll("details.lines").forEach((each) => (each.open = true)),
+);
 /* Images; each page has a `tile` of its own. */
 const gallery = (place, list) => inParts(place, list, 200, (part) => part.map((row) => tile(row)));
 

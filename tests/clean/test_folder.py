@@ -12,7 +12,7 @@ import pytest
 from accessible import WAYS, faults
 from support import edit_json
 
-from smallset import api
+from smallset import api, contents
 from smallset.clean.decide import Cleaning
 from smallset.clean.find import Found
 from smallset.clean.folder import _table
@@ -75,6 +75,18 @@ def test_the_labels_of_chosen_splits_are_judged(cleaned):
     folder, said, _ = cleaned("--splits", "train")
     assert {row["path"].split("/")[0] for row in rows_of(folder)} == {"train"}
     assert "32 labels of train" in said.out
+
+
+def test_a_cleaning_of_an_earlier_version_has_its_page(cleaned):
+    folder, _, _ = cleaned("--noise", "0.2")
+    about = json.loads((folder / "clean.json").read_text())
+    optional = contents.Cleaning.__optional_keys__ & set(about)
+    assert {"contradicted", "nowhere", "highest_precision", "splits"} <= optional
+    kept = {key: value for key, value in about.items() if key not in {*optional, "written"}}
+    (folder / "clean.json").write_text(json.dumps(kept))
+    (folder / "report.html").unlink()
+    [page] = api.report(folder, lang="en")
+    assert "images judged" in page.read_text(encoding="utf-8")
 
 
 def test_test_labels_are_judged_where_asked_and_that_is_said(cleaned, split_folders, tmp_path):

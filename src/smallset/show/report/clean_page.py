@@ -19,6 +19,9 @@ from smallset.show.report.render import render
 from smallset.show.report.thumbnails import SIZES, Pictures, fit_thumbnails
 from smallset.words import Lang, text
 
+EARLIER = {"splits": [], "contradicted": 0, "nowhere": 0, "highest_precision": None}
+"""What cleanings of earlier versions do not say."""
+
 
 def write_clean_page(
     folder: Path,
@@ -60,7 +63,7 @@ def write_clean_page(
     context: dict[str, Any] = {
         "name": folder.name,
         "folder": folder,
-        "about": about,
+        "about": {**EARLIER, "images": len(rows), **about},
         "decisions": {name: decided[name] for name in ("keep", "relabel", "drop")},
         "by_hand": sum(row.by != TOOL for row in rows),
         "classes": _classes(rows),

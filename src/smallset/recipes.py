@@ -9,6 +9,7 @@ from smallset.settings import flat, nested
 
 _QUICK: dict[str, Any] = {
     "image_size": 64,
+    "mirror": True,
     "epochs": 36,
     "lr": 0.03,
     "optim.momentum": 0.9,
@@ -23,7 +24,7 @@ _QUICK: dict[str, Any] = {
 }
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "quick": {**_QUICK, "mirror": True},
+    "quick": _QUICK,
     "strong": {
         **_QUICK,
         "image_size": 96,

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from support import picture
 from test_cli import call
 
-from smallset.choose import best, candidates, finetune
+from smallset.choose import candidates, finetune, scratch
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -125,7 +125,7 @@ def test_photographs_of_a_phone_become_a_page_and_answers(use, phone, squeeze_fi
         assert problem in said
     assert re.search(r"stops training: 3 x unreadable; .* --skip-unreadable", said)
     assert re.search(r"stops training: 1 x empty; .* --skip-empty", said)
-    for module in (best, candidates, finetune):
+    for module in (candidates, finetune, scratch):
         monkeypatch.setattr(module, "milliseconds", lambda run, train=False: 9.0)
     monkeypatch.setattr(finetune, "MOST_EPOCHS", 0)
     said = use(BEST, f"--networks squeezenet1_1={squeeze_file}")

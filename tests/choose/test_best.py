@@ -441,6 +441,21 @@ def test_with_time_to_spare_more_networks_are_trained_round_after_round(
     ]
 
 
+def test_pictures_are_decoded_once_for_all_recipes_from_scratch(
+    from_scratch, tmp_path, monkeypatch
+):
+    def stop(*_):
+        raise Stop
+
+    monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(scratch, "train_at_once", stop)
+    ended = []
+    told = lambda what, done, total, unit="": ended.append(what) if done == total else None  # noqa: E731
+    with pytest.raises(Stop):
+        from_scratch(tmp_path / "run", config=RunConfig(), reporter=Listening(counted=told))
+    assert ended.count("decoding") == 1
+
+
 def test_one_network_from_scratch_where_one_is_asked_for_or_val_is_too_small(
     from_scratch, tmp_path
 ):

@@ -35,6 +35,7 @@ from smallset.reading import read_arrays, read_json
 
 DELETE = "delete the folder of the search, or that file, and search again"
 TRIED = 32  # pictures that a network is timed on, as many as it will see at a time
+FROM_SCRATCH = ("strong", "quick")  # recipes, where no weights are at hand; the best first
 SHARE_OF_FEATURES = 0.4  # of the time, for looking at the pictures through all networks
 
 
@@ -114,8 +115,12 @@ class Heads:
         self.networks, self.config = networks, config
         self.folder, self.reporter = folder, reporter
         self.train_on, self.folds = "train+val", 0
-        asked = [override(config, self.head_settings(name)) for name in networks]
-        squares = [square_of(settle(each, is_pretrained=True)) for each in asked]
+        asked = [self.head_settings(name) for name in networks]
+        asked = asked or [{"recipe": recipe} for recipe in FROM_SCRATCH]
+        squares = [  # a picture is decoded once for all
+            square_of(settle(override(config, each), is_pretrained=bool(networks)))
+            for each in asked
+        ]
         self.source = DataSource(data, reporter, also=squares)
         self.planner = Planner(self.source, usual_folds=True)
         self.vectors: dict[str, Float[ndarray, "n d"]] = {}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from smallset import contents
-from smallset.choose.candidates import Bench, milliseconds
+from smallset.choose.candidates import FROM_SCRATCH, Bench, milliseconds
 from smallset.choose.finetune import RESERVE, SLACK
 from smallset.compare.execute import Resources, Task, Todo, Trainings, cores, find_execution
 from smallset.compute import resolve, torch_as_it_was
@@ -24,8 +24,8 @@ from smallset.progress import Reporter
 from smallset.reading import read_json_lines
 from smallset.record.record import FIX, Record
 
-RECIPES = (("strong", 50, 80), ("quick", 1, 60))
-"""Recipes from scratch, the best first: its name, and the fewest and most epochs it is given."""
+RECIPES = tuple(zip(FROM_SCRATCH, (50, 1), (80, 60), strict=True))
+"""Each recipe from scratch, and the fewest and most epochs that it is given."""
 MOST_MEMBERS = 4
 JOINED = "joined"  # in the work folder: the record of joined networks
 LOOK_EVERY = 2.0  # seconds, at what the networks have left on disk

@@ -352,8 +352,8 @@ def from_scratch(split_folders, search, monkeypatch):
 
 
 def test_without_weights_networks_are_trained_at_a_time_and_joined(from_scratch, tmp_path):
-    lines = []
-    listening = Listening(line=lines.append)
+    lines, counts = [], []
+    listening = Listening(line=lines.append, counted=lambda *count: counts.append(count))
     record, story = from_scratch(tmp_path / "run", reporter=listening)
     assert "smallset[backbones]" in listening.notes[0]
     assert story["chosen"] == "plain, quick, 2 joined"  # strong would have too few epochs
@@ -374,7 +374,8 @@ def test_without_weights_networks_are_trained_at_a_time_and_joined(from_scratch,
     assert [m["folder"] for m in record.joined["members"]] == [str(m.folder) for m in members]
     last = f"epoch {configs[0]['epochs'] - 1:>3}  val acc "
     assert any(line.startswith(last) for line in lines)
-    assert listening.counts["training"] == 2 * configs[0]["epochs"]
+    total = 2 * configs[0]["epochs"]
+    assert counts.count(("training", total, total, "epochs of 2 networks")) == 1
     page = write_run_page(record, None, None, findings=[], lang="en").read_text(encoding="utf-8")
     assert "2 networks from scratch, joined (plain, quick)" in page
     assert "the first of the 2 networks alone has" in page

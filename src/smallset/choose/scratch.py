@@ -28,6 +28,7 @@ RECIPES = tuple(zip(FROM_SCRATCH, (50, 1), (80, 60), strict=True))
 """Each recipe from scratch, and the fewest and most epochs that it is given."""
 MOST_MEMBERS = 4
 JOINED = "joined"  # in the work folder: the record of joined networks
+LOOK = 0.4  # of what a training step takes
 LOOK_EVERY = 2.0  # seconds, at what the networks have left on disk
 
 
@@ -112,9 +113,13 @@ def scratch_plan(bench: Bench, folder: Path, left: float, workers: int | None) -
         plan = bench.planner.plan(override(bench.config, {"recipe": recipe, "epochs": 1}))
         with torch_as_it_was(threads):
             step = milliseconds(build_run(plan, folder, Reporter()), train=True)
-        images = len(plan.data.of("train")) * (plan.config.data.folds or 1)
-        images += 0.4 * len(plan.data.of("val"))
-        return max(1, int((left - RESERVE) / (SLACK * step * images / 1000)))
+        train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
+        look = LOOK * step * (1 + plan.config.mirror)
+        # Each scores all images, side by side; then the joined network sees them through each.
+        passes = 1 + at_once * joins
+        after = look * passes * (train + val + test) / 1000
+        epoch = (SLACK * step * train * (plan.config.data.folds or 1) + look * val) / 1000
+        return max(1, int((left - RESERVE - after) / epoch))
 
     recipe, _, most = next((each for each in RECIPES if epochs_of(each[0]) >= each[1]), RECIPES[-1])
     epochs = epochs_of(recipe)
@@ -162,11 +167,15 @@ def train_at_once(bench: Bench, data: str, jobs: Sequence[tuple[RunConfig, Path]
 @contextmanager
 def _told(reporter: Reporter, folders: Sequence[Path], epochs: int) -> Iterator[None]:
     """Tell of each epoch that all networks have done, by what they leave on disk."""
-    over, said = threading.Event(), 0
+    over, said, counted = threading.Event(), 0, 0
 
     def tell() -> None:
-        nonlocal said
+        nonlocal said, counted
         lines = [_epochs(folder) for folder in folders]
+        so_far = sum(map(len, lines))
+        if so_far > counted:
+            what = f"epochs of {len(folders)} networks"
+            reporter.counted("training", counted := so_far, epochs * len(folders), what)
         done = min(map(len, lines))
         if done > said:
             said, last = done, [each[done - 1] for each in lines]
@@ -176,10 +185,6 @@ def _told(reporter: Reporter, folders: Sequence[Path], epochs: int) -> Iterator[
                 f"epoch {done - 1:>3}  val acc {val}  {seconds:.1f} s  "
                 f"{(epochs - done) * seconds:.0f} s left"
             )
-        total = epochs * len(folders)
-        reporter.counted(
-            "training", sum(map(len, lines)), total, f"epochs of {len(folders)} networks"
-        )
 
     def telling() -> None:
         while not over.wait(LOOK_EVERY):

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import smallset.choose.best
 import smallset.choose.candidates
+import smallset.choose.scratch
 import smallset.show.run_figures
 import smallset.use.pages
 from smallset import api
@@ -46,6 +47,7 @@ def main():
     networks, rng = options.networks.split(","), random.Random(options.seed)
     if options.scratch:
         networks, smallset.choose.candidates.weight_sources = [], list
+        smallset.choose.scratch.RECIPES = (("quick", 1, 8),)  # four networks of eight epochs
     began, measured = time.monotonic(), {}
     child = start(folder / "whole", networks)
     while child.is_alive():

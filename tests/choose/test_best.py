@@ -507,6 +507,22 @@ def test_what_takes_too_long_is_left_out_and_said(split_folders, search, tmp_pat
     assert story["finetune"] is None
 
 
+def test_no_step_is_timed_where_a_look_at_the_pictures_takes_longer_than_is_left(
+    split_folders, search, tmp_path
+):
+    asked = []
+
+    def steady(run, train=False):
+        asked.append(train)
+        return 9000.0
+
+    listening = Listening()
+    _, story = search(split_folders, tmp_path / "run", reporter=listening, steady=steady)
+    assert story["finetune"] is None
+    assert any("an epoch takes longer than the time that is left" in n for n in listening.notes)
+    assert asked == [False, False]  # the networks alone
+
+
 def test_a_folder_with_something_else_is_left_alone(split_folders, search, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").touch()

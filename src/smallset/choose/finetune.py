@@ -59,14 +59,7 @@ class Tuner:
             )
             return None
         if "tuned" not in known:
-            step = milliseconds(build_run(plan, self.work / "timing", Reporter()), train=True)
-            left, fixed = (
-                self.bench.notebook.left(),
-                leader.is_of_one_size or self.bench.config.image_size,
-            )
-            self.bench.notebook.remember(
-                tuned=affordable(plan, leader, winner, step, left, fixed=bool(fixed))
-            )
+            self.bench.notebook.remember(tuned=self._affordable(plan, leader, winner))
         if not known["tuned"]["epochs"]:
             self.bench.reporter.note(
                 "not fine-tuned: an epoch takes longer than the time that is left"
@@ -106,6 +99,16 @@ class Tuner:
             "tuned": float(tuned.mean()), "head": float(head.mean()),
             "settings": settings,
         }  # fmt: skip
+
+    def _affordable(self, plan: Plan, leader: Candidate, winner: Candidate) -> dict[str, Any]:
+        """Time a step, and return what there is time for; no step where a look takes too long."""
+        looks = len(plan.data.of("train")) * (plan.config.data.folds or 1)
+        if self.bench.notebook.left() - RESERVE < leader.cost * looks / 1000:
+            return {"epochs": 0}
+        step = milliseconds(build_run(plan, self.work / "timing", Reporter()), train=True)
+        fixed = leader.is_of_one_size or self.bench.config.image_size is not None
+        left = self.bench.notebook.left()
+        return affordable(plan, leader, winner, step, left, fixed=fixed)
 
     def _tried(
         self, plan: Plan, settings: dict[str, Any]

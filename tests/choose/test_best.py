@@ -656,6 +656,9 @@ def test_with_folds_nothing_is_saved_on_mirror_images(split_folders):
     leader, winner = Candidate("one", 1.0), Candidate("two", 1.0)
     for left in (10.0, 21.0, 22.0, 60.0):
         assert "mirror" not in finetune.affordable(plan, leader, winner, 10.0, left, fixed=False)
+    long = Candidate("two", 1.0, seconds=30.0)  # its head is fitted on each fold again
+    assert finetune.affordable(plan, leader, winner, 10.0, 35.0, fixed=True)["epochs"] > 0
+    assert finetune.affordable(plan, leader, long, 10.0, 35.0, fixed=True)["epochs"] == 0
 
 
 def test_of_networks_that_chance_ranked_the_cheapest_is_tuned():

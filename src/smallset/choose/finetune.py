@@ -240,6 +240,7 @@ def affordable(
             once = look * (once + passes * views * (train + val + test))
         epoch, ratio = SLACK * (step * steps + look * looks) / 1000, (side / size) ** 2
         rest = left - RESERVE - once / 1000 * ratio - head_seconds(plan, winner)
+        rest -= winner.seconds if folds else 0.0  # its head is fitted on each fold again
         return max(0, min(MOST_EPOCHS, int(rest / (epoch * ratio))))
 
     saving = [(True, 2)] if folds else [(True, 2), (False, 2), (False, 1)]

@@ -57,6 +57,8 @@ def test_a_probe_is_one_line_of_history_and_an_ordinary_record(split_folders, he
     tuned = record.command({"recipe": "finetune"})  # what a finding on a probe recommends
     words = f"--recipe finetune --model squeezenet1_1 --weights {head().weights} --out NEW"
     assert tuned.endswith(words)
+    vars(record)["settings"] = override(record.settings, {"mirror": True})  # asked for: it is kept
+    assert " mirror=true " in record.command({"recipe": "finetune"})
     again = train_run(split_folders, head(), tmp_path / "again")
     same_numbers(record, again)
 

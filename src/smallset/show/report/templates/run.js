@@ -25,24 +25,24 @@ function closer(row, beside = [row]) {
     source = thumb(row),
     right = I.predicted[row] === I.label[row];
   content.replaceChildren();
+  // A button at the end keeps the focus, so that arrow keys and Enter go on.
+  const stepper = (by, text, name) =>
+    make("button", {
+      ...{ type: "button", text, "aria-label": name, "data-by": by },
+      "aria-disabled": around[at + by] == null,
+      onclick: () => {
+        step(by);
+        content.querySelector(`[data-by="${by}"]`).focus();
+      },
+    });
   if (around.length > 1)
     content.append(
       make(
         "p",
         { cls: "steps-row" },
-        make("button", {
-          type: "button",
-          text: "‹",
-          "aria-label": T("previous"),
-          onclick: () => step(-1),
-        }),
+        stepper(-1, "‹", T("previous")),
         make("span", { cls: "soft", text: `${at + 1} / ${around.length}` }),
-        make("button", {
-          type: "button",
-          text: "›",
-          "aria-label": T("next"),
-          onclick: () => step(1),
-        }),
+        stepper(1, "›", T("next")),
       ),
     );
   if (source) content.append(make("img", { src: source, alt: I.path[row] }));

@@ -100,7 +100,10 @@ def test_a_search_leaves_an_ordinary_record_and_every_candidate(whole):
     assert story["finetune"]["epochs"] == 1
     choice = story["finetune"]["choice"]
     assert story["finetune"]["kept"] == (choice["chosen"] != "head")
-    assert min(choice["log_loss"], key=choice["log_loss"].get) == choice["chosen"]
+    losses = choice["log_loss"]
+    alone = min(("tuned", "head"), key=losses.get)
+    joins = losses["joined"] - losses[alone] <= choice["error"]
+    assert choice["chosen"] == ("joined" if joins else alone)
     recipes = {"tuned": "finetune", "head": "head", "joined": "auto"}
     assert record.config["config"]["recipe"] == recipes[choice["chosen"]]
     predictions = record.predictions
@@ -634,7 +637,7 @@ def test_a_winner_that_learnt_val_keeps_what_was_said_of_it_before(
         Predictor(Record(record.folder), sets=0.8)
 
 
-def test_the_choice_on_val_is_the_smallest_log_loss_at_fitted_temperatures():
+def test_both_are_joined_unless_one_is_clearly_better_at_fitted_temperatures():
     rng, labels = np.random.default_rng(0), np.arange(3000) % 3
     # Two that are wrong independently, one of them far too unsure: both joined are best.
     noisy = [3 * np.eye(3)[labels] + 2 * rng.normal(size=(3000, 3)) for _ in range(2)]
@@ -646,7 +649,22 @@ def test_the_choice_on_val_is_the_smallest_log_loss_at_fitted_temperatures():
     worse = np.roll(second, 1, axis=0)
     assert finetune.chosen_of(first, worse, labels, joins=True)["chosen"] == "tuned"
     assert finetune.chosen_of(worse, first, labels, joins=True)["chosen"] == "head"
-    assert "joined" not in finetune.chosen_of(first, second, labels, joins=False)["log_loss"]
+    alone = finetune.chosen_of(first, second, labels, joins=False)
+    assert set(alone["log_loss"]) == {"tuned", "head"}
+    assert "error" not in alone
+
+
+@pytest.mark.parametrize(("images", "chosen"), [(60, "joined"), (6000, "head")])
+def test_a_difference_that_is_within_its_error_keeps_both(images, chosen):
+    rng, labels = np.random.default_rng(0), np.arange(images) % 3
+    logits = 3 * np.eye(3)[labels] + 2 * rng.normal(size=(images, 3))
+    tuned = logits + 0.7 * rng.normal(size=(images, 3))  # the same mistakes, and more of them
+    said, better = (softmax(each, axis=1) for each in (tuned, logits))
+    made = finetune.chosen_of(said, better, labels, joins=True)
+    losses = made["log_loss"]
+    assert losses["head"] < losses["joined"] < losses["tuned"]
+    assert made["chosen"] == chosen
+    assert (losses["joined"] - losses["head"] <= made["error"]) == (chosen == "joined")
 
 
 def test_with_folds_nothing_is_saved_on_mirror_images(split_folders):

@@ -1,7 +1,7 @@
 """Fine-tune the leader of a search in the time that is left: is it better than its head?
 
 The tuned network and the head are compared by log-loss, on val or out of fold; where there is a val
-split, so are both joined.
+split, both are joined unless that is clearly worse.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,12 +21,13 @@ from smallset.learn.folds import answer_val
 from smallset.learn.plan import Plan
 from smallset.learn.run import build_run
 from smallset.progress import Reporter
-from smallset.record.measures import log_loss, temperature, tempered
+from smallset.record.measures import log_losses, temperature, tempered
 from smallset.record.record import Record
 
 MOST_EPOCHS = 6
 FEW_EPOCHS, SMALLER = 3, 0.72  # with fewer at its own size, a network is tuned at this share of it
 SLACK = 1.25  # a step also augments, and moves the weights
+ALONE = ("tuned", "head")  # what may be chosen by itself
 HELD_OUT = "held_out.npz"  # in the work folder: answers about val by what then learnt it, too
 RESERVE = 20.0  # seconds, for figures and the page
 
@@ -175,10 +176,12 @@ def chosen_of(
     *,
     joins: bool,
 ) -> dict[str, Any]:
-    """Return which has the smallest log-loss: the tuned network, the head, or both joined.
+    """Choose between the tuned network, the head, and both joined, by log-loss.
 
-    Each has the temperature that is fitted on the same images, one number; the joined one has none
-    of its own.
+    Both joined are the choice unless the better of the two alone has a log-loss that is smaller by
+    more than the standard error of the difference: joined networks have a smaller one than the mean
+    of theirs, whatever they are, and few images cannot tell (docs/log.md). Each has the
+    temperature that is fitted on the same images, one number; the joined one has none of its own.
 
     Args:
         tuned: Probabilities by the tuned network.
@@ -186,17 +189,22 @@ def chosen_of(
         joins: Whether joining them is a choice.
 
     Returns:
-        As best.json has it: "chosen", "log_loss" by name, and "temperatures" of the tuned network
-        and the head.
+        As best.json has it: "chosen", "log_loss" by name, the "temperatures" of the tuned network
+        and the head, and, where joining is a choice, the "error" of the difference.
     """
     temperatures = [temperature(probs, labels) for probs in (tuned, head)]
     logs = [tempered(probs, t) for probs, t in zip((tuned, head), temperatures, strict=True)]
-    said = {"tuned": logs[0], "head": logs[1]} | (
-        {"joined": (logs[0] + logs[1]) / 2} if joins else {}
-    )
-    losses = {name: log_loss(each, labels) for name, each in said.items()}
-    chosen = min(losses, key=lambda name: losses[name])
-    return {"chosen": chosen, "log_loss": losses, "temperatures": temperatures}
+    each = {name: log_losses(said, labels) for name, said in zip(ALONE, logs, strict=True)}
+    chosen = min(ALONE, key=lambda name: each[name].mean())
+    error = {}
+    if joins:
+        each["joined"] = log_losses((logs[0] + logs[1]) / 2, labels)
+        more = each["joined"] - each[chosen]
+        error = {"error": float(more.std() / len(more) ** 0.5)}
+        if more.mean() <= error["error"]:
+            chosen = "joined"
+    losses = {name: float(loss.mean()) for name, loss in each.items()}
+    return {"chosen": chosen, "log_loss": losses, "temperatures": temperatures, **error}
 
 
 def joined_of(

@@ -1,6 +1,6 @@
 """Networks trained from scratch, where no pretrained weights are at hand, to be joined.
 
-A processor trains two networks of one thread in hardly more time than one network of two threads
+Two networks of one thread each take hardly more time than one network of two threads
 (docs/log.md, 2026-11-24), and two joined are better than one that was trained for longer.
 """
 

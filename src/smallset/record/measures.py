@@ -139,12 +139,19 @@ def tempered(probs: Float[ndarray, "n classes"], value: float) -> Float[ndarray,
 
 
 def log_loss(logs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) -> float:
-    """Return the mean of -log p of the true class, in nats.
+    """Return the mean of `log_losses`."""
+    return float(log_losses(logs, labels).mean())
+
+
+def log_losses(
+    logs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]
+) -> Float[ndarray, " n"]:
+    """Return -log p of the true class of each image, in nats.
 
     Args:
         logs: Log probabilities, or logits.
     """
-    return -float(_normalised(logs)[np.arange(len(labels)), labels].mean())
+    return -_normalised(logs)[np.arange(len(labels)), labels]
 
 
 def _normalised(logs: Float[ndarray, "n classes"]) -> Float[ndarray, "n classes"]:

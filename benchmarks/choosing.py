@@ -18,6 +18,7 @@ import numpy as np
 from scipy.stats import norm
 
 from smallset.choose.race import corrected_accuracy, race
+from smallset.models.probe import FOLDS
 
 SKILL, IMAGES = 0.9, 350  # of every candidate; as many images as butterflies35 has in val
 SHARED = 0.5  # of what makes an image hard is the same for all candidates
@@ -50,7 +51,7 @@ def simulated(repetitions):
             hard = rng.normal(size=IMAGES)
             own = rng.normal(size=(count, IMAGES))
             right = np.sqrt(SHARED) * hard + np.sqrt(1 - SHARED) * own < norm.ppf(SKILL)
-            found = corrected_accuracy(right, np.ones(count), seed=number)
+            found = corrected_accuracy(right, np.ones(count), folds=FOLDS, seed=number)
             off.append([right.mean(axis=1).max() - SKILL, found.value - SKILL])
             covered += found.low <= SKILL <= found.high
         bias = 100 * np.mean(off, axis=0)
@@ -148,7 +149,7 @@ def choose(blocks, labels, pool, names, *, seed):
     stacked = np.stack([right[name] for name in looked])
     cost = np.array([float(len(name)) for name in looked])
     standing = race(stacked, cost, seed=seed)
-    estimate = corrected_accuracy(stacked, cost, seed=seed)
+    estimate = corrected_accuracy(stacked, cost, folds=FOLDS, seed=seed)
     return looked[standing.best], (standing.accuracy.max(), estimate.value), scores
 
 

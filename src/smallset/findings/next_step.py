@@ -111,8 +111,8 @@ def _search(record: Record) -> Step:
     return Step(
         shlex.join(["smallset", "best", data, "--out", "NEW", "--minutes", "10"]),
         text(
-            "Compares the pretrained networks at hand, alone and joined, and fine-tunes the best in "
-            "the time that is left."
+            "Compares the pretrained networks at hand, alone and joined, and fine-tunes the best "
+            "in the time that is left."
         ),
         text("Ten minutes, or what you give it."),
     )

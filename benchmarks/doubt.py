@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from smallset.models.probe import fit_head
 from smallset.record.doubt import fit_sets, held_out
-from smallset.record.measures import log_loss, temperature, tempered
+from smallset.record.measures import log_losses, temperature, tempered
 from smallset.record.record import Record
 from smallset.record.strange import Space, choose_limits
 from smallset.stats import share_interval
@@ -56,7 +56,9 @@ def temperatures(record, rng):
             if (probs[fit].argmax(axis=1) == labels[fit]).all():
                 continue
             t = temperature(probs[fit], labels[fit])
-            before, after = (log_loss(tempered(probs[rest], x), labels[rest]) for x in (1.0, t))
+            before, after = (
+                log_losses(tempered(probs[rest], x), labels[rest]).mean() for x in (1.0, t)
+            )
             logs.append(np.log(t))
             changes.append(after - before)
         print(

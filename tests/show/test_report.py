@@ -371,6 +371,8 @@ def test_a_page_of_many_classes_prints_on_two_sheets(run, visit):
     page.emulate_media(media="print")
     style = "getComputedStyle(document.querySelector('[aria-selected=true]')).outlineWidth"
     assert page.evaluate(style) == "0px"
+    told = page.locator(".on-screen")  # what a click does
+    assert [each.is_visible() for each in told.all()] == [False, False]
     assert page.evaluate("getComputedStyle(document.documentElement).fontSize").startswith("11.3")
 
 

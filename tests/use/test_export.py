@@ -393,7 +393,7 @@ def test_the_page_answers_in_the_browser_without_a_network(run, data, tmp_path, 
 
 @pytest.mark.slow
 def test_the_page_answers_what_the_camera_sees(run, data, tmp_path, page_file, browser):
-    """Chromium's own camera films a file; without one, and switched off, the page says so."""
+    """Chromium's fake camera shows a file; where there is no camera, the page says so."""
     record = Record(run)
     wanted = api.predict(run, [data / path for path in record.predictions.paths])
     surest = int(wanted.probs.max(axis=1).argmax())

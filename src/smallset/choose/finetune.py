@@ -223,8 +223,8 @@ def affordable(
     """Return the epochs of fine-tuning that there is time for, and what is saved on for them.
 
     First nothing is; then fitting again on train + val; then the mirror images; then pixels, with
-    the others again. The order is a plan: what each is worth was not compared (docs/results.md,
-    Recipes).
+    the others again. Fitting again is worth more than epochs, and smaller pictures cost 2 points
+    (docs/log.md, 2026-11-27 and -26); what mirror images are worth here was not compared.
 
     Args:
         leader: The network to tune; its cost is what a look at one picture takes.

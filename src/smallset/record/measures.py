@@ -127,7 +127,7 @@ def temperature(probs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) 
 
     def loss(log_t: float) -> float:
         prior = 0.5 * (log_t / PRIOR_SPREAD) ** 2
-        return len(labels) * log_loss(logs / np.exp(log_t), labels) + prior
+        return len(labels) * float(log_losses(logs / np.exp(log_t), labels).mean()) + prior
 
     best: Any = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
     return float(np.exp(best.x))
@@ -136,11 +136,6 @@ def temperature(probs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) 
 def tempered(probs: Float[ndarray, "n classes"], value: float) -> Float[ndarray, "n classes"]:
     """Return the logarithms of probabilities whose logits are divided by a temperature."""
     return _normalised(np.log(np.maximum(probs, 1e-12)) / value)
-
-
-def log_loss(logs: Float[ndarray, "n classes"], labels: Int[ndarray, " n"]) -> float:
-    """Return the mean of `log_losses`."""
-    return float(log_losses(logs, labels).mean())
 
 
 def log_losses(

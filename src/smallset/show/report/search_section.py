@@ -140,6 +140,7 @@ def _choice(choice: Mapping[str, Any], where: Text, *, could_join: bool) -> list
         joined = text("Both joined, their logits averaged, have {joined:.3f}.", **losses)
     if "error" in choice:  # a search before 2026-11-27 took the smallest log-loss
         joined = text("Both joined, their logits averaged, have {joined:.3f}; they are the choice "
-                      "unless one alone is better by more than the error of that, {error:.3f}.",
+                      "unless one alone is better by more than the standard error of the "
+                      "difference, {error:.3f}.",
                       error=choice["error"], **losses)  # fmt: skip
     return [said, joined, chosen]

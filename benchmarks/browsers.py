@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import sync_playwright
-from websockets.sync.client import connect
+from websockets.sync.client import connect  # pyright: ignore[reportMissingImports]
 
 from smallset import Record, api
 
@@ -48,6 +48,12 @@ def free_port():
         return taken.getsockname()[1]
 
 
+def listens(port):
+    """Return whether somebody listens on a port."""
+    with socket.socket() as knock:
+        return knock.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Firefox:
     """A Firefox with one tab."""
 
@@ -58,18 +64,11 @@ class Firefox:
             [program, *words, f"--remote-debugging-port={port}"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        self.numbers, self.pipe, self.open_ones = itertools.count(1), None, ExitStack()
-
-        def connected():
-            try:
-                self.pipe = self.open_ones.enter_context(
-                    connect(f"ws://127.0.0.1:{port}/session", max_size=None)
-                )
-            except OSError:
-                return False
-            return True
-
-        until(connected, 60)
+        self.numbers, self.open_ones = itertools.count(1), ExitStack()
+        until(lambda: listens(port), 60)
+        self.pipe = self.open_ones.enter_context(
+            connect(f"ws://127.0.0.1:{port}/session", max_size=None)
+        )
         said = self.ask("session.new", capabilities={})["capabilities"]
         self.name = f"{said['browserName']} {said['browserVersion']}"
         self.tab = self.ask("browsingContext.getTree")["contexts"][0]["context"]
@@ -142,7 +141,7 @@ def browsers(firefox):
 
 def main():
     """Export the page, show all pictures to both browsers, and say how far they are apart."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--runtime", type=Path, required=True)

@@ -51,7 +51,7 @@ def peer(data: str, steps: int) -> float:
     loader = DataLoader(images, batch_size=32, shuffle=True, drop_last=True)
     model = plain(len(images.classes)).train()
     # As a user writes it: ReLU before the pooling.
-    layers = list(model.features)
+    layers = list(model.features.children())
     for i in range(2, 16, 4):
         layers[i], layers[i + 1] = layers[i + 1], layers[i]
     model.features = torch.nn.Sequential(*layers)

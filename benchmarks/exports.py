@@ -69,6 +69,7 @@ def line(name, size, policy):
         found = compare(
             (folder / SQUARES, folder / ANY_SIZE), shipped, seen, sample, Record(folder)
         )
+        assert found
         found.require(SQUARES, ANY_SIZE)
         mb = (folder / SQUARES).stat().st_size / 1e6
     return f"{took:.1f} | {mb:.1f} | {found.squares:.1e} | {found.resized:.1e}"

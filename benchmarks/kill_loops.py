@@ -478,9 +478,9 @@ def _import_all():
     multiprocessing.get_context = lambda _: fork
 
 
-def _save_titles(figure, file, **_):
+def _save_titles(self, fname, **_):
     """Write what a figure says, for drawing it would be three quarters of the time of a kind."""
-    file.write("; ".join(axes.get_title() for axes in figure.axes).encode())
+    fname.write("; ".join(axes.get_title() for axes in self.axes).encode())
 
 
 def warm(world, kind):

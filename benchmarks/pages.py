@@ -91,8 +91,8 @@ def drive(page: Page, path: Path) -> tuple[int, float, list[object]]:
     wrong: list[object] = []
     page.on("console", lambda m: wrong.append(m.text) if m.type != "log" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda r: r.url.startswith(("file:", "data:", "blob:"))
-            or wrong.append(r.url))  # fmt: skip
+    own = ("file:", "data:", "blob:")
+    page.on("request", lambda r: None if r.url.startswith(own) else wrong.append(r.url))
     page.goto(path.resolve().as_uri())
     page.wait_for_selector("html[data-ready=yes]", timeout=60_000)
     page.evaluate(OPEN_ALL)
@@ -114,7 +114,7 @@ def drive(page: Page, path: Path) -> tuple[int, float, list[object]]:
 
 def main() -> None:
     """Drive the pages, in every way."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("pages", nargs="+", type=Path)
     parser.add_argument("--given", action="append", default=[], help="words of the user")
     options = parser.parse_args()

@@ -149,7 +149,7 @@ def of_onnx(run, out, pictures):
         image = decode(path.read_bytes(), max_megapixels=100).image
         pixels = np.asarray(image)[None]
         [probs] = session.run(["probabilities"], {session.get_inputs()[0].name: pixels})
-        answers.append(probs[0])
+        answers.append(np.asarray(probs)[0])
     return np.array(answers)
 
 

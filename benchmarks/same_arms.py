@@ -70,11 +70,12 @@ def said(correct, seeds):
     for deal in range(10):
         order = np.random.default_rng(deal).permutation(len(correct))
         for start in range(0, len(order) - 2 * seeds + 1, 2 * seeds):
-            arms = [correct[order[start + n * seeds : start + (n + 1) * seeds]] for n in (0, 1)]
-            [result] = compare_all([(arms[0], arms[1])], [tuple(luck_of_arms(arms))])
+            one, other = np.split(correct[order[start : start + 2 * seeds]], 2)
+            one_luck, other_luck = luck_of_arms([one, other])
+            [result] = compare_all([(one, other)], [(one_luck, other_luck)])
             claims += result.verdict != "cannot tell"
             held += result.difference.low <= 0 <= result.difference.high
-            olds += seeds > 1 and before_claims([before(arms[0] - arms[1])])[0]
+            olds += seeds > 1 and before_claims([before(one - other)])[0]
             studies += 1
     old = f", before {olds / studies:.1%}" if seeds > 1 else ""
     return f"{claims / studies:.1%} of {studies} ({studies // 10} disjoint at a time) claim{old}"

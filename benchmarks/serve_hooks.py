@@ -10,7 +10,7 @@ folder where it runs. On a slow machine add `--request-timeout 100`.
 import struct
 import zlib
 
-import schemathesis
+import schemathesis  # pyright: ignore[reportMissingImports]
 from hypothesis import strategies as st
 
 

@@ -87,12 +87,15 @@ class Side:
         command = [sys.executable, "-W", "ignore", "-c", f"import json, sys, time\n{script}{TURNS}"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen([*command, str(data)], env=env, **pipes)
+        assert self.process.stdin
+        assert self.process.stdout
+        self.told, self.asked = self.process.stdout, self.process.stdin
         self.found = []
 
     def turn(self):
         """Measure once."""
-        print(file=self.process.stdin, flush=True)
-        self.found.append(json.loads(self.process.stdout.readline()))
+        print(file=self.asked, flush=True)
+        self.found.append(json.loads(self.told.readline()))
 
     def columns(self):
         """Return what was measured, column by column, and end."""

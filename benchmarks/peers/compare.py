@@ -23,11 +23,12 @@ def main():
         raise SystemExit(__doc__)
     right = [both_right(Path(run), Path(peer)) for run, peer in zip(runs, peers, strict=True)]
     own, other = (np.stack([pair[side] for pair in right]) for side in (0, 1))
-    [found] = compare_all([(own, other)], [tuple(luck_of_arms([own, other]))])
+    own_luck, other_luck = luck_of_arms([own, other])
+    [found] = compare_all([(own, other)], [(own_luck, other_luck)])
     gain, low, high = (100 * value for value in found.difference)
     print(
         f"smallset {own.mean():.2%}, peer {other.mean():.2%} on {own.shape[1]} images, "
-        f"{len(own)} seeds: {gain:+.2f} points ({low:+.2f} to {high:+.2f}), "
+        f"trainings of each: {len(own)}. {gain:+.2f} points ({low:+.2f} to {high:+.2f}), "
         f"p = {found.p:.3g}: {found.verdict}"
     )
 

@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 import pandas as pd
 import timm
 import torch
-from autogluon.multimodal import MultiModalPredictor
+from autogluon.multimodal import MultiModalPredictor  # pyright: ignore[reportMissingImports]
 
 NETWORK = "mobilenetv2_100"
 
@@ -100,7 +100,7 @@ def folder_of(weights, folder):
     torch.save(state, folder / "pytorch_model.bin")
     said = {
         "architecture": NETWORK, "num_features": network.num_features,
-        "pretrained_cfg": dict(network.pretrained_cfg),
+        "pretrained_cfg": dict(vars(network)["pretrained_cfg"]),
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(said, default=str))
     return folder

@@ -17,7 +17,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch is imported
 
 import torch
-from fastai.vision.all import (
+from fastai.vision.all import (  # pyright: ignore[reportMissingImports]
     ImageDataLoaders,
     Normalize,
     Resize,

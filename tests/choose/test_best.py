@@ -25,9 +25,12 @@ from smallset.errors import ConfigError, DataError, RunError
 from smallset.learn import training
 from smallset.learn.plan import Planner
 from smallset.reading import read_json
+from smallset.record.command import best_command
 from smallset.record.measures import temperature, tempered
 from smallset.record.record import Record
+from smallset.show.report.headline import headline
 from smallset.show.report.run_page import write_run_page
+from smallset.show.report.trust import trust
 from smallset.stats import Interval
 from smallset.use.card import write_card
 from smallset.use.predictor import Predictor
@@ -111,11 +114,30 @@ def test_a_search_leaves_an_ordinary_record_and_every_candidate(whole):
     assert (predictions.predicted == predictions.labels)[test].mean() == story["test"]
 
 
-def test_axe_finds_no_fault_in_the_page_of_a_search(whole, tmp_path, visit):
+def test_the_page_of_a_search_says_what_was_tried_and_what_it_gave(whole, tmp_path, visit):
     shutil.copytree(whole[0].folder, tmp_path / "run")
+    story = whole[1]
     page = visit(write_run_page(Record(tmp_path / "run"), None, None, findings=[], lang="en"))
-    assert page.locator("#search tbody tr").count() == 3
+    assert page.locator("#search tbody").nth(0).locator("tr").count() == 3
+    assert page.locator("#search-chart circle:not(.ring)").count() == 3
+    assert page.locator("#search tbody").nth(1).locator("tr").count() == len(
+        story["finetune"]["choice"]["log_loss"]
+    )
+    assert page.locator("#search tr.picked").count() == 2
+    assert "without the search: a head on squeezenet1_1 alone" in page.inner_text("#beside")
+    assert f"{story['plain']['test']:.1%}" in page.inner_text("#beside")
+    assert "the search took" in page.inner_text("#headline")
     assert faults(page) == []
+
+
+def test_the_command_of_a_search_asks_for_the_same():
+    settings = {"seed": 3, "data": {"folds": 5, "skip_empty": True, "skip_unreadable": False}}
+    asked = {"data": "my data", "minutes": 2.5, "networks": ["a=f.pth", "b"], "settings": settings}
+    assert best_command(asked, "runs/x") == (
+        "smallset best 'my data' --out runs/x --minutes 2.5 --networks a=f.pth,b --seed 3 "
+        "--folds 5 --skip-empty"
+    )
+    assert best_command({**asked, "settings": {"image_size": 64}}) is None
 
 
 def test_groups_of_the_data_are_those_of_the_folds(split_folders, search, tmp_path, monkeypatch):
@@ -156,7 +178,14 @@ def test_with_folds_the_price_of_choosing_is_off_the_headline_too(
     assert {path.split("/")[0] for path in record.predictions.paths} == {"train", "val"}
     page = (record.folder / "report.html").read_text(encoding="utf-8")
     assert f'id="accuracy">{story["estimate"]["value"]:.1%}<' in page
-    assert f"As measured it is {story['naive']:.1%}" in page
+    assert f"The search measured {story['naive']:.1%}; what it owes to being the best" in page
+    assert page.count('class="picked"') == 2  # the best head, and what log-loss chose
+    assert story["estimate"]["value"] == headline(record).accuracy.value
+    shown = trust(record.predictions, 1.0, 2)
+    folds = record.result["folds"]  # the last point is all of them: one interval for one thing
+    assert (shown["low"][-1], shown["high"][-1]) == pytest.approx(
+        (folds["low"], folds["high"]), abs=1e-4
+    )
     card = write_card(record, usage="", checked=[], inside=[])
     assert f"**{story['estimate']['value']:.1%}** (" in card
     assert "the price of choosing is taken off" in card

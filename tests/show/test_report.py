@@ -142,7 +142,7 @@ def test_the_curve_of_trust_counts_the_answers_that_pass(run, visit):
     test = found.splits == "test"
     sure = np.exp(tempered(found.probs[test], t)).max(axis=1)
     right = (found.predicted == found.labels)[test]
-    said = trust(found, t)
+    said = trust(found, t, 0)
     assert said
     for limit, share, hits in zip(said["limit"], said["share"], said["right"], strict=True):
         best = np.argsort(-sure, kind="stable")[: round(share * len(sure))]
@@ -156,7 +156,7 @@ def test_the_curve_of_trust_counts_the_answers_that_pass(run, visit):
     page.keyboard.press("End")
     assert page.inner_text("#trusted").split(": ")[1].startswith("100% of the test images")
     assert f"{right.mean():.1%} of these" in page.inner_text("#trusted")
-    assert trust(replace(found, splits=np.full(len(test), "val")), t) is None
+    assert trust(replace(found, splits=np.full(len(test), "val")), t, 0) is None
 
 
 def test_every_cell_of_every_split_shows_the_images_behind_it(run, visit):
@@ -650,7 +650,7 @@ def test_a_limit_is_named_so_that_answers_can_be_at_it(run, visit):
     page.keyboard.press("Home")
     assert "Answers with 99.997% or more: " in page.inner_text("#trusted")
     sure = replace(run.predictions, probs=np.eye(len(CLASSES))[run.predictions.predicted])
-    said = trust(sure, 0.01)
+    said = trust(sure, 0.01, 0)
     assert said
     assert max(said["limit"]) < 1
 

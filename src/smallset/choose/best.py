@@ -1,9 +1,9 @@
 """The best classifier that a data set gives in some minutes, chosen without its test images.
 
 Networks at hand are measured, then judged by heads on their frozen features, out of fold; the best
-are joined, the leader is fine-tuned, and joined with the best head where that is better on val; the
-winner is trained on train + val. Test is read at the end, for two arms: the winner, and the plain
-choice that no search was needed for.
+are joined, the leader is fine-tuned, and joined with the best head unless one of them alone is
+clearly better on val; the winner is trained on train + val. Test is read at the end, for two arms:
+the winner, and the plain choice that no search was needed for.
 """
 
 import shutil
@@ -164,9 +164,9 @@ class Search:
             for each, chance, alive in zip(done, standing.chance, standing.alive, strict=True)
         ]  # fmt: skip
         winner, naive = raced[int(standing.best)], float(standing.accuracy[standing.best])
+        less = f", {estimate.value:.1%} less the price of choosing"
         self.reporter.line(
-            f"{winner.name} leads: {naive:.1%} out of fold, {estimate.value:.1%} after the price "
-            "of choosing"
+            f"{winner.name} leads: {naive:.1%} out of fold{less if estimate.value < naive else ''}"
         )
         leader = cheapest_of_the_best(ranked, [bench.right(each.name) for each in ranked])
         plain = next((name for name in PLAIN_ORDER if name in costs), next(iter(costs)))

@@ -78,16 +78,20 @@ def corrected_accuracy(
     hits = right.astype(np.float32) @ out.astype(np.float32).T
     counts = np.maximum(out.sum(axis=1), 1)
     scores = hits[chosen, np.arange(len(draws))] / counts
-    low, high = np.quantile(scores, [0.025, 0.975])
+    low, high = np.quantile(scores, [0.025, 0.975]) - scores.mean()
+    # The draws are finite: where they all chose the same, there is no price, and never a gain.
+    measured = right.mean(axis=1)
+    is_sure = (chosen == chosen[0]).all()
+    value = float(measured[chosen[0]] if is_sure else min(scores.mean(), measured.max()))
     # Images left out of a draw are about 37 %, so their scores scatter more than all would.
-    value, images = float(scores.mean()), right.shape[1] / fold_variance(folds)
+    images = right.shape[1] / fold_variance(folds)
     scale = float(np.sqrt(counts.mean() / images))
     # Where all are right nothing scatters, and yet a few images do not prove 100 %.
     least = share_interval(value * images, images)
     return Interval(
         value,
-        min(value - (value - float(low)) * scale, least.low),
-        min(max(value + (float(high) - value) * scale, least.high), 1.0),
+        max(min(value + float(low) * scale, least.low), 0.0),
+        min(max(value + float(high) * scale, least.high), 1.0),
     )
 
 

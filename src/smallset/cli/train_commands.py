@@ -163,10 +163,10 @@ def _print_search(record: Any, story: Any) -> None:
     print(f"chosen:   {story['chosen']}  (in {story['seconds'] / 60:.1f} minutes)")
     if story["estimate"]:
         estimate = story["estimate"]
+        less = f": {story['naive']:.1%} out of fold, less the price of choosing"
         print(
             f"expected: {estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%}) "
-            f"for {story['estimate_of']}: {story['naive']:.1%} out of fold, less the price of "
-            "choosing"
+            f"for {story['estimate_of']}{less if estimate['value'] < story['naive'] else ''}"
         )
     elif "folds" in record.result:
         print(_folds(record.result["folds"]))

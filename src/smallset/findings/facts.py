@@ -97,6 +97,11 @@ class Facts:
         """Return the rows of a split."""
         return np.flatnonzero(self.predictions.splits == split)
 
+    @property
+    def folds(self) -> int:
+        """Return how many folds judged each other; 0 where there is a test split."""
+        return self.settings["data"].get("folds") or 0
+
     @cached_property
     def test(self) -> Int[ndarray, " m"]:
         """Rows of the test images."""

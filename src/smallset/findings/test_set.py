@@ -6,9 +6,9 @@ import numpy as np
 from scipy.stats import poisson
 
 from smallset.findings.facts import Facts, Seen, level_of
-from smallset.record.measures import cross_validated, tempered
+from smallset.record.measures import held_out_share, tempered
 from smallset.record.predictions import Predictions
-from smallset.stats import LEVEL, share_interval
+from smallset.stats import LEVEL
 from smallset.words import text
 
 WORTH = 0.5  # points of accuracy that leaks must be worth to be a problem
@@ -45,12 +45,9 @@ def leak(facts: Facts) -> Seen | None:
 
 def few_test_images(facts: Facts) -> Seen | None:
     """A test set that cannot tell runs apart."""
-    count, folds = len(facts.test), facts.settings["data"].get("folds", 0)
+    count, folds = len(facts.test), facts.folds
     right = facts.right[facts.test]
-    if folds:
-        seen = cross_validated(right[None], folds=folds)
-    else:
-        seen = share_interval(int(right.sum()), count)
+    seen = held_out_share(int(right.sum()), count, folds=folds)
     half = 100 * (seen.high - seen.low) / 2
     if half < 3.5:
         return None
@@ -61,10 +58,10 @@ def few_test_images(facts: Facts) -> Seen | None:
     return Seen(
         few if folds else small,
         text(
-            "A smaller difference between two runs means nothing by itself. A study compares runs "
-            "image by image, and says which differences are more than luck."
+            "Four times as many pictures would halve that. A smaller difference between two runs "
+            "means nothing by itself; a study (smallset study) compares runs image by image, and "
+            "says which differences are more than luck."
         ),
-        f"smallset study --list; smallset study NAME --data {facts.data}",
     )
 
 

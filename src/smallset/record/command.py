@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from smallset.settings import flat
+
 FLAGS = {  # of `smallset train`
     "recipe": "--recipe", "model": "--model", "loss": "--loss", "epochs": "--epochs",
     "lr": "--lr", "seed": "--seed",
@@ -30,6 +32,29 @@ def setting_text(value: Any) -> str:
 def set_option(name: str, value: Any) -> list[str]:
     """Return the words that set one thing on the command line."""
     return ["--set", f"{name}={setting_text(value)}"]
+
+
+BEST_FLAGS = {name: FLAGS[name] for name in ("seed", "data.classes", "data.folds")} | {
+    "compute.device": "--device", "figures.lang": "--lang",
+    "data.skip_unreadable": "--skip-unreadable", "data.skip_empty": "--skip-empty",
+}  # fmt: skip
+
+
+def best_command(asked: Mapping[str, Any], out: str = "NEW") -> str | None:
+    """Return the command line of a search; None where only Python could ask for its settings.
+
+    Args:
+        asked: As best.json has it.
+    """
+    words = ["smallset", "best", asked["data"], "--out", out, "--minutes", f"{asked['minutes']:g}"]
+    if asked["networks"]:
+        words += ["--networks", ",".join(asked["networks"])]
+    for name, value in flat(asked["settings"]).items():
+        if name not in BEST_FLAGS:
+            return None
+        if value is not False:
+            words += [BEST_FLAGS[name], *([] if value is True else [setting_text(value)])]
+    return shlex.join(words)
 
 
 def join_command(joined: Mapping[str, Any], data: str, out: str) -> str:

@@ -169,8 +169,20 @@ def cross_validated(right: Bool[ndarray, "repeats n"], *, folds: int) -> Interva
         >>> [round(x, 2) for x in cross_validated(right, folds=5)]
         [0.75, 0.52, 0.89]
     """
-    total = right.shape[1] / fold_variance(folds)
-    return share_interval(float(right.mean()) * total, total)
+    images = right.shape[1]
+    return held_out_share(float(right.mean()) * images, images, folds=folds)
+
+
+def held_out_share(count: float, total: int, *, folds: int) -> Interval:
+    """Return a share of images that a network had not learnt from, with its interval.
+
+    Args:
+        total: How many there are, at least 1.
+        folds: That judged each other (see `cross_validated`), so the interval is wider; 0 where one
+            network judged them all.
+    """
+    wider = fold_variance(folds) if folds else 1.0
+    return share_interval(count / wider, total / wider)
 
 
 def fold_variance(folds: int) -> float:

@@ -9,10 +9,12 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from smallset.models.registry import stated_licences
+from smallset.record.measures import held_out_share
 from smallset.record.predictions import Predictions
 from smallset.record.record import Record
-from smallset.show.report.search_section import Headline, headline, search_section
-from smallset.stats import Interval, share_interval
+from smallset.show.report.headline import Headline, headline
+from smallset.show.report.search_section import search_section
+from smallset.stats import Interval
 from smallset.words import Text, text
 
 MOST_CONFUSIONS = 10
@@ -100,18 +102,18 @@ def _accuracy(record: Record, seen: Headline | None) -> list[str]:
 
 def _classes(found: Predictions, seen: Headline) -> list[str]:
     counts = found.confusion("test" if seen.source == "folds" else seen.source)
-    return [_recall(found, counts), *_confusions(found, counts)]
+    return [_recall(found, counts, seen.folds), *_confusions(found, counts)]
 
 
-def _recall(found: Predictions, counts: Int[ndarray, "classes classes"]) -> str:
-    """Return the recall of each class, the lowest first."""
+def _recall(found: Predictions, counts: Int[ndarray, "classes classes"], folds: int) -> str:
+    """Return the recall of each class, the lowest first; folds judged each other, or 0."""
     totals, rights = counts.sum(axis=1), counts.diagonal()
     lines: list[list[str]] = []
     for k in np.argsort(rights / np.maximum(totals, 1), kind="stable").tolist():
         name, total, hits = found.classes[k], int(totals[k]), int(rights[k])
         recall = "no image"
         if total:
-            value, low, high = share_interval(hits, total)
+            value, low, high = held_out_share(hits, total, folds=folds)
             recall = f"{value:.0%} ({low:.0%} to {high:.0%})"
         lines.append([_text(name), recall, str(total)])
     return _table(["class", "of its images, right", "images"], lines)

@@ -19,8 +19,8 @@ from smallset.files import write_atomic
 from smallset.record.doubt import read_temperature
 from smallset.record.predictions import Predictions
 from smallset.record.strange import NEAREST, Refusal, Space, fit_refusal
+from smallset.show.report.headline import headline
 from smallset.show.report.render import render
-from smallset.show.report.search_section import headline
 from smallset.show.report.thumbnails import find_pictures, fit_thumbnails
 from smallset.stats import directions
 from smallset.use.card import licences

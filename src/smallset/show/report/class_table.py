@@ -6,8 +6,8 @@ import numpy as np
 
 from smallset.findings.facts import Facts
 from smallset.findings.mistakes import memorised_classes
-from smallset.record.measures import class_scores, fold_variance
-from smallset.stats import Interval, share_interval
+from smallset.record.measures import class_scores, held_out_share
+from smallset.stats import Interval
 
 
 def class_rows(facts: Facts, folds: int) -> list[dict[str, Any]]:
@@ -20,7 +20,6 @@ def class_rows(facts: Facts, folds: int) -> list[dict[str, Any]]:
     counts = predictions.confusion("test")
     train = predictions.recall("train")
     learnt = set(memorised_classes(predictions, facts.judged.rows))
-    wider = fold_variance(folds) if folds else 1.0
     rows = []
     for k, score in enumerate(class_scores(counts)):
         wrong = counts[k].copy()
@@ -29,13 +28,13 @@ def class_rows(facts: Facts, folds: int) -> list[dict[str, Any]]:
         name, right = predictions.classes[k], int(counts[k, k])
         rows.append({
             "number": k, "name": name, "images": score.images, "train_recall": train[name],
-            "recall": _share(right, int(counts[k].sum()), wider),
-            "precision": _share(right, int(counts[:, k].sum()), wider),
+            "recall": _share(right, int(counts[k].sum()), folds),
+            "precision": _share(right, int(counts[:, k].sum()), folds),
             "memorised": k in learnt,
             "confused": ", ".join(f"{predictions.classes[j]} ({wrong[j]})" for j in often),
         })  # fmt: skip
     return sorted(rows, key=lambda row: 2.0 if row["recall"] is None else row["recall"].value)
 
 
-def _share(right: int, total: int, wider: float) -> Interval | None:
-    return share_interval(right / wider, total / wider) if total else None
+def _share(right: int, total: int, folds: int) -> Interval | None:
+    return held_out_share(right, total, folds=folds) if total else None

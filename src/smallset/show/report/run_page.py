@@ -18,12 +18,14 @@ from smallset.findings.facts import Facts, Finding, read_facts
 from smallset.findings.finders import KINDS, by_cause, find
 from smallset.findings.next_step import next_steps
 from smallset.groups import AugmentConfig, FigureConfig
+from smallset.record.command import best_command
 from smallset.record.doubt import read_temperature
 from smallset.record.explained import Explained
-from smallset.record.looks import best_on_val, looks_at_test, runs_beside, study_of
+from smallset.record.looks import looks_at_test, runs_beside
 from smallset.record.measures import (
     balanced,
     calibration,
+    held_out_share,
     least_sure,
     worst_mistakes,
 )
@@ -32,12 +34,13 @@ from smallset.record.record import Record
 from smallset.settings import flat
 from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
 from smallset.show.report.class_table import class_rows
+from smallset.show.report.headline import accuracies_beside, headline, time_taken
 from smallset.show.report.render import render
-from smallset.show.report.search_section import STATES, headline, search_section
+from smallset.show.report.search_section import search_section
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails, webp
 from smallset.show.report.trust import trust
 from smallset.show.run_figures import chosen_classes
-from smallset.stats import directions, share_interval
+from smallset.stats import directions
 from smallset.words import Lang, Text, text
 
 SPLITS = ("train", "val", "test")
@@ -92,7 +95,8 @@ def write_run_page(
         "planes": _planes(facts),
         "near": _nearest(facts),
         "calibration": _calibration(facts),
-        "trust": trust(predictions, read_temperature(record.model).value),
+        "search": search["points"] if (search := search_section(record)) else None,
+        "trust": trust(predictions, read_temperature(record.model).value, facts.folds),
     }
     beside = runs_beside(record)
     looks = looks_at_test(beside)
@@ -101,8 +105,11 @@ def write_run_page(
     context = _context(record, facts) | {
         "causes": causes,
         "steps": next_steps(record, causes, at_hand=at_hand, beside=beside),
-        "lines": _lines(record, facts, beside),
+        "lines": accuracies_beside(
+            record, beside, images=len(facts.test), chance=facts.predictions.chance
+        ),
         "has_curves": len(record.history) > 1,
+        "has_val_curve": any(each.get("val_loss") is not None for each in record.history),
         "cams": cams,
         "has_planes": data["planes"] is not None,
         "are_confused": are_confused,
@@ -209,7 +216,9 @@ def _calibration(facts: Facts) -> dict[str, Any]:
     seen = calibration(confidence, right)
     place = np.minimum((confidence * 10).astype(int), 9)
     bounds = [
-        share_interval(int(right[place == n].sum()), int(count)) if count else None
+        held_out_share(int(right[place == n].sum()), int(count), folds=facts.folds)
+        if count
+        else None
         for n, count in enumerate(seen.counts)
     ]
     return {
@@ -319,10 +328,9 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
             (split, result[f"{split}_accuracy"], images[split] or len(facts.rows(split)))
             for split in SPLITS
         ],
-        "seconds": result["seconds"],
+        "took": time_taken(record, search),
         "search": search,
         "even": balanced(predictions),
-        "states": STATES,
         "num_checks": len(KINDS),
         "notes": result["findings"],
         "class_rows": class_rows(facts, folds["folds"] if folds else 0),
@@ -333,6 +341,7 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         "resize": settings["data"]["resize"],
         "augments": AugmentConfig(**settings["augment"]).is_on,
         "command": record.command(exact=True),
+        "search_command": best_command(search["story"]["asked"]) if search else None,
         "settings": [
             (k, _shown(v), v != default[k]) for k, v in flat(settings).items()
             if record.joined is None or k.startswith(READ_BY_JOINED)
@@ -350,33 +359,6 @@ def _context(record: Record, facts: Facts) -> dict[str, Any]:
         ],
         "version": version("smallset"),
     }  # fmt: skip
-
-
-def _lines(record: Record, facts: Facts, beside: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return the accuracy beside chance and the run that val calls best of those beside it."""
-    seen = headline(record)
-    assert seen
-    lines = [
-        {"name": text("guessing"), "at": facts.predictions.chance, "low": None, "own": False},
-        {"name": text("this run"), "at": seen.accuracy.value, "low": seen.accuracy.low,
-         "high": seen.accuracy.high, "own": True},
-    ]  # fmt: skip
-    if best := best_on_val(beside):
-        share, count = best.result["test_accuracy"], len(facts.test)
-        bounds = share_interval(share * count, count)
-        model = best.config["config"]["model"]
-        lines.append({
-            "name": text("beside it, the run that val calls best: {model} ({folder})", model=model,
-                         folder=_place(best)),
-            "at": share, "low": bounds.low, "high": bounds.high, "own": False,
-        })  # fmt: skip
-    return lines
-
-
-def _place(record: Record) -> str:
-    """Return the name of a run; one of a study is named with its arm."""
-    folder = record.folder
-    return f"{folder.parent.name}/{folder.name}" if study_of(record) else folder.name
 
 
 def _shown(value: Any) -> str:

@@ -1,18 +1,18 @@
 """How `smallset best` came to the network of a record, for its page."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from smallset import contents
+from smallset.models.probe import FOLDS
 from smallset.reading import read_json
+from smallset.record.measures import held_out_share
 from smallset.record.record import FIX, Record
-from smallset.stats import Interval, accuracy_interval
-from smallset.words import Text, text
+from smallset.stats import Interval
+from smallset.words import Text, joined, text
 
 STATES = {
-    "raced": text("raced"),
+    "raced": text("may be the best"),
     "dropped": text("dropped: best in under 1%"),
     "left out": text("left out: no time was left"),
 }
@@ -20,86 +20,156 @@ STATES = {
 
 
 def search_section(record: Record) -> dict[str, Any] | None:
-    """Return what `smallset best` found, as sentences and candidates; None where it was not it.
+    """Return what `smallset best` found, as sentences and tables; None where it was not it.
 
-    Its "estimate" is the accuracy to be expected, the price of choosing taken off; None where
-    nothing was chosen among.
+    Returns:
+        "sentences" in the order of the steps; "candidates", the heads that were compared, the most
+        accurate first; "choices", what log-loss decided between, with "rules" that say how;
+        "points" of the chart; the "story"; and "estimate", the accuracy to be expected, the price
+        of choosing taken off (None where nothing was chosen among), of "count" candidates.
     """
     path = record.folder / "best.json"
     if not path.exists():
         return None
     story = read_json(path, contents.Best, fix=FIX)
-    sentences = [
+    key = lambda each: (-(each["accuracy"] or 0), each["cost"])  # noqa: E731
+    candidates = sorted(story["candidates"], key=key)
+    tuned = story["finetune"]
+    count = sum(each["accuracy"] is not None for each in candidates)
+    count += bool(tuned and story["folds"])  # without folds the estimate is that of a head
+    estimate = Interval(**story["estimate"]) if story["estimate"] else None
+    return {
+        "story": story,
+        "sentences": _sentences(story, estimate, count),
+        "candidates": [_row(story, each, best=n == 0) for n, each in enumerate(candidates)],
+        "choices": _choices(story) if tuned else [],
+        "rules": _rules(tuned["choice"], could_join=not story["folds"]) if tuned else [],
+        "where": _where(story),
+        "points": _points(story, candidates),
+        "estimate": estimate,
+        "count": count,
+    }
+
+
+def _sentences(story: Mapping[str, Any], estimate: Interval | None, count: int) -> list[Text]:
+    tuned = story["finetune"]
+    said = [
         text("Chosen in {minutes:.1f} of {asked:g} minutes: {chosen}.", chosen=_chosen(story),
              minutes=story["seconds"] / 60, asked=story["minutes"])
     ]  # fmt: skip
-    if story["estimate"]:
-        sentences.append(
-            text("{name} is right in {naive:.1%} out of fold. The best of several looks better "
-                 "than it is: with the price of choosing taken off, {value:.1%} are to be expected "
-                 "({low:.1%} to {high:.1%}).", name=_estimated(story), naive=story["naive"],
-                 **story["estimate"])
-        )  # fmt: skip
-    tuned = story["finetune"]
+    if estimate:
+        said.append(_expected(story, estimate, count))
+        if tuned and tuned["kept"] and not story["folds"]:
+            said.append(text("That is of this head alone. What was chosen holds more, and was "
+                             "first measured on test."))  # fmt: skip
     if tuned:
-        where = text("out of fold") if story["folds"] else text("on val")
-        kept = text("kept") if tuned["kept"] else text("not kept")
-        sentences.append(
-            text("{network}, fine-tuned for {epochs} epochs, has {tuned:.1%} {where}, where the "
-                 "best head has {head:.1%}: the fine-tuned one was {kept}.",
-                 **{**tuned, "kept": kept, "where": where})
+        said.append(
+            text("{network} was then fine-tuned for {epochs} epochs: of the single networks alone, "
+                 "it is the cheapest that may be the best.", **tuned)
         )  # fmt: skip
-        sentences += _choice(tuned["choice"], where, could_join=not story["folds"])
     if story["plain"]:
         against = story["against_plain"]
-        alone = text("a head on {name} alone", name=story["plain"]["name"])
-        if "members" in story:
-            alone = text("the first of the {members} networks alone", members=story["members"])
-        sentences.append(
+        said.append(
             text("On test, read once, {alone} has {test:.1%}; the chosen one is {difference:+.1f} "
                  "points from it ({low:+.1f} to {high:+.1f}): {verdict}.",
-                 alone=alone, test=story["plain"]["test"], verdict=text(against["verdict"]),
+                 alone=plain_choice(story), test=story["plain"]["test"],
+                 verdict=text(against["verdict"]),
                  **{key: 100 * against[key] for key in ("difference", "low", "high")})
         )  # fmt: skip
-    key = lambda each: -(each["accuracy"] or 0)  # noqa: E731
-    estimate = Interval(**story["estimate"]) if story["estimate"] else None
-    candidates = sorted(story["candidates"], key=key)
-    return {"sentences": sentences, "candidates": candidates, "estimate": estimate}
+    return said
 
 
-class Headline(NamedTuple):
-    """How good a run is on images that it did not learn from."""
-
-    accuracy: Interval
-    images: int
-    source: Literal["test", "folds", "val"]
-    """Val where there is no other; settings may have been chosen on it."""
-
-
-def headline(record: Record) -> Headline | None:
-    """Return the accuracy to be expected of a run; None where it learnt from all its images.
-
-    With folds, it is that of the search where there was one, the price of choosing taken off.
-    """
-    found, folds = record.predictions, record.result.get("folds")
-    split = "val" if not (found.splits == "test").any() else "test"
-    right = (found.predicted == found.labels)[found.splits == split]
-    if not len(right):
-        return None
-    if not folds:
-        return Headline(accuracy_interval(right[None].astype(np.float64)), len(right), split)
-    search = search_section(record)
-    expected: Interval | None = search["estimate"] if search else None
-    if expected is None:
-        expected = Interval(*(folds[key] for key in ("accuracy", "low", "high")))
-    return Headline(expected, len(right), "folds")
+def _expected(story: Mapping[str, Any], estimate: Interval, count: int) -> Text:
+    """Say how good the best of the candidates is."""
+    values = {"name": _estimated(story), "naive": story["naive"], "count": count}
+    values |= estimate._asdict()
+    if count == 1:
+        return text("{name}, the only candidate, is right in {naive:.1%} of the images that the "
+                    "fit had not seen (out of fold; {low:.1%} to {high:.1%}).",
+                    **values)  # fmt: skip
+    if round(estimate.value, 3) >= round(story["naive"], 3):
+        return text("{name} is right in {naive:.1%} of the images that the fit had not seen (out "
+                    "of fold; {low:.1%} to {high:.1%}). That it was chosen among {count} takes "
+                    "nothing off that.", **values)  # fmt: skip
+    return text("{name} is right in {naive:.1%} of the images that the fit had not seen (out of "
+                "fold). The best of {count} looks better than it is: {value:.1%} are to be "
+                "expected ({low:.1%} to {high:.1%}).", **values)  # fmt: skip
 
 
-CHOICES = {
-    "tuned": text("the fine-tuned network"), "head": text("the head"),
-    "joined": text("both joined"),
-}  # fmt: skip
-"""What `smallset best` chooses among by log-loss."""
+def plain_choice(story: Mapping[str, Any]) -> Text:
+    """Return the name of the choice that needs no search."""
+    if "members" in story:
+        return text("the first of the {members} networks alone", members=story["members"])
+    return text("a head on {name} alone", name=story["plain"]["name"])
+
+
+def _where(story: Mapping[str, Any]) -> Text:
+    return text("out of fold") if story["folds"] else text("on val")
+
+
+def _row(story: Mapping[str, Any], candidate: Mapping[str, Any], *, best: bool) -> dict[str, Any]:
+    """Return a candidate as the table shows it."""
+    tuned, chance = story["finetune"], candidate["chance"]
+    states = [text("the best head")] if best else [STATES[candidate["state"]]]
+    if tuned and tuned["network"] == candidate["name"]:
+        states.append(text("fine-tuned"))
+    digits = 1 if chance and 0.0005 <= chance < 0.01 else 0
+    return {**candidate, "is_best": best, "states": joined(states), "digits": digits}
+
+
+def _choices(story: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what log-loss decided between."""
+    tuned = story["finetune"]
+    costs = {each["name"]: each["cost"] for each in story["candidates"]}
+    best = min(story["candidates"], key=lambda each: (-(each["accuracy"] or 0), each["cost"]))
+    alone = None  # at another size than it was timed at
+    if "image_size" not in tuned["settings"]:
+        alone = costs[tuned["network"]] * (1 + tuned["settings"].get("mirror", True))
+    both = None if alone is None else alone + best["cost"]
+    name = text("{network}, fine-tuned, {epochs} epochs at {size} px", **tuned)
+    names = {
+        "tuned": (name, tuned["tuned"], alone),
+        "head": (text("a head on {name}", name=best["name"]), tuned["head"], best["cost"]),
+        "joined": (text("both joined, their logits averaged"), None, both),
+    }
+    chosen = tuned["choice"]["chosen"]
+    return [
+        {"name": name, "accuracy": accuracy, "cost": cost, "is_best": each == chosen,
+         "log_loss": tuned["choice"]["log_loss"][each]}
+        for each, (name, accuracy, cost) in names.items() if each in tuned["choice"]["log_loss"]
+    ]  # fmt: skip
+
+
+def _rules(choice: Mapping[str, Any], *, could_join: bool) -> list[Text]:
+    """Say how log-loss decided."""
+    first, second = choice["temperatures"]
+    said = [text("Log-loss decides: it says more than accuracy on few images, and smaller is "
+                 "better. Temperatures are fitted on the same images ({first:.2f} and "
+                 "{second:.2f}).", first=first, second=second)]  # fmt: skip
+    if "error" in choice:  # a search before 2026-11-27 took the smallest log-loss
+        said.append(text("Both joined are the choice unless one alone is better by more than the "
+                         "standard error of the difference, {error:.3f}.",
+                         error=choice["error"]))  # fmt: skip
+    elif could_join and "joined" not in choice["log_loss"]:
+        said.append(text("There was no time to join them."))
+    return said
+
+
+def _points(story: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return accuracy against the time for one picture, of all that were judged."""
+    judged = [each for each in candidates if each["accuracy"] is not None]
+    images = story["images"]["train + val"]
+    bounds = [
+        held_out_share(each["accuracy"] * images, images, folds=story["folds"] or FOLDS)
+        for each in judged
+    ]
+    return {
+        "name": [each["name"] for each in judged],
+        "cost": [each["cost"] for each in judged],
+        "accuracy": [each["accuracy"] for each in judged],
+        "low": [each.low for each in bounds],
+        "high": [each.high for each in bounds],
+    }
 
 
 def _chosen(story: Mapping[str, Any]) -> Text | str:
@@ -123,24 +193,3 @@ def _estimated(story: Mapping[str, Any]) -> Text | str:
     if tuned and name == f"fine-tuned {tuned['network']}":
         return text("fine-tuned {network}", network=tuned["network"])
     return name
-
-
-def _choice(choice: Mapping[str, Any], where: Text, *, could_join: bool) -> list[Text]:
-    losses = choice["log_loss"]
-    first, second = choice["temperatures"]
-    said = text("The choice was made by log-loss {where}, which says more than accuracy on few "
-                "images; smaller is better. At temperatures fitted on the same images ({first:.2f} "
-                "and {second:.2f}), the fine-tuned network has {tuned:.3f}, and the head "
-                "{head:.3f}.", where=where, first=first, second=second, **losses)  # fmt: skip
-    chosen = text("Chosen: {chosen}.", chosen=CHOICES[choice["chosen"]])
-    if not could_join:
-        return [said, chosen]
-    joined = text("There was no time to join them.")
-    if "joined" in losses:
-        joined = text("Both joined, their logits averaged, have {joined:.3f}.", **losses)
-    if "error" in choice:  # a search before 2026-11-27 took the smallest log-loss
-        joined = text("Both joined, their logits averaged, have {joined:.3f}; they are the choice "
-                      "unless one alone is better by more than the standard error of the "
-                      "difference, {error:.3f}.",
-                      error=choice["error"], **losses)  # fmt: skip
-    return [said, joined, chosen]

@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from smallset.record.measures import tempered
+from smallset.record.measures import held_out_share, tempered
 from smallset.record.predictions import Predictions
-from smallset.stats import share_interval
 
 MOST = 200
 """Places on the curve: more cannot be told apart on a screen."""
@@ -14,8 +13,11 @@ FEWEST = 20
 """Images that the curve begins with: the share of fewer says little."""
 
 
-def trust(predictions: Predictions, temperature: float) -> dict[str, Any] | None:
+def trust(predictions: Predictions, temperature: float, folds: int) -> dict[str, Any] | None:
     """Return, for falling limits of the probability, how many test images pass and are right.
+
+    Args:
+        folds: That judged each other; 0 where there is a test split. Their intervals are wider.
 
     Returns:
         Lists of equal length: "limit" (the probability from which answers are trusted), "share" (of
@@ -36,7 +38,7 @@ def trust(predictions: Predictions, temperature: float) -> dict[str, Any] | None
     last = last[last >= min(FEWEST, len(rows)) - 1]
     if len(last) > MOST:
         last = last[np.unique(np.linspace(0, len(last) - 1, MOST).round().astype(int))]
-    shares = [share_interval(int(hits[at]), int(at) + 1) for at in last]
+    shares = [held_out_share(int(hits[at]), int(at) + 1, folds=folds) for at in last]
     wanted = (1 + shares[-1].value) / 2
     good = [n for n, each in enumerate(shares) if each.value >= wanted]
     return {

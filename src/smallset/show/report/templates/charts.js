@@ -90,8 +90,9 @@ function axis({ range, log, percents, whole, fromZero }, values, length) {
 /* Lines, points and intervals.
 
    `build` returns {title, x, y, series, drops, mark}. x and y: {label, and what `axis` takes}. A
-   series: {name, x, y, low, high, band, colour, dash, marks, sizes, said}: y may hold null; low and
-   high are ends of intervals, drawn as a band or as bars; said(n) is what is told of a point.
+   series: {name, x, y, low, high, band, colour, dash, marks, sizes, labels, alone, said}: y may
+   hold null; low and high are ends of intervals, drawn as a band or as bars; no line joins points
+   that stand alone; said(n) is what is told of a point.
    drops: x of vertical lines. mark: the point of the first series that stands out.
 
    Names switch their series off and on. Pointing, or the arrow keys, tell of a point. */
@@ -171,6 +172,10 @@ function chart(id, build) {
           group.append(
             svg("circle", { cx: point.left, cy: point.top, r: each.sizes ? each.sizes[n] : 3 }),
           );
+        if (each.labels)
+          group.append(
+            svg("text", { x: point.left + 8, y: point.top - 6, text: each.labels[n] }),
+          );
         if (each.s === 0 && n === spec.mark)
           group.append(
             svg("line", { x1: point.left, x2: point.left, y1: 26, y2: 26 + high, class: "drop" }),
@@ -188,7 +193,7 @@ function chart(id, build) {
         );
       }
       for (const piece of pieces)
-        if (piece.length > 1)
+        if (piece.length > 1 && !each.alone)
           group.append(
             svg("polyline", {
               points: piece.join(" "),

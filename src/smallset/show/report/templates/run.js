@@ -491,15 +491,16 @@ if (D.planes) {
   const tools = byId("plane-tools"),
     list = byId("class-list");
   const again = () => redraw("plane-chart");
-  choice(
-    tools,
-    Object.keys(D.planes).map((p) => [p, () => (p === "pca" ? "PCA" : "t-SNE")]),
-    state.plane,
-    (v) => {
-      state.plane = v;
-      again();
-    },
-  );
+  if (Object.keys(D.planes).length > 1)
+    choice(
+      tools,
+      Object.keys(D.planes).map((p) => [p, () => (p === "pca" ? "PCA" : "t-SNE")]),
+      state.plane,
+      (v) => {
+        state.plane = v;
+        again();
+      },
+    );
   choice(
     tools,
     [
@@ -513,19 +514,20 @@ if (D.planes) {
       again();
     },
   );
-  choice(
-    tools,
-    [
-      ["both", () => T("train and test")],
-      ["train", () => T("train")],
-      ["test", () => T("test")],
-    ],
-    "both",
-    (v) => {
-      state.splits = v;
-      again();
-    },
-  );
+  if (rows[0].length && rows[2].length)
+    choice(
+      tools,
+      [
+        ["both", () => T("train and test")],
+        ["train", () => T("train")],
+        ["test", () => T("test")],
+      ],
+      "both",
+      (v) => {
+        state.splits = v;
+        again();
+      },
+    );
   const boxes = D.classes.map((name, k) => {
     const box = make("input", { type: "checkbox", "data-class": k });
     box.checked = state.classes.has(k);
@@ -595,7 +597,7 @@ if (D.planes) {
           ? ""
           : T(
               "The ten nearest training images predict {full} of the test images right with " +
-                "all features, and {flat} in this picture.",
+                "all features, and {flat} on these two axes, of all classes together.",
               { full: percent(plane.full), flat: percent(plane.flat) },
             ),
         state.splits === "both" && rows[0].length ? T("Small and pale: train; large: test.") : "",
@@ -604,8 +606,9 @@ if (D.planes) {
       legend.replaceChildren(
         ...[...groups]
           .sort(([a], [b]) => a - b)
-          .map(([group, { colour }]) => {
+          .map(([group, { colour, mark }]) => {
             const name = make("span", {
+              "data-mark": mark,
               text: short(names[group]),
               title: names[group],
               style: `--of:${colour}`,
@@ -665,6 +668,23 @@ if (D.trust) {
     redraw("trust-curve");
   });
 }
+
+chart("search-chart", () => {
+  const { name, cost, accuracy, low, high } = D.search;
+  return {
+    x: { label: T("time for one picture, ms"), range: [0, 1.06 * Math.max(...cost)] },
+    y: { label: T("right out of fold"), percents: true },
+    series: [
+      {
+        ...{ name: T("candidate"), x: cost, y: accuracy, low, high, colour: SERIES[0] },
+        ...{ marks: true, alone: true, labels: name.map((_, n) => n + 1) },
+        said: (n) =>
+          `${name[n]}: ${percent(accuracy[n])} (${percent(low[n])} – ${percent(high[n])}), ` +
+          `${cost[n].toFixed(0)} ms`,
+      },
+    ],
+  };
+});
 
 chart("calibration-chart", () => {
   const c = D.calibration,

@@ -253,6 +253,10 @@ class Plain(TypedDict):
     name: str
     settings: dict[str, Any]
     test: NotRequired[SHARE]
+    is_chosen: NotRequired[bool]
+    """The search came to the same."""
+    command: NotRequired[str]
+    """That trains it."""
 
 
 class Best(TypedDict):
@@ -267,6 +271,8 @@ class Best(TypedDict):
     estimate_of: str | None
     settings: dict[str, Any]
     finetune: dict[str, Any] | None
+    fresh: NotRequired[dict[str, Any] | None]
+    """A network from scratch beside pretrained ones."""
     plain: Plain | None
     members: NotRequired[int]
     """Networks from scratch that were joined, where they are more than one."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import sys
 
@@ -12,7 +13,7 @@ from scipy.special import softmax
 from support import Listening, random_weights, same_numbers
 
 from smallset import api
-from smallset.choose import best, candidates, finetune, scratch
+from smallset.choose import best, candidates, finetune, fresh, scratch
 from smallset.choose.candidates import Candidate
 from smallset.choose.spread import Judging
 from smallset.cli import main
@@ -24,10 +25,13 @@ from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
 from smallset.learn import training
 from smallset.learn.plan import Planner
+from smallset.models import probe
 from smallset.reading import read_json
+from smallset.recipes import RECIPES
 from smallset.record.command import best_command
 from smallset.record.measures import temperature, tempered
 from smallset.record.record import Record
+from smallset.show.report import search_section
 from smallset.show.report.headline import headline
 from smallset.show.report.run_page import write_run_page
 from smallset.show.report.trust import trust
@@ -57,7 +61,10 @@ def run_search(patch, data, out, **options):
     patch.setattr(scratch, "milliseconds", steady)
     patch.setattr(finetune, "milliseconds", steady)
     patch.setattr(candidates, "milliseconds", steady)
+    patch.setattr(fresh, "milliseconds", steady)
     patch.setattr(finetune, "MOST_EPOCHS", 1)
+    patch.setattr(best, "PLAIN_ORDER", options.pop("plain", ("shufflenet_v2_x0_5",)))
+    patch.setattr(fresh, "SHARE", options.pop("share_of_fresh", 0.0))
     settings = {"image_size": 64, "figures.tsne": False, "figures.report": False}
     config = override(RunConfig(), settings)
     return api.best(data, out=out, minutes=5, **{"config": config, **options})
@@ -99,7 +106,7 @@ def test_a_search_leaves_an_ordinary_record_and_every_candidate(whole):
     assert story["estimate"]["value"] <= story["naive"] + 0.01
     assert story["test"] == record.result["test_accuracy"]
     assert record.config["data"]["images"] == {"train": 44, "val": 0, "test": 20}
-    assert story["plain"]["name"] == "squeezenet1_1"
+    assert story["plain"]["name"] == "shufflenet_v2_x0_5"
     assert story["finetune"]["epochs"] == 1
     choice = story["finetune"]["choice"]
     assert story["finetune"]["kept"] == (choice["chosen"] != "head")
@@ -114,6 +121,10 @@ def test_a_search_leaves_an_ordinary_record_and_every_candidate(whole):
     assert (predictions.predicted == predictions.labels)[test].mean() == story["test"]
 
 
+def test_the_page_knows_how_many_folds_judge_heads():
+    assert search_section.HEAD_FOLDS == probe.FOLDS
+
+
 def test_the_page_of_a_search_says_what_was_tried_and_what_it_gave(whole, tmp_path, visit):
     shutil.copytree(whole[0].folder, tmp_path / "run")
     story = whole[1]
@@ -124,7 +135,7 @@ def test_the_page_of_a_search_says_what_was_tried_and_what_it_gave(whole, tmp_pa
         story["finetune"]["choice"]["log_loss"]
     )
     assert page.locator("#search tr.picked").count() == 2
-    assert "without the search: a head on squeezenet1_1 alone" in page.inner_text("#beside")
+    assert "without the search: a head on shufflenet_v2_x0_5 alone" in page.inner_text("#beside")
     assert f"{story['plain']['test']:.1%}" in page.inner_text("#beside")
     assert "the search took" in page.inner_text("#headline")
     assert faults(page) == []
@@ -180,8 +191,10 @@ def test_with_folds_the_price_of_choosing_is_off_the_headline_too(
     assert f'id="accuracy">{story["estimate"]["value"]:.1%}<' in page
     assert f"The search measured {story['naive']:.1%}; what it owes to being the best" in page
     assert page.count('class="picked"') == 2  # the best head, and what log-loss chose
-    assert story["estimate"]["value"] == headline(record).accuracy.value
-    shown = trust(record.predictions, 1.0, 2)
+    seen, shown = headline(record), trust(record.predictions, 1.0, 2)
+    assert seen
+    assert shown
+    assert story["estimate"]["value"] == seen.accuracy.value
     folds = record.result["folds"]  # the last point is all of them: one interval for one thing
     assert (shown["low"][-1], shown["high"][-1]) == pytest.approx(
         (folds["low"], folds["high"]), abs=1e-4
@@ -194,11 +207,94 @@ def test_with_folds_the_price_of_choosing_is_off_the_headline_too(
 def test_of_what_log_loss_chose_no_more_is_expected_than_was_measured():
     most = Interval(0.93, 0.88, 0.96)
     tuned = {"network": "net", "kept": True, "tuned": 0.90}
-    story = best._estimated(tuned, most, naive=0.94)
+    heads = {"finetune": {**tuned, "kept": False}, "fresh": None, "naive": 0.94}
+    story = best._estimated({**heads, "finetune": tuned}, most)
     assert (story["naive"], story["estimate_of"]) == (0.90, "fine-tuned net")
     assert story["estimate"] == pytest.approx({"value": 0.90, "low": 0.85, "high": 0.93})
-    story = best._estimated({**tuned, "kept": False}, most, naive=0.94)
-    assert story == {"estimate": most._asdict()}
+    assert best._estimated(heads, most) == {"estimate": most._asdict()}
+    own = {"network": "plain", "kept": True, "accuracy": 0.92}
+    story = best._estimated({**heads, "fresh": own}, most)
+    assert (story["naive"], story["estimate_of"]) == (0.92, "plain from scratch")
+    assert story["estimate"]["value"] == pytest.approx(0.92)
+
+
+@pytest.fixture
+def short_quick(monkeypatch):
+    monkeypatch.setitem(RECIPES, "quick", {**RECIPES["quick"], "epochs": 2})
+
+
+def test_a_network_from_scratch_is_taken_where_it_is_clearly_better(
+    split_folders, search, tmp_path, monkeypatch, short_quick, visit
+):
+    def answers(self, place, plan, settings):
+        labels = plan.data.given_labels[plan.data.of("val")]
+        sure = 0.96 if place == fresh.FRESH else 0.0
+        return sure * np.eye(4)[labels] + (1 - sure) / 4, labels, 1.0
+
+    def hopeless(self, name, data, *_):
+        return np.full((len(data.of("val")), 4), 0.25)
+
+    monkeypatch.setattr(finetune.Trials, "answers", answers)
+    monkeypatch.setattr(candidates.Bench, "probs_on_val", hopeless)
+    monkeypatch.setattr(candidates.Bench, "out_of_fold", hopeless)
+    config = override(RunConfig(), {"image_size": 64, "figures.tsne": False})
+    record, story = search(split_folders, tmp_path / "run", config=config, share_of_fresh=1.0)
+    assert story["fresh"]["kept"]
+    assert not story["finetune"]["kept"]
+    assert story["chosen"] == "plain from scratch"
+    assert record.config["config"]["model"] == "plain"
+    assert record.config["config"]["recipe"] == "quick"
+    assert record.config["data"]["images"] == {"train": 44, "val": 0, "test": 20}  # val learnt, too
+    held = (record.folder / "held_out.csv").read_text().splitlines()
+    assert len(held) == 1 + 12  # so that there is a temperature
+    page = visit(record.folder / "report.html")
+    assert "Chosen in" in page.inner_text("#search")
+    assert page.locator("#search tr.picked").last.inner_text().startswith("plain from scratch")
+
+
+def test_a_network_from_scratch_that_is_no_better_is_not_taken(
+    split_folders, search, whole, tmp_path, short_quick
+):
+    _, story = search(split_folders, tmp_path / "run", share_of_fresh=1.0)
+    assert not story["fresh"]["kept"]
+    losses = story["fresh"]["log_loss"]
+    assert losses["fresh"] > losses["other"] - story["fresh"]["error"]
+    assert story["chosen"] == whole[1]["chosen"]
+
+
+def test_with_folds_a_network_from_scratch_is_one_more_to_choose_among(
+    split_folders, search, tmp_path, monkeypatch, short_quick
+):
+    monkeypatch.setattr(finetune, "log_losses", None)  # nothing is tuned
+    monkeypatch.setattr(finetune.Tuner, "tune", lambda *_: None)
+
+    def hopeless(self, name):
+        return np.full((len(self.plan(name.split("+")[0]).data.of("train")), 4), 0.25)
+
+    monkeypatch.setattr(candidates.Heads, "probs", hopeless)
+    monkeypatch.setattr(
+        fresh, "log_losses", lambda logs, labels: (np.ptp(logs, axis=1) < 1e-9) * 1.0
+    )
+    settings = {"image_size": 64, "data.folds": 2, "figures.tsne": False, "figures.report": False}
+    config = override(RunConfig(), settings)
+    record, story = search(split_folders, tmp_path / "run", config=config, share_of_fresh=1.0)
+    assert story["chosen"] == story["estimate_of"] == "plain from scratch"
+    assert story["naive"] == story["fresh"]["accuracy"] == record.result["folds"]["accuracy"]
+    assert story["estimate"]["value"] <= story["naive"]
+
+
+def test_a_network_from_scratch_that_takes_long_is_not_tried(whole):
+    assert whole[1]["fresh"] is None
+
+
+def test_a_head_that_will_learn_val_is_compared_as_such():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 200)
+    weak, strong = (softmax(k * np.eye(3)[labels] + rng.normal(size=(200, 3)), 1) for k in (1, 4))
+    assert finetune.chosen_of(weak, weak, labels, joins=True)["chosen"] == "joined"
+    made = finetune.chosen_of(weak, weak, labels, joins=True, alone=strong)
+    assert made["chosen"] == "head"
+    assert made["log_loss"]["head"] < made["log_loss"]["tuned"] / 2
 
 
 def test_networks_judged_in_processes_are_judged_the_same(
@@ -226,7 +322,9 @@ def test_a_finished_search_is_not_made_again(split_folders, search, whole, monke
     again, same = search(split_folders, record.folder)
     assert (again.folder, same) == (record.folder, story)
     assert not (record.folder / ".search").exists()
-    with pytest.raises(RunError, match="holds another search"):
+    again, _ = search(f"{split_folders}/", record.folder)  # as a shell completes it
+    assert again.folder == record.folder
+    with pytest.raises(RunError, match=r"holds another search \(networks .*, not \['alexnet'\]\)"):
         search(split_folders, record.folder, networks=["alexnet"])
 
 
@@ -242,10 +340,11 @@ def test_a_tuned_network_stays_as_it_is_where_no_time_is_left(
 
     monkeypatch.setattr(finetune, "answer_val", slow)
 
-    def wrong(self, name, data):
+    def wrong(self, name, data, *_):
         return 0.97 * np.eye(4)[(data.given_labels[data.of("val")] + 1) % 4] + 0.0075
 
     monkeypatch.setattr(candidates.Bench, "probs_on_val", wrong)
+    monkeypatch.setattr(candidates.Bench, "out_of_fold", wrong)
     listening = Listening()
     record, story = search(split_folders, tmp_path / "run", reporter=listening)
     assert story["finetune"]["kept"]
@@ -329,7 +428,7 @@ def test_the_labels_of_test_choose_nothing(split_folders, search, tmp_path):
     for each in (story, other):  # what is left is all that was chosen, and by what
         for key in ("test", "against_plain", "asked", "seconds"):
             del each[key]
-        del each["plain"]["test"]
+        del each["plain"]["test"], each["plain"]["command"]  # of another manifest
         for candidate in each["candidates"]:
             del candidate["seconds"]
     assert story == other
@@ -528,7 +627,7 @@ def test_a_network_from_scratch_that_cannot_be_trained_is_said(from_scratch, tmp
 def test_what_takes_too_long_is_left_out_and_said(split_folders, search, tmp_path):
     costs = {"squeezenet1_1": 9000.0, "shufflenet_v2_x0_5": 2.0}
     # A step that takes too long as well: nothing is fine-tuned.
-    steady = lambda run, train=False: 9000.0 if train else costs[run.plan.config.model]  # noqa: E731
+    steady = lambda run, train=False: 9000.0 if train else costs.get(run.plan.config.model, 9e3)  # noqa: E731
     lines = []
     _, story = search(
         split_folders, tmp_path / "run", reporter=Listening(line=lines.append), steady=steady
@@ -552,7 +651,7 @@ def test_no_step_is_timed_where_a_look_at_the_pictures_takes_longer_than_is_left
     _, story = search(split_folders, tmp_path / "run", reporter=listening, steady=steady)
     assert story["finetune"] is None
     assert any("an epoch takes longer than the time that is left" in n for n in listening.notes)
-    assert asked == [False, False]  # the networks alone
+    assert asked == [False, False, False]  # the networks alone, and one from scratch
 
 
 def test_a_folder_with_something_else_is_left_alone(split_folders, search, tmp_path):
@@ -584,10 +683,12 @@ def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
     assert out.startswith("chosen:   squeezenet1_1  (in ")
     record = Record(tmp_path / "run")
     assert f"test:     {record.result['test_accuracy']:.1%}, read once, after the choice" in out
-    assert "the search gave +0.0 points (" in out
-    assert "): cannot tell" in out
+    assert "the search chose what needs no search, a head on squeezenet1_1" in out
     page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
-    assert "How it was chosen" in page
+    assert "The search chose what needs no search: a head on squeezenet1_1 alone." in re.sub(
+        r"<wbr>|</?span[^>]*>", "", page
+    )
+    assert "without the search: a head on" not in re.sub(r"<wbr>|</?span[^>]*>", "", page)
     assert "of 5 minutes: squeezenet1_1." in page
     assert not (tmp_path / "run/.search").exists()
     shutil.rmtree(tmp_path / "run")
@@ -598,9 +699,9 @@ def test_a_tuned_network_and_a_head_are_joined_where_that_is_better_on_val(
 ):
     original, apart = finetune.chosen_of, []
 
-    def joined(tuned, head, labels, *, joins):
+    def joined(tuned, head, labels, *, joins, alone):
         apart[:] = tuned, head
-        return {**original(tuned, head, labels, joins=joins), "chosen": "joined"}
+        return {**original(tuned, head, labels, joins=joins, alone=alone), "chosen": "joined"}
 
     monkeypatch.setattr(finetune, "chosen_of", joined)
     whole, story = search(split_folders, tmp_path / "whole")
@@ -729,7 +830,7 @@ def test_of_networks_that_chance_ranked_the_cheapest_is_tuned():
 @pytest.mark.parametrize(
     ("left", "fixed", "expected"),
     [
-        (60.0, False, {"epochs": 6}),
+        (60.0, False, {"epochs": 30}),  # an epoch is one step
         (23.3, False, {"epochs": 3}),  # 3 epochs of 0.98 s, fitting again included
         (22.5, False, {"epochs": 5}),  # of 0.42 s: it is not fitted again
         (21.4, False, {"epochs": 3, "mirror": False}),  # 0.12 s of looks less

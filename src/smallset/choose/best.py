@@ -6,6 +6,7 @@ clearly better on val; the winner is trained on train + val. Test is read at the
 the winner, and the plain choice that no search was needed for.
 """
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from smallset import contents
@@ -23,8 +24,10 @@ from smallset.choose.candidates import (
     Candidate,
     Notebook,
     choose_networks,
+    refuse_other,
 )
 from smallset.choose.finetune import HELD_OUT, Tuner
+from smallset.choose.fresh import FRESH, Fresh
 from smallset.choose.race import HOPELESS, corrected_accuracy, race
 from smallset.choose.scratch import JOINED, Scratch
 from smallset.choose.spread import Spread
@@ -87,8 +90,7 @@ class Search:
         self.work, self.story = folder / SEARCH, folder / "best.json"
         asked = asked_of(data, minutes, networks, config)
         if self.story.exists():  # it is written when all else is in its place
-            if read_json(self.story, contents.Best)["asked"] != asked:
-                raise RunError(f"{folder} holds another search; give another --out")
+            refuse_other(folder, read_json(self.story, contents.Best)["asked"], asked)
             return
         if holds_files(folder) and not (self.work / "search.json").exists():
             raise RunError(f"{folder} is not empty, and holds no search; give another --out")
@@ -125,19 +127,23 @@ class Search:
         else:
             story["test"] = _share(record)
         if story["plain"]:
-            members = record.folder / MEMBERS
-            plain = (
-                Record(members / "0") if "members" in story
-                else self._train("plain", story["plain"]["settings"])
-            )  # fmt: skip
-            story["plain"]["test"] = _share(plain)
-            story["against_plain"] = _compared(record, plain)
+            story |= self._beside_plain(record, story)
         return {
             **story,
             "asked": self.notebook.known["asked"],
             "place": record.folder.name,
             "seconds": round(self.notebook.seconds - self.notebook.left(), 1),
         }
+
+    def _beside_plain(self, record: Record, story: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the plain choice has on test, and how far the winner is from it."""
+        settings, members = story["plain"]["settings"], record.folder / MEMBERS
+        if story["settings"] == settings and "joined" not in story and "members" not in story:
+            return {"plain": {**story["plain"], "is_chosen": True, "test": _share(record)}}
+        is_member = "members" in story
+        plain = Record(members / "0") if is_member else self._train("plain", settings)
+        found = {"test": _share(plain), "command": plain.command()}
+        return {"plain": story["plain"] | found, "against_plain": _compared(record, plain)}
 
     def _choose(self) -> dict[str, Any]:
         pool, bench = self.bench.open(), self.bench
@@ -168,7 +174,11 @@ class Search:
         self.reporter.line(
             f"{winner.name} leads: {naive:.1%} out of fold{less if estimate.value < naive else ''}"
         )
+        fresh = Fresh(bench, self.work, self._train)
+        tried = fresh.train_one()
         leader = cheapest_of_the_best(ranked, [bench.right(each.name) for each in ranked])
+        tuner = Tuner(bench, self.work, self._train)
+        tuned = tuner.tune(leader, winner)
         plain = next((name for name in PLAIN_ORDER if name in costs), next(iter(costs)))
         story: dict[str, Any] = {
             "minutes": self.notebook.seconds / 60,
@@ -181,22 +191,11 @@ class Search:
             "chosen": winner.name, "naive": naive, "estimate": estimate._asdict(),
             "estimate_of": winner.name,
             "settings": bench.head_settings(winner.name),
-            "finetune": Tuner(bench, self.work, self._train).tune(leader, winner),
+            "finetune": tuned,
+            "fresh": fresh.judge(tried, tuner.said, winner) if tried else None,
             "plain": {"name": plain, "settings": bench.head_settings(plain)},
         }  # fmt: skip
-        tuned = story["finetune"]
-        if tuned and bench.folds:  # it was judged as the heads were: one more to choose among
-            said = Record(self.work / "tuned").predictions
-            right = np.stack([*right, said.predicted == said.given_labels])
-            cost = np.array([*cost, 2 * leader.cost])  # a look at the mirror image too
-            story |= _estimated(tuned, corrected_accuracy(right, cost, folds=bench.folds), naive)
-        if tuned and tuned["kept"]:
-            head, story["settings"] = story["settings"], tuned["settings"]
-            story["chosen"] = f"fine-tuned {leader.name}"
-            if tuned["choice"] and tuned["choice"]["chosen"] == "joined":
-                story["chosen"] += f" & a head on {winner.name}"
-                train_on = tuned["settings"].get("data.train_on", "train")
-                story["joined"] = {**head, "data.train_on": train_on}
+        decide(story, leader, winner, bench, self.work, right, cost)
         return story
 
     def _winner(self, story: dict[str, Any]) -> Record:
@@ -204,8 +203,9 @@ class Search:
         settings, tuned = story["settings"], story["finetune"]
         if "members" in story:
             return self._join(self.scratch.members(str(self.data)))
-        is_tuned = tuned and settings == tuned["settings"]
-        place = "tuned" if is_tuned and "data.train_on" not in settings else "winner"
+        places = {"tuned": tuned, FRESH: story.get("fresh")}
+        here = (each for each, found in places.items() if found and found["settings"] == settings)
+        place = next(here, "winner") if "data.train_on" not in settings else "winner"
         if "joined" not in story:
             return self._train(place, settings)
         # The temperatures are those that were fitted on val before: now val may have been learnt.
@@ -251,6 +251,46 @@ class Search:
         )
 
 
+def decide(
+    story: dict[str, Any],
+    leader: Candidate,
+    winner: Candidate,
+    bench: Bench,
+    work: Path,
+    right: Bool[ndarray, "candidates images"],
+    cost: Float[ndarray, " candidates"],
+) -> None:
+    """Write into a story what is to be trained, and with folds what is to be expected of it.
+
+    Args:
+        story: As best.json has it, with what was tried; it is changed.
+        leader: The network that was fine-tuned, if any was.
+        winner: The best head.
+        right: Which images each head is right about, out of fold.
+        cost: Of each head.
+    """  # fmt: skip
+    tuned = story["finetune"]
+    if story["fresh"] and story["fresh"]["kept"] and tuned:
+        tuned["kept"] = False
+    if bench.folds:  # these were judged as the heads were: more to choose among
+        more = {"tuned": 2 * leader.cost} if tuned else {}  # a look at the mirror image too
+        more |= {FRESH: story["fresh"]["cost"]} if story["fresh"] else {}
+        found = [Record(work / place).predictions for place in more]
+        right = np.stack([*right, *(each.predicted == each.given_labels for each in found)])
+        cost = np.array([*cost, *more.values()])
+        story |= _estimated(story, corrected_accuracy(right, cost, folds=bench.folds))
+    if story["fresh"] and story["fresh"]["kept"]:
+        story["settings"] = story["fresh"]["settings"]
+        story["chosen"] = f"{story['fresh']['network']} from scratch"
+    elif tuned and tuned["kept"]:
+        head, story["settings"] = story["settings"], tuned["settings"]
+        story["chosen"] = f"fine-tuned {leader.name}"
+        if tuned["choice"] and tuned["choice"]["chosen"] == "joined":
+            story["chosen"] += f" & a head on {winner.name}"
+            train_on = tuned["settings"].get("data.train_on", "train")
+            story["joined"] = {**head, "data.train_on": train_on}
+
+
 def with_held_out(record: Record, story: Mapping[str, Any], bench: Bench, work: Path) -> Record:
     """Give a winner that learnt val, too, what was said of its images before it learnt them.
 
@@ -262,7 +302,7 @@ def with_held_out(record: Record, story: Mapping[str, Any], bench: Bench, work: 
     """
     if bench.folds or story["settings"].get("data.train_on") != bench.train_on:
         return record
-    if story["settings"]["recipe"] == "finetune":
+    if story["settings"]["recipe"] != "head":
         found = read_arrays(work / HELD_OUT, "paths", "probs", fix=DELETE)
         return keep_held_out(record, found["paths"].tolist(), found["probs"], "val")
     data = bench.open()
@@ -288,9 +328,9 @@ def cheapest_of_the_best(
 def asked_of(
     data: str | Path, minutes: float, networks: Sequence[str], config: RunConfig
 ) -> dict[str, Any]:
-    """Return what a search was asked for, as its files keep it."""
-    settings = config.model_dump(mode="json", exclude_unset=True)
-    named = {"minutes": minutes, "networks": list(networks), "data": str(data)}
+    """Return what a search was asked for, as its files keep it; figures do not change it."""
+    settings = config.model_dump(mode="json", exclude_unset=True, exclude={"figures"})
+    named = {"minutes": minutes, "networks": list(networks), "data": os.path.normpath(data)}
     return {**named, "settings": settings}
 
 
@@ -302,20 +342,21 @@ def is_stopped(folder: Path, asked: Mapping[str, Any]) -> bool:
     return read_json(file, contents.Search)["asked"] == asked
 
 
-def _estimated(tuned: dict[str, Any], best: Interval, naive: float) -> dict[str, Any]:
-    """Return what is to be expected where log-loss chose between a tuned network and a head.
+def _estimated(story: Mapping[str, Any], best: Interval) -> dict[str, Any]:
+    """Return what is to be expected where log-loss chose between heads and trained networks.
 
     Args:
         best: What the most accurate of all can be expected to reach.
-        naive: Of the best head, out of fold.
     """
-    story: dict[str, Any] = {}
-    if tuned["kept"]:
-        naive = tuned["tuned"]
-        story = {"naive": naive, "estimate_of": f"fine-tuned {tuned['network']}"}
+    tuned, fresh, found = story["finetune"], story["fresh"], {}
+    if fresh and fresh["kept"]:
+        name = f"{fresh['network']} from scratch"
+        found = {"naive": fresh["accuracy"], "estimate_of": name}
+    elif tuned and tuned["kept"]:
+        found = {"naive": tuned["tuned"], "estimate_of": f"fine-tuned {tuned['network']}"}
     # The most likely need not be the most accurate, and is not hoped to reach more than it did.
-    off = min(naive - best.value, 0.0)
-    return {**story, "estimate": {name: value + off for name, value in best._asdict().items()}}
+    off = min(found.get("naive", story["naive"]) - best.value, 0.0)
+    return {**found, "estimate": {name: value + off for name, value in best._asdict().items()}}
 
 
 def _share(record: Record) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from smallset import contents
@@ -32,6 +32,7 @@ from smallset.models.probe import FOLDS, fit_head, held_out
 from smallset.models.registry import outline, resolve_weights, weight_sources
 from smallset.progress import Reporter
 from smallset.reading import read_arrays, read_json
+from smallset.settings import flat
 
 DELETE = "delete the folder of the search, or that file, and search again"
 TRIED = 32  # pictures that a network is timed on, as many as it will see at a time
@@ -78,8 +79,7 @@ class Notebook:
         if not self.file.exists():
             write_json(self.file, {"asked": asked, "spent": 0.0})
         self.known = read_json(self.file, contents.Search, fix=DELETE)
-        if self.known["asked"] != asked:
-            raise RunError(f"{folder.parent} holds another search; give another --out")
+        refuse_other(folder.parent, self.known["asked"], asked)
         self.seconds = 60.0 * minutes
         self.began = time.monotonic() - self.known["spent"]
 
@@ -175,20 +175,28 @@ class Heads:
         data = self.plan(name.split("+")[0]).data
         return self.probs(name).argmax(axis=1) == data.given_labels[data.of("train")]
 
+    def places(self, name: str, data: Prepared, split: str) -> Int[ndarray, " m"]:
+        """Return where the images of a split stand among those that are chosen by.
+
+        Args:
+            data: With train and val apart.
+        """
+        pool = self.plan(name.split("+")[0]).data
+        at = {pool.images.paths[row]: n for n, row in enumerate(pool.of("train").tolist())}
+        return np.array([at[data.images.paths[row]] for row in data.of(split)])
+
+    def out_of_fold(self, name: str, data: Prepared, split: str) -> Float[ndarray, "m classes"]:
+        """Return what heads that had not learnt the images of a split say of them."""
+        return self.probs(name)[self.places(name, data, split)]
+
     def probs_on_val(self, name: str, data: Prepared) -> Float[ndarray, "n classes"]:
         """Return what a head fitted to train alone says of the val images.
 
         Args:
             data: With train and val apart.
         """
-        parts = name.split("+")
-        pool = self.plan(parts[0]).data
-        at = {pool.images.paths[row]: n for n, row in enumerate(pool.of("train").tolist())}
-        rows = {
-            split: np.array([at[data.images.paths[row]] for row in data.of(split)])
-            for split in ("train", "val")
-        }
-        blocks = np.concatenate([self.features(part) for part in parts], axis=1)
+        rows = {split: self.places(name, data, split) for split in ("train", "val")}
+        blocks = np.concatenate([self.features(part) for part in name.split("+")], axis=1)
         labels = {split: data.given_labels[data.of(split)] for split in rows}
         head = fit_head(
             blocks[rows["train"]], labels["train"], num_classes=len(data.images.classes),
@@ -274,6 +282,22 @@ class Bench(Heads):
         size = self.plan(first).config.image_size or 224
         fixed = has_attention(outline(first, 2, size).features)
         return Candidate(name, cost, round(seconds, 1), accuracy, is_of_one_size=fixed)
+
+
+def refuse_other(folder: Path, known: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Refuse to go on with a search that was asked for something else, and say what that is."""
+    if known == asked:
+        return
+    before, now = flat(known), flat(asked)
+    unlike = [
+        f"{name.removeprefix('settings.')} {before.get(name)}, not {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    raise RunError(
+        f"{folder} holds another search ({'; '.join(unlike)}); give another --out, or ask for the "
+        "same"
+    )
 
 
 def choose_networks(asked: Sequence[str]) -> dict[str, str]:

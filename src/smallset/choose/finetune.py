@@ -24,7 +24,7 @@ from smallset.progress import Reporter
 from smallset.record.measures import log_losses, temperature, tempered
 from smallset.record.record import Record
 
-MOST_EPOCHS = 6
+MOST_EPOCHS, ENOUGH_STEPS = 30, 400
 FEW_EPOCHS, SMALLER = 3, 0.72  # with fewer at its own size, a network is tuned at this share of it
 SLACK = 1.25  # a step also augments, and moves the weights
 ALONE = ("tuned", "head")  # what may be chosen by itself
@@ -32,8 +32,8 @@ HELD_OUT = "held_out.npz"  # in the work folder: answers about val by what then 
 RESERVE = 20.0  # seconds, for figures and the page
 
 
-class Tuner:
-    """Fine-tunes one network of a search.
+class Trials:
+    """Networks that a search trains to see what they are worth.
 
     Args:
         train: Trains a run of some settings in a place of the work folder, or takes up its record.
@@ -43,6 +43,39 @@ class Tuner:
         self, bench: Bench, work: Path, train: Callable[[str, dict[str, Any]], Record]
     ) -> None:
         self.bench, self.work, self.train = bench, work, train
+
+    def answers(
+        self, place: str, plan: Plan, settings: dict[str, Any]
+    ) -> tuple[Float[ndarray, "n classes"], Int[ndarray, " n"], float]:
+        """Train, and return what a run says of images new to it, their labels, and its seconds.
+
+        Args:
+            place: In the work folder.
+
+        Raises:
+            RunError: If its loss stops being finite.
+        """
+        if self.bench.folds:
+            record = self.train(place, settings)
+            predictions = record.predictions
+            return predictions.probs, predictions.given_labels, record.result["seconds"]
+        write_json(make_folder(self.work / place) / "config.json", plan.described)
+        answer = answer_val(build_run(plan, self.work / place, self.bench.reporter))
+        if answer is None:
+            raise RunError(f"the loss of {plan.config.model} stopped being finite")
+        return answer.probs, plan.data.given_labels[plan.data.of("val")], answer.seconds
+
+    def keep_answers(self, plan: Plan, probs: Float[ndarray, "n classes"]) -> None:
+        """Keep what was said of val by what then learns it: the record will have no val."""
+        paths = [plan.data.images.paths[row] for row in plan.data.of("val")]
+        write_arrays(self.work / HELD_OUT, paths=np.array(paths), probs=probs)
+
+
+class Tuner(Trials):
+    """Fine-tunes one network of a search; see `Trials`."""
+
+    said: Float[ndarray, "n classes"] | None = None
+    """What its choice says of the images that it was judged by."""
 
     def tune(self, leader: Candidate, winner: Candidate) -> dict[str, Any] | None:
         """Fine-tune the best single network, and see on images it is new to whether it is better.
@@ -69,26 +102,28 @@ class Tuner:
         settings |= known["tuned"]
         plan = bench.planner.plan(override(self.bench.config, settings))
         try:
-            probs, labels, seconds = self._tried(plan, settings)
+            probs, labels, seconds = self.answers("tuned", plan, settings)
         except RunError as error:
             self.bench.reporter.note(f"not fine-tuned: {error}")
             return None
-        if bench.folds:
-            said = bench.probs(winner.name)
-        else:
-            said = bench.probs_on_val(winner.name, plan.data)
-        tuned, head = (each.argmax(axis=1) == labels for each in (probs, said))
+        refit = self._refit(plan, leader, winner, seconds)
+        said = (
+            bench.probs(winner.name) if bench.folds else bench.probs_on_val(winner.name, plan.data)
+        )
+        # A head alone learns val, too, in the end, whether there is time to tune again or not.
+        alone = said if bench.folds or refit else bench.out_of_fold(winner.name, plan.data, "val")
+        tuned, head = (each.argmax(axis=1) == labels for each in (probs, alone))
         # A few hundred images say more by log-loss than by accuracy.
         joins = not bench.folds and self._joins(plan, leader, winner)
-        choice = chosen_of(probs, said, labels, joins=joins)
+        choice = chosen_of(probs, said, labels, joins=joins, alone=alone)
         kept = choice["chosen"] != "head"
-        settings |= self._refit(plan, leader, winner, seconds, choice)
-        if kept and "data.train_on" in settings:  # then its record has no val
-            paths = [plan.data.images.paths[row] for row in plan.data.of("val")]
-            answers = {"tuned": probs, "joined": joined_of(probs, said, choice["temperatures"])}
-            write_arrays(
-                self.work / HELD_OUT, paths=np.array(paths), probs=answers[choice["chosen"]]
-            )
+        if kept and not (bench.folds or refit):
+            bench.reporter.note("there is no time to fit it again on train + val")
+        settings |= refit
+        both = joined_of(probs, said, choice["temperatures"])
+        self.said = {"tuned": probs, "joined": both, "head": alone}[choice["chosen"]]
+        if kept and "data.train_on" in settings:
+            self.keep_answers(plan, self.said)
         epochs, size = settings["epochs"], plan.config.image_size
         where = "out of fold" if bench.folds else "on val"
         self.bench.reporter.line(
@@ -111,21 +146,6 @@ class Tuner:
         left = self.bench.notebook.left()
         return affordable(plan, leader, winner, step, left, fixed=fixed)
 
-    def _tried(
-        self, plan: Plan, settings: dict[str, Any]
-    ) -> tuple[Float[ndarray, "n classes"], Int[ndarray, " n"], float]:
-        """Return what a run says of images that were new to it, their labels, and its seconds."""
-        if self.bench.folds:
-            record = self.train("tuned", settings)
-            predictions = record.predictions
-            return predictions.probs, predictions.given_labels, record.result["seconds"]
-        write_json(make_folder(self.work / "tuned") / "config.json", plan.described)
-        answer = answer_val(build_run(plan, self.work / "tuned", self.bench.reporter))
-        if answer is None:
-            raise RunError(f"the loss of {plan.config.model} stopped being finite")
-        labels = plan.data.given_labels[plan.data.of("val")]
-        return answer.probs, labels, answer.seconds
-
     def _joins(self, plan: Plan, leader: Candidate, winner: Candidate) -> bool:
         """Whether there is time to join the tuned network and the head."""
         if "joins" not in self.bench.notebook.known:
@@ -141,7 +161,6 @@ class Tuner:
         leader: Candidate,
         winner: Candidate,
         seconds: float,
-        choice: dict[str, Any],
     ) -> dict[str, Any]:
         """Return the settings that fit a tuned network again on train + val, if there is time."""
         if self.bench.folds:
@@ -153,8 +172,6 @@ class Tuner:
             self.bench.notebook.remember(refit=self.bench.notebook.left() - RESERVE > needed)
         if self.bench.notebook.known["refit"]:
             return {"data.train_on": self.bench.train_on}
-        if choice["chosen"] != "head":
-            self.bench.reporter.note("there is no time to fit it again on train + val")
         return {}
 
 
@@ -175,6 +192,7 @@ def chosen_of(
     labels: Int[ndarray, " n"],
     *,
     joins: bool,
+    alone: Float[ndarray, "n classes"] | None = None,
 ) -> dict[str, Any]:
     """Choose between the tuned network, the head, and both joined, by log-loss.
 
@@ -187,6 +205,8 @@ def chosen_of(
         tuned: Probabilities by the tuned network.
         head: Probabilities by a head fitted to the same images.
         joins: Whether joining them is a choice.
+        alone: By the head as it would be taken alone, where that has learnt more than the one that
+            is joined; by models that had not learnt these images.
 
     Returns:
         As best.json has it: "chosen", "log_loss" by name, the "temperatures" of the tuned network
@@ -195,6 +215,8 @@ def chosen_of(
     temperatures = [temperature(probs, labels) for probs in (tuned, head)]
     logs = [tempered(probs, t) for probs, t in zip((tuned, head), temperatures, strict=True)]
     each = {name: log_losses(said, labels) for name, said in zip(ALONE, logs, strict=True)}
+    if alone is not None:
+        each["head"] = log_losses(tempered(alone, temperature(alone, labels)), labels)
     chosen = min(ALONE, key=lambda name: each[name].mean())
     error = {}
     if joins:
@@ -237,6 +259,9 @@ def affordable(
     train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
     look, smaller = leader.cost, 32 * round(SMALLER * size / 32)
 
+    # Of few images an epoch is few steps.
+    most = min(MOST_EPOCHS, max(6, ENOUGH_STEPS * plan.config.batches.size // max(train, 1)))
+
     def epochs_at(side: int, *, refit: bool, views: int) -> int:
         if folds:  # each on the others, and one on all: one learns from an image as often
             steps, looks, once = folds * train, train, look * 3 * train
@@ -249,7 +274,7 @@ def affordable(
         epoch, ratio = SLACK * (step * steps + look * looks) / 1000, (side / size) ** 2
         rest = left - RESERVE - once / 1000 * ratio - head_seconds(plan, winner)
         rest -= winner.seconds if folds else 0.0  # its head is fitted on each fold again
-        return max(0, min(MOST_EPOCHS, int(rest / (epoch * ratio))))
+        return max(0, min(most, int(rest / (epoch * ratio))))
 
     saving = [(True, 2)] if folds else [(True, 2), (False, 2), (False, 1)]
     found = [

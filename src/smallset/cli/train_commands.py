@@ -172,7 +172,9 @@ def _print_search(record: Any, story: Any) -> None:
         print(_folds(record.result["folds"]))
     if story["test"] is not None:
         print(f"test:     {story['test']:.1%}, read once, after the choice")
-    if story["plain"]:
+    if story["plain"] and story["plain"].get("is_chosen"):
+        print(f"plain:    the search chose what needs no search, a head on {story['chosen']}")
+    elif story["plain"]:
         against = story["against_plain"]
         alone, gave = f"a head on {story['plain']['name']}", "the search"
         if "members" in story:
@@ -182,6 +184,8 @@ def _print_search(record: Any, story: Any) -> None:
             f"{100 * against['difference']:+.1f} points ({100 * against['low']:+.1f} to "
             f"{100 * against['high']:+.1f}): {against['verdict']}"
         )
+        if against["high"] < 0:
+            print(f"          here the search lost; this trains it: {story['plain']['command']}")
     print(f"record:   {record.folder}")
     for figure in sorted((record.folder / "figures").iterdir()):
         print(f"figure:   {figure}")

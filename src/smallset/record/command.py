@@ -35,7 +35,7 @@ def set_option(name: str, value: Any) -> list[str]:
 
 
 BEST_FLAGS = {name: FLAGS[name] for name in ("seed", "data.classes", "data.folds")} | {
-    "compute.device": "--device", "figures.lang": "--lang",
+    "compute.device": "--device",
     "data.skip_unreadable": "--skip-unreadable", "data.skip_empty": "--skip-empty",
 }  # fmt: skip
 

@@ -72,7 +72,7 @@ def accuracies_beside(
          "high": seen.accuracy.high, "own": True},
     ]  # fmt: skip
     search = search_section(record)
-    if search and (plain := search["story"]["plain"]):
+    if search and (plain := search["story"]["plain"]) and not plain.get("is_chosen"):
         bounds = held_out_share(plain["test"] * images, images, folds=0)
         lines.append({
             "name": text("without the search: {alone}", alone=plain_choice(search["story"])),

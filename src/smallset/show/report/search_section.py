@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smallset import contents
-from smallset.models.probe import FOLDS
 from smallset.reading import read_json
 from smallset.record.measures import held_out_share
 from smallset.record.record import FIX, Record
 from smallset.stats import Interval
 from smallset.words import Text, joined, text
 
+HEAD_FOLDS = 5  # as models/probe.py has it, which needs torch
 STATES = {
     "raced": text("may be the best"),
     "dropped": text("dropped: best in under 1%"),
@@ -36,14 +36,16 @@ def search_section(record: Record) -> dict[str, Any] | None:
     candidates = sorted(story["candidates"], key=key)
     tuned = story["finetune"]
     count = sum(each["accuracy"] is not None for each in candidates)
-    count += bool(tuned and story["folds"])  # without folds the estimate is that of a head
+    fresh = story.get("fresh")
+    if story["folds"]:  # without folds the estimate is that of a head
+        count += bool(tuned) + bool(fresh)
     estimate = Interval(**story["estimate"]) if story["estimate"] else None
     return {
         "story": story,
         "sentences": _sentences(story, estimate, count),
         "candidates": [_row(story, each, best=n == 0) for n, each in enumerate(candidates)],
-        "choices": _choices(story) if tuned else [],
-        "rules": _rules(tuned["choice"], could_join=not story["folds"]) if tuned else [],
+        "choices": _choices(story) if tuned or fresh else [],
+        "rules": _rules(story) if tuned or fresh else [],
         "where": _where(story),
         "points": _points(story, candidates),
         "estimate": estimate,
@@ -59,15 +61,23 @@ def _sentences(story: Mapping[str, Any], estimate: Interval | None, count: int) 
     ]  # fmt: skip
     if estimate:
         said.append(_expected(story, estimate, count))
-        if tuned and tuned["kept"] and not story["folds"]:
-            said.append(text("That is of this head alone. What was chosen holds more, and was "
-                             "first measured on test."))  # fmt: skip
+        if story["chosen"] != story["estimate_of"]:
+            said.append(text("That is of this head alone; what was chosen was first measured on "
+                             "test."))  # fmt: skip
+    if story.get("fresh"):
+        said.append(
+            text("Pictures may be unlike those that pretrained networks know, so {network} was "
+                 "trained from scratch, too.", **story["fresh"])
+        )  # fmt: skip
     if tuned:
         said.append(
             text("{network} was then fine-tuned for {epochs} epochs: of the single networks alone, "
                  "it is the cheapest that may be the best.", **tuned)
         )  # fmt: skip
-    if story["plain"]:
+    if story["plain"] and story["plain"].get("is_chosen"):
+        said.append(text("The search chose what needs no search: {alone}.",
+                         alone=plain_choice(story)))  # fmt: skip
+    elif story["plain"]:
         against = story["against_plain"]
         said.append(
             text("On test, read once, {alone} has {test:.1%}; the chosen one is {difference:+.1f} "
@@ -76,6 +86,10 @@ def _sentences(story: Mapping[str, Any], estimate: Interval | None, count: int) 
                  verdict=text(against["verdict"]),
                  **{key: 100 * against[key] for key in ("difference", "low", "high")})
         )  # fmt: skip
+        if against["high"] < 0 and "command" in story["plain"]:
+            said.append(text("On these test images the search lost. What needs no search is "
+                             "trained by: {command}",
+                             command=story["plain"]["command"]))  # fmt: skip
     return said
 
 
@@ -119,48 +133,70 @@ def _row(story: Mapping[str, Any], candidate: Mapping[str, Any], *, best: bool) 
 
 def _choices(story: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what log-loss decided between."""
-    tuned = story["finetune"]
-    costs = {each["name"]: each["cost"] for each in story["candidates"]}
+    tuned, fresh = story["finetune"], story.get("fresh")
     best = min(story["candidates"], key=lambda each: (-(each["accuracy"] or 0), each["cost"]))
-    alone = None  # at another size than it was timed at
-    if "image_size" not in tuned["settings"]:
-        alone = costs[tuned["network"]] * (1 + tuned["settings"].get("mirror", True))
-    both = None if alone is None else alone + best["cost"]
-    name = text("{network}, fine-tuned, {epochs} epochs at {size} px", **tuned)
-    names = {
-        "tuned": (name, tuned["tuned"], alone),
-        "head": (text("a head on {name}", name=best["name"]), tuned["head"], best["cost"]),
-        "joined": (text("both joined, their logits averaged"), None, both),
-    }
-    chosen = tuned["choice"]["chosen"]
+    head = text("a head on {name}", name=best["name"])
+    chosen, rows = "head", {}
+    if tuned:
+        chosen, losses = tuned["choice"]["chosen"], tuned["choice"]["log_loss"]
+        cost, both = _tuned_cost(story), text("both joined, their logits averaged")
+        name = text("{network}, fine-tuned, {epochs} epochs at {size} px", **tuned)
+        rows = {
+            "tuned": (name, tuned["tuned"], losses["tuned"], cost),
+            "head": (head, tuned["head"], losses["head"], best["cost"]),
+        }
+        if "joined" in losses:
+            rows["joined"] = (both, None, losses["joined"], cost and cost + best["cost"])
+    elif fresh:
+        rows["head"] = (head, fresh["other"], fresh["log_loss"]["other"], best["cost"])
+    if fresh:
+        name = text("{network} from scratch, {epochs} epochs at {size} px", **fresh)
+        rows["fresh"] = (name, fresh["accuracy"], fresh["log_loss"]["fresh"], fresh["cost"])
+        chosen = "fresh" if fresh["kept"] else chosen
+    keys = ("name", "accuracy", "log_loss", "cost")
     return [
-        {"name": name, "accuracy": accuracy, "cost": cost, "is_best": each == chosen,
-         "log_loss": tuned["choice"]["log_loss"][each]}
-        for each, (name, accuracy, cost) in names.items() if each in tuned["choice"]["log_loss"]
-    ]  # fmt: skip
+        {**dict(zip(keys, row, strict=True)), "is_best": each == chosen}
+        for each, row in rows.items()
+    ]
 
 
-def _rules(choice: Mapping[str, Any], *, could_join: bool) -> list[Text]:
+def _tuned_cost(story: Mapping[str, Any]) -> float | None:
+    """Return the milliseconds of a tuned network; None at another size than it was timed at."""
+    tuned = story["finetune"]
+    if "image_size" in tuned["settings"]:
+        return None
+    [cost] = [each["cost"] for each in story["candidates"] if each["name"] == tuned["network"]]
+    return cost * (1 + tuned["settings"].get("mirror", True))
+
+
+def _rules(story: Mapping[str, Any]) -> list[Text]:
     """Say how log-loss decided."""
-    first, second = choice["temperatures"]
     said = [text("Log-loss decides: it says more than accuracy on few images, and smaller is "
-                 "better. Temperatures are fitted on the same images ({first:.2f} and "
-                 "{second:.2f}).", first=first, second=second)]  # fmt: skip
-    if "error" in choice:  # a search before 2026-11-27 took the smallest log-loss
-        said.append(text("Both joined are the choice unless one alone is better by more than the "
-                         "standard error of the difference, {error:.3f}.",
-                         error=choice["error"]))  # fmt: skip
-    elif could_join and "joined" not in choice["log_loss"]:
-        said.append(text("There was no time to join them."))
+                 "better.")]  # fmt: skip
+    if tuned := story["finetune"]:
+        choice = tuned["choice"]
+        first, second = choice["temperatures"]
+        said.append(text("Temperatures are fitted on the same images ({first:.2f} and "
+                         "{second:.2f}).", first=first, second=second))  # fmt: skip
+        if "error" in choice:  # a search before 2026-11-27 took the smallest log-loss
+            said.append(text("Both joined are the choice unless one alone is better by more than "
+                             "the standard error of the difference, {error:.3f}.",
+                             error=choice["error"]))  # fmt: skip
+        elif not story["folds"] and "joined" not in choice["log_loss"]:
+            said.append(text("There was no time to join them."))
+    if fresh := story.get("fresh"):
+        said.append(text("The network from scratch is taken if it is better than that by more than "
+                         "the standard error of the difference, {error:.3f}.",
+                         error=fresh["error"]))  # fmt: skip
     return said
 
 
 def _points(story: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return accuracy against the time for one picture, of all that were judged."""
     judged = [each for each in candidates if each["accuracy"] is not None]
-    images = story["images"]["train + val"]
+    images = story["images"].get("train + val", 0)  # where heads were judged
     bounds = [
-        held_out_share(each["accuracy"] * images, images, folds=story["folds"] or FOLDS)
+        held_out_share(each["accuracy"] * images, images, folds=story["folds"] or HEAD_FOLDS)
         for each in judged
     ]
     return {
@@ -174,7 +210,9 @@ def _points(story: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -
 
 def _chosen(story: Mapping[str, Any]) -> Text | str:
     """Return the name of what was chosen."""
-    tuned = story["finetune"]
+    tuned, fresh = story["finetune"], story.get("fresh")
+    if fresh and fresh["kept"]:
+        return text("{network} from scratch", network=fresh["network"])
     if "members" in story:
         return text("{members} networks from scratch, joined ({name})",
                     members=story["members"], name=story["plain"]["name"])  # fmt: skip
@@ -189,7 +227,9 @@ def _chosen(story: Mapping[str, Any]) -> Text | str:
 
 def _estimated(story: Mapping[str, Any]) -> Text | str:
     """Return the name of what the expected accuracy is of."""
-    tuned, name = story["finetune"], story["estimate_of"]
+    tuned, name, fresh = story["finetune"], story["estimate_of"], story.get("fresh")
+    if fresh and name == f"{fresh['network']} from scratch":
+        return text("{network} from scratch", network=fresh["network"])
     if tuned and name == f"fine-tuned {tuned['network']}":
         return text("fine-tuned {network}", network=tuned["network"])
     return name

@@ -1,0 +1,116 @@
+"""A network from scratch beside the pretrained ones, for pictures unlike those that they know.
+
+Photographs are like them, and then it only costs time, so it is tried where it is quick.
+"""
+
+from typing import Any, NamedTuple
+
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from smallset.choose.candidates import Candidate, milliseconds
+from smallset.choose.finetune import RESERVE, SLACK, Trials
+from smallset.config import override
+from smallset.errors import RunError
+from smallset.learn.plan import Plan
+from smallset.learn.run import build_run
+from smallset.progress import Reporter
+from smallset.record.measures import log_losses, temperature, tempered
+
+FRESH = "fresh"  # in the work folder
+RECIPE = "quick"
+SHARE = 0.2  # of the time that is left: more is not spent on seeing what it is worth
+
+
+class Tried(NamedTuple):
+    """What a network from scratch said of images that were new to it."""
+
+    plan: Plan
+    probs: Float[ndarray, "n classes"]
+    labels: Int[ndarray, " n"]
+    seconds: float
+
+
+class Fresh(Trials):
+    """Trains a network from scratch for a search; see `Trials`."""
+
+    def train_one(self) -> Tried | None:
+        """Train it; None where that would take too long, or nothing tells whether it helps."""
+        bench, settings = self.bench, {"recipe": RECIPE}
+        plan = bench.planner.plan(override(bench.config, settings))
+        if not (bench.folds or len(plan.data.of("val"))):
+            return None
+        if "fresh" not in bench.notebook.known:
+            bench.notebook.remember(fresh=self._affordable(plan))
+        if not bench.notebook.known["fresh"]["tried"]:
+            return None
+        try:
+            return Tried(plan, *self.answers(FRESH, plan, settings))
+        except RunError as error:
+            bench.reporter.note(f"not trained from scratch: {error}")
+            return None
+
+    def judge(
+        self, tried: Tried, said: Float[ndarray, "n classes"] | None, winner: Candidate
+    ) -> dict[str, Any]:
+        """Say whether it is to be taken: if its log-loss is smaller by more than the error of that.
+
+        Args:
+            said: What the best of the others says of the same images; None: the head `winner`.
+
+        Returns:
+            As best.json has it.
+        """
+        bench, (plan, probs, labels, _) = self.bench, tried
+        if said is None and bench.folds:
+            said = bench.probs(winner.name)
+        elif said is None:
+            said = bench.out_of_fold(winner.name, plan.data, "val")
+        own, other = (
+            log_losses(tempered(each, temperature(each, labels)), labels) for each in (probs, said)
+        )
+        error = float((own - other).std() / len(labels) ** 0.5)
+        kept = bool((own - other).mean() < -error)
+        right, others = ((each.argmax(axis=1) == labels).mean() for each in (probs, said))
+        settings = {"recipe": RECIPE}
+        if kept and not bench.folds and self._refits(tried):
+            settings["data.train_on"] = bench.train_on
+            self.keep_answers(plan, probs)
+        bench.reporter.line(
+            f"{plan.config.model} from scratch: {right:.1%} "
+            f"{'out of fold' if bench.folds else 'on val'}, where the best other has {others:.1%}: "
+            f"{'kept' if kept else 'not kept'}"
+        )
+        return {
+            "network": plan.config.model, "epochs": plan.config.epochs,
+            "size": plan.config.image_size, "kept": kept, "accuracy": float(right),
+            "other": float(others), "error": error, "cost": bench.notebook.known["fresh"]["cost"],
+            "log_loss": {"fresh": float(own.mean()), "other": float(other.mean())},
+            "settings": settings,
+        }  # fmt: skip
+
+    def _affordable(self, plan: Plan) -> dict[str, Any]:
+        """Return whether there is time for it, and the milliseconds that one picture takes."""
+        run = build_run(plan, self.work / "timing", Reporter())
+        look = milliseconds(run)
+        train, val = (len(plan.data.of(split)) for split in ("train", "val"))
+        steps, looks = train * (plan.config.data.folds or 1), val * (1 + plan.config.mirror)
+
+        def is_quick(step: float) -> bool:
+            seconds = plan.config.epochs * (SLACK * step * steps + look * looks) / 1000
+            return seconds < SHARE * (self.bench.notebook.left() - RESERVE)
+
+        # A step takes longer than a look.
+        tried = is_quick(look) and is_quick(milliseconds(run, train=True))
+        return {"tried": tried, "cost": look * (1 + plan.config.mirror)}
+
+    def _refits(self, tried: Tried) -> bool:
+        """Whether there is time to train it again on train + val."""
+        notebook = self.bench.notebook
+        if "refits" not in notebook.known["fresh"]:
+            train, val = (len(tried.plan.data.of(split)) for split in ("train", "val"))
+            needed = tried.seconds * (1 + val / train)
+            needed += notebook.known["fresh"]["cost"] * len(tried.plan.data.images) / 1000
+            refits = notebook.left() - RESERVE > needed
+            notebook.remember(fresh={**notebook.known["fresh"], "refits": refits})
+        return notebook.known["fresh"]["refits"]

@@ -8,7 +8,7 @@ from support import Listening, picture, same_numbers
 from smallset import api
 from smallset.config import RunConfig, override
 from smallset.data.families import families
-from smallset.data.prepare import DataSource
+from smallset.data.prepare import DataSource, families_of
 from smallset.errors import ConfigError, DataError
 from smallset.findings.in_words import study_notes
 from smallset.learn import folds
@@ -174,7 +174,7 @@ def test_every_fold_learns_a_class_that_was_photographed_in_one_go(tmp_path):
             Image.fromarray(pixels).resize((96, 96)).save(tmp_path / name / file)
     config = override(RunConfig(image_size=32), {"data.folds": 3})
     data, listening = DataSource(tmp_path).prepared(config), Listening()
-    names = folds.families_of(data, config.data, listening)
+    names = families_of(data, config.data, listening)
     fold = fold_of(data.images.labels, np.random.default_rng(0), 3, groups=names)
     assert {*fold[data.images.labels == 0]} == {0, 1, 2}
     assert any("bursts by time of a are not kept together" in note for note in listening.notes)

@@ -17,11 +17,10 @@ from numpy import ndarray
 
 from smallset import contents
 from smallset.config import RunConfig, override
-from smallset.data.prepare import DataSource, Prepared
+from smallset.data.prepare import DataSource, Prepared, families_of
 from smallset.data.preprocessing import square_of
 from smallset.errors import ConfigError, RunError
 from smallset.files import clear_unfinished, make_folder, write_arrays, write_json
-from smallset.learn.folds import families_of
 from smallset.learn.plan import Plan, Planner
 from smallset.learn.run import build_run
 from smallset.learn.settle import settle

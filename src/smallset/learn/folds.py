@@ -11,12 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from smallset.data.families import families
 from smallset.data.feed import FeatureFeed
-from smallset.data.prepare import Prepared
+from smallset.data.prepare import Prepared, families_of
 from smallset.errors import DataError, RunError
 from smallset.files import make_folder, write_arrays
-from smallset.groups import DataConfig
 from smallset.learn.plan import Plan
 from smallset.learn.score import predict
 from smallset.learn.stages import Run, train_together
@@ -100,16 +98,6 @@ class OutOfFold(NamedTuple):
             classes=images.classes, labels=images.labels, given_labels=data.given_labels,
             probs=self.probs[0],
         )  # fmt: skip
-
-
-def families_of(data: Prepared, config: DataConfig, reporter: Reporter) -> list[str]:
-    """Return a name per training image that those which belong together share, and say so."""
-    known = families(data.images.where(data.images.splits == "train"), config, reporter)
-    if known.said:
-        reporter.note(f"{known.said} kept in one fold, or the estimate would be too hopeful")
-    for sentence in known.apart:
-        reporter.note(sentence)
-    return known.names
 
 
 def deal(plan: Plan, reporter: Reporter) -> Int[ndarray, "repeats n"]:

@@ -188,10 +188,12 @@ class Heads:
             for split in ("train", "val")
         }
         blocks = np.concatenate([self.features(part) for part in parts], axis=1)
+        names = self.families()
         labels = {split: data.given_labels[data.of(split)] for split in rows}
         head = fit_head(
             blocks[rows["train"]], labels["train"], num_classes=len(data.images.classes),
-            seed=self.config.seed, balance=self.config.balance,
+            seed=self.config.seed, groups=[names[int(row)] for row in rows["train"]],
+            balance=self.config.balance,
         )  # fmt: skip
         logits = torch.from_numpy(blocks[rows["val"]]) @ head.weight.T + head.bias
         return logits.double().softmax(dim=1).numpy()

@@ -181,8 +181,9 @@ def _asked_later(config: RunConfig) -> list[Square]:
 
 
 def _asks_for_copies(config: RunConfig) -> bool:
-    """Return whether a run without folds has labels judged out of fold."""
-    return config.data.clean not in ("", "oracle")
+    """Return whether a run without folds asks what is predicted out of fold."""
+    chooses_penalty = config.head == "probe" and not config.penalty
+    return chooses_penalty or config.data.clean not in ("", "oracle")
 
 
 def families_of(

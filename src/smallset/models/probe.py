@@ -41,6 +41,7 @@ def fit_head(
     *,
     num_classes: int,
     seed: int,
+    groups: Sequence[str] | None = None,
     penalties: Sequence[float] = HEAD_PENALTIES,
     balance: Balance = "none",
 ) -> Head:
@@ -51,6 +52,7 @@ def fit_head(
 
     Args:
         seed: Deals the images into folds.
+        groups: Images of one group are in one fold; None where every image stands alone.
         balance: As in `probe`; where classes count the same in the fit, they do in the choice of
             the penalty.
     """
@@ -58,7 +60,10 @@ def fit_head(
     scaled = (features - mean) * scale
     penalty = penalties[0]
     if len(penalties) > 1:
-        penalty = _best_penalty(scaled, labels, num_classes, seed, penalties, balance)
+        penalty = _best_penalty(
+            scaled, labels, groups, num_classes=num_classes, seed=seed, penalties=penalties,
+            balance=balance,
+        )  # fmt: skip
     everything = np.ones((1, len(labels)), dtype=bool)
     fitted = probe(
         scaled, labels, everything, num_classes=num_classes, penalty=penalty,
@@ -80,6 +85,8 @@ def _standard(features: ndarray) -> tuple[ndarray, ndarray]:
 def _best_penalty(
     scaled: ndarray,
     labels: ndarray,
+    groups: Sequence[str] | None,
+    *,
     num_classes: int,
     seed: int,
     penalties: Sequence[float],
@@ -89,9 +96,10 @@ def _best_penalty(
     if len(labels) > MOST_COMPARED:
         some = rng.choice(len(labels), MOST_COMPARED, replace=False)
         scaled, labels = scaled[some], labels[some]
+        groups = None if groups is None else [groups[int(row)] for row in some]
     probs = out_of_fold(
         principal(scaled), labels, num_classes=num_classes, penalties=penalties, repeats=1,
-        seed=seed, balance=balance,
+        seed=seed, groups=groups, balance=balance,
     )  # fmt: skip
     return penalties[_likeliest(probs, labels, balance)]
 

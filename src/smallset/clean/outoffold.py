@@ -11,14 +11,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from smallset.models.probe import FOLDS, NUM_AXES, principal, probe, probe_probs
+from smallset.models.probe import FOLDS, principal, probe, probe_probs
 from smallset.stats import directions
 
 PENALTIES = (1e-4, 3e-4, 1e-3)  # on the squared weights, against the mean loss of an image
 
 
 def reduce_features(
-    blocks: Sequence[Float[ndarray, "n _"]], num_axes: int = NUM_AXES
+    blocks: Sequence[Float[ndarray, "n _"]],
 ) -> Float[ndarray, "n d"]:
     """Standardise the features of one or several networks, and keep their principal components.
 
@@ -35,7 +35,7 @@ def reduce_features(
         values = (values[:, used] - values[:, used].mean(axis=0)) / spread[used]
         scaled.append(values / np.sqrt(max(values.shape[1], 1)))
     together = np.concatenate(scaled, axis=1)
-    return principal(together, num_axes)
+    return principal(together)
 
 
 def out_of_two_folds(

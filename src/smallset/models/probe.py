@@ -111,11 +111,9 @@ def _likeliest(probs: Float[ndarray, "P n K"], labels: Int[ndarray, " n"], balan
     return int(own.mean(axis=1).argmax())
 
 
-def principal(
-    features: Float[ndarray, "n d"], num_axes: int = NUM_AXES
-) -> Float[ndarray, "n axes"]:
+def principal(features: Float[ndarray, "n d"]) -> Float[ndarray, "n axes"]:
     """Return the features along their principal components, those with the most spread first."""
-    _, _, axes = randomized_svd(features, min(num_axes, *features.shape), random_state=0)
+    _, _, axes = randomized_svd(features, min(NUM_AXES, *features.shape), random_state=0)
     return features @ axes.T
 
 

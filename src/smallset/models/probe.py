@@ -135,7 +135,11 @@ def held_out(
     folds: int = FOLDS,
     balance: Balance = "none",
 ) -> HeldOut:
-    """Return out-of-fold probabilities of the head that `fit_head` would fit.
+    """Return out-of-fold probabilities of heads like the one that `fit_head` fits.
+
+    They are those that it chooses its penalty by: on `NUM_AXES` principal components and fitted in
+    `ITERATIONS` steps, where its own sees all features and has `HEAD_ITERATIONS`. So what they say
+    is close to what that head would, and not the same.
 
     Args:
         blocks: Features of one network or of several, one after the other.

@@ -90,6 +90,14 @@ def test_a_wrong_import_is_found_where_it_hides(tmp_path, file, line, said):
     assert said in fault
 
 
+def test_the_readme_lists_the_rooms_in_this_order():
+    readme = (SRC.parents[1] / "README.md").read_text(encoding="utf-8")
+    listing = readme.split("src/smallset/\n")[1].split("```")[0]
+    named = [line[2:].split("  ")[0] for line in listing.splitlines() if line[2:3] != " "]
+    rooms = [word.rstrip("/").removesuffix(".py") for line in named for word in line.split()]
+    assert rooms == [*ORDER[:-2], "studies"]
+
+
 def loaded_after(code):
     program = f"{code}; import sys; print(*sys.modules)"
     done = subprocess.run(

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import K, clouds, flip
+from support import K, clouds, f1, flip
 
 from smallset.clean.find import find_wrong_labels
 
@@ -59,3 +59,37 @@ def test_a_clean_set_is_hardly_touched():
     assert found.posterior.rate.high < 0.03
     changed = 0 if found.chosen is None else (found.chosen.cleaning.decisions != "keep").sum()
     assert changed < 0.02 * len(labels)
+
+
+def test_copies_with_the_same_wrong_label_do_not_vouch_for_it():
+    features, labels = clouds(per_class=30, apart=5)
+    given = flip(labels, 0.1)
+    wrong = given != labels
+    alone = find_wrong_labels([features], given, num_classes=K)
+    rng = np.random.default_rng(0)
+    near = features[wrong] + 0.01 * rng.normal(size=features[wrong].shape)
+    both, told = np.concatenate([features, near]), np.concatenate([given, given[wrong]])
+    names = [*map(str, range(len(labels))), *map(str, np.flatnonzero(wrong))]
+    found = find_wrong_labels([both], told, num_classes=K, groups=names)
+    is_wrong = np.concatenate([wrong, np.ones(len(near), dtype=bool)])
+
+    def share_found(found, given, wrong):
+        return (found.posterior.of_given(given) < 0.5)[wrong].mean()
+
+    assert share_found(alone, given, wrong) > 0.85
+    assert share_found(found, told, is_wrong) > 0.85
+    assert f1(found.posterior.of_given(told) < 0.5, is_wrong) > 0.85
+    assert found.posterior.rate.value == pytest.approx(is_wrong.mean(), abs=0.04)
+    # Without the groups, each copy says that the label of the other is right.
+    blind = find_wrong_labels([both], told, num_classes=K)
+    assert share_found(blind, told, is_wrong) < 0.2
+
+
+def test_groups_of_one_image_change_no_number():
+    features, labels = clouds(per_class=20)
+    given = flip(labels, 0.2)
+    names = [f"n{n}" for n in range(len(labels))]
+    plain = find_wrong_labels([features], given, num_classes=K)
+    named = find_wrong_labels([features], given, num_classes=K, groups=names)
+    np.testing.assert_array_equal(plain.posterior.probs, named.posterior.probs)
+    assert [each.gain for each in plain.judged] == [each.gain for each in named.judged]

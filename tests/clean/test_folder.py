@@ -71,6 +71,23 @@ def test_clean_leaves_a_row_per_image_judged_and_touches_no_file(cleaned, split_
     assert after == before
 
 
+def test_copies_have_no_part_in_the_judgement_of_each_other(cleaned, split_folders, monkeypatch):
+    seen = []
+
+    def find(*_, groups, **__):
+        seen.extend(groups)
+        raise DataError("enough")
+
+    monkeypatch.setattr("smallset.clean.folder.find_wrong_labels", find)
+    copied = shutil.copytree(split_folders, split_folders.parent / "copied")
+    # The same picture with another label, in another split: 32 of train, 12 of val and extra.
+    shutil.copy(copied / "train/ant/0.png", copied / "val/bee/z.png")
+    _, said, _ = cleaned("--splits", "train+val", data=copied)
+    assert "enough" in said.err
+    assert len(seen) == 32 + 12 + 1
+    assert len(set(seen)) == 32 + 12
+
+
 def test_the_labels_of_chosen_splits_are_judged(cleaned):
     folder, said, _ = cleaned("--splits", "train")
     assert {row["path"].split("/")[0] for row in rows_of(folder)} == {"train"}

@@ -90,3 +90,22 @@ def test_models_out_of_two_folds_saw_neither():
     np.testing.assert_allclose(blind[1, fold == 3], alone[fold == 3], atol=2e-3)
     np.testing.assert_allclose(blind[3, fold == 1], alone[fold == 1], atol=2e-3)
     assert not blind[1, fold == 1].any()
+
+
+def test_images_of_one_group_do_not_vote_for_each_other():
+    features, labels = clouds(10)
+    features = reduce_features([features])
+    groups = [f"g{n // 7}" for n in range(len(labels))]
+    seen = neighbour_probs(features, labels, num_classes=K, neighbours=5, groups=groups)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    for i in range(0, len(labels), 13):
+        order = [j for j in np.argsort(-(unit @ unit[i])) if j // 7 != i // 7][:5]
+        votes = np.bincount(labels[order], minlength=K) + 1 / K
+        np.testing.assert_allclose(seen[i], votes / 6)
+    # Two groups of 40: of 60 voters only 20 or 40 may, and those of one's own never do.
+    both, keep = [f"g{n // 40}" for n in range(80)], np.arange(80) < 60
+    seen = neighbour_probs(
+        features, np.arange(80) // 40, num_classes=2, neighbours=50, keep=keep, groups=both
+    )
+    np.testing.assert_allclose(seen[:40], np.tile([0.5, 20.5], (40, 1)) / 21)
+    np.testing.assert_allclose(seen[40:], np.tile([40.5, 0.5], (40, 1)) / 41)

@@ -4,6 +4,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from support import picture
 
 from smallset import api
 from smallset.clean import patches, training_labels
@@ -79,6 +80,33 @@ def test_a_run_trains_on_what_was_decided_and_decides_once(
     train_run(split_folders, override(config, {"data.noise_rate": 0.25}), tmp_path / "noisy")
     assert len(decided) == 2  # other labels
     assert record.config["digest"] != Record(tmp_path / "plain").config["digest"]
+
+
+def test_groups_have_no_part_in_the_judgement_of_each_other(tmp_path, tiny, monkeypatch):
+    monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path / "cache"))
+    seen = []
+
+    def find(*_, groups, **__):
+        seen.append(groups)
+        return Mock(spec=Found, chosen=None, is_weak=False)
+
+    monkeypatch.setattr(training_labels, "find_wrong_labels", find)
+    rows = []
+    for n in range(16):
+        picture(n % 2, n).save(tmp_path / f"{n}.png")
+        rows.append(f"{n}.png,{'ab'[n % 2]},{'train' if n < 12 else 'test'}")
+    for number, grouped in enumerate([(), (0, 2), (0, 2, 5)]):
+        lines = [f"{row},{'g' if n in grouped else ''}" for n, row in enumerate(rows)]
+        (tmp_path / "list.csv").write_text("\n".join(["path,label,split,group", *lines]))
+        config = tiny(**{"data.clean": "self", "data.val_fraction": 0})
+        record = train_run(tmp_path / "list.csv", config, tmp_path / str(number))
+        families = {frozenset(np.flatnonzero(np.array(seen[-1]) == name)) for name in seen[-1]}
+        assert {each for each in families if len(each) > 1} == (
+            {frozenset(grouped)} if grouped else set()
+        )
+        said = [line for line in record.result["findings"] if "part in the judgement" in line]
+        assert len(said) == bool(grouped)
+    assert len(seen) == 3  # what was decided with other groups is not used
 
 
 def test_a_run_says_why_its_cleaning_changes_nothing(split_folders, tmp_path, tiny, monkeypatch):

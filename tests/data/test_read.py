@@ -220,6 +220,34 @@ def test_a_torchvision_set_becomes_folders(shared_cache):
     np.testing.assert_array_equal(first, images["train"][0])
 
 
+@pytest.mark.parametrize(
+    ("name", "attribute", "names", "folders"),
+    [
+        # As torchvision's own classes hold them.
+        ("Caltech101", "categories", ["Faces", "yin_yang"], ("Faces", "yin_yang")),
+        ("Imagenette", "classes", [("church", "church building"), ("tench",)], ("church", "tench")),
+        ("StanfordCars", "classes", ["Audi R8", "Ram C/V Van"], ("Audi R8", "Ram C_V Van")),
+        ("GTSRB", "other", [], ("0", "1")),
+    ],
+)
+def test_classes_of_torchvision_sets_have_their_names(
+    tmp_path, monkeypatch, name, attribute, names, folders
+):
+    from torchvision import datasets
+
+    monkeypatch.setenv("SMALLSET_CACHE", str(tmp_path))
+
+    class StandIn(list):
+        def __init__(self, **_):
+            super().__init__((picture(n % 2, n), n % 2) for n in range(20))
+            setattr(self, attribute, names)
+
+    monkeypatch.setattr(datasets, name, StandIn)
+    for misnamed in ("Caltech101", "Imagenette"):  # as an older version left them
+        (tmp_path / "torchvision" / misnamed / "wrong").mkdir(parents=True)
+    assert read_data(f"torchvision:{name}", DataConfig(folds=2)).classes == folders
+
+
 def test_without_a_network_the_message_says_where_files_go(monkeypatch):
     from urllib.error import URLError
 

@@ -8,10 +8,10 @@ from support import Listening, picture, same_numbers
 from smallset import api
 from smallset.config import RunConfig, override
 from smallset.data.families import families
-from smallset.data.prepare import DataSource
+from smallset.data.prepare import DataSource, families_of
 from smallset.errors import ConfigError, DataError
 from smallset.findings.in_words import study_notes
-from smallset.learn import folds
+from smallset.learn import folds, stages
 from smallset.learn.run import train_run
 from smallset.models.probe import fold_of, out_of_fold, probe, probe_probs
 from smallset.record.measures import cross_validated
@@ -164,6 +164,61 @@ def test_what_belongs_together_is_in_one_fold(tmp_path):
     assert len(set(names)) == 13 - 1 - 2 - 1
 
 
+@pytest.fixture
+def grouped(tmp_path):
+    """Two classes of 10 pictures in a manifest, the first two of each class in one group."""
+    rows = ["path,label,group,split"]
+    for n in range(20):
+        picture(n % 2, n).save(tmp_path / f"{n}.png")
+        rows.append(f"{n}.png,{'ab'[n % 2]},{f'g{n % 2}' if n < 4 else ''},train")
+    for n in range(20, 24):
+        picture(n % 2, n).save(tmp_path / f"{n}.png")
+        rows.append(f"{n}.png,{'ab'[n % 2]},,test")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    return tmp_path / "list.csv"
+
+
+HEAD = {
+    "image_size": 32, "trains": "classifier", "head": "probe", "data.val_fraction": 0,
+    "figures.report": False, "figures.tsne": False,
+}  # fmt: skip
+
+
+def test_a_penalty_is_chosen_with_what_belongs_together_in_one_fold(grouped, tmp_path, monkeypatch):
+    seen, original = [], stages.fit_head
+
+    def fit_head(vectors, labels, *, groups, **others):
+        assert groups is None or len(groups) == len(labels)
+        seen.append(groups and len(groups) - len(set(groups)))
+        return original(vectors, labels, groups=groups, **others)
+
+    monkeypatch.setattr(stages, "fit_head", fit_head)
+    record = train_run(grouped, override(RunConfig(), HEAD), tmp_path / "head")
+    assert seen == [2]
+    assert any("4 images in 2 groups" in line for line in record.result["findings"])
+    train_run(grouped, override(RunConfig(), HEAD | {"penalty": 0.01}), tmp_path / "fixed")
+    assert seen[1:] == [None]
+
+
+def test_each_fold_has_the_families_of_the_whole(grouped, tmp_path, monkeypatch):
+    seen, original = [], stages.fit_head
+
+    def fit_head(*told, groups, **named):
+        seen.append(groups)
+        return original(*told, groups=groups, **named)
+
+    monkeypatch.setattr(stages, "fit_head", fit_head)
+    monkeypatch.setattr(stages, "families_of", None)  # they are looked for once, before
+    config = {name: value for name, value in HEAD.items() if name != "data.val_fraction"}
+    train_run(grouped, override(RunConfig(), config | {"data.folds": 2}), tmp_path / "run")
+    *parts, whole = seen
+    twice = {name for name in whole if whole.count(name) == 2}
+    assert len(whole) == 20
+    assert len(twice) == 2
+    assert sorted(name for part in parts for name in part) == sorted(whole)
+    assert all(part.count(name) in (0, 2) for part in parts for name in twice)
+
+
 def test_every_fold_learns_a_class_that_was_photographed_in_one_go(tmp_path):
     rng = np.random.default_rng(0)
     for name in "ab":
@@ -174,7 +229,7 @@ def test_every_fold_learns_a_class_that_was_photographed_in_one_go(tmp_path):
             Image.fromarray(pixels).resize((96, 96)).save(tmp_path / name / file)
     config = override(RunConfig(image_size=32), {"data.folds": 3})
     data, listening = DataSource(tmp_path).prepared(config), Listening()
-    names = folds.families_of(data, config.data, listening)
+    names = families_of(data, config.data, listening)
     fold = fold_of(data.images.labels, np.random.default_rng(0), 3, groups=names)
     assert {*fold[data.images.labels == 0]} == {0, 1, 2}
     assert any("bursts by time of a are not kept together" in note for note in listening.notes)

@@ -406,7 +406,7 @@ def test_a_run_of_other_training_rules_is_not_gone_on_with(
     with monkeypatch.context() as patch:
         patch.setattr(describe, "TRAINING_RULES", 1)
         old = train_run(split_folders, tiny(), tmp_path / "old")
-    with pytest.raises(RunError, match=r"training_rules: 1 -> 2"):
+    with pytest.raises(RunError, match=r"training_rules: 1 -> 3"):
         train_run(split_folders, tiny(), tmp_path / "old", resume=True)
     new = train_run(split_folders, tiny(), tmp_path / "new")
     assert new.config["digest"] != old.config["digest"]

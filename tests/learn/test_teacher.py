@@ -9,6 +9,7 @@ from smallset.config import RunConfig, override
 from smallset.data.feed import Batch
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
+from smallset.learn import teacher as teacher_file
 from smallset.learn.objectives import OnePass
 from smallset.learn.plan import Planner, shares_backbone
 from smallset.learn.run import train_run
@@ -86,6 +87,32 @@ def test_a_head_teaches_what_heads_without_the_fold_of_an_image_say_of_it(
     assert head.predictions.probs[head.predictions.learnt][rows, given].min() > 0.5
     assert said[rows, given].max() < 0.5
     train_run(split_folders, config, tmp_path / "taught")
+
+
+def test_a_head_says_of_an_image_what_it_said_without_its_copies(tiny, tmp_path, monkeypatch):
+    rows = ["path,label,group,split"]
+    for n in range(16):
+        picture(n % 2, n).save(tmp_path / f"{n}.png")
+        group = "g" if n in (0, 2, 4) else ""
+        rows.append(f"{n}.png,{'ab'[n % 2]},{group},{'train' if n < 12 else 'test'}")
+    picture(1, 7).save(tmp_path / "copy.png")  # the pixels of another picture
+    (tmp_path / "list.csv").write_text("\n".join([*rows, "copy.png,b,,train"]))
+    settings = {"image_size": 32, "trains": "classifier", "head": "probe", "data.val_fraction": 0}
+    quiet = {"figures.tsne": False, "figures.report": False}
+    head = override(RunConfig(), settings | quiet)
+    train_run(tmp_path / "list.csv", head, tmp_path / "head")
+    seen, original = [], teacher_file.probes_held_out
+
+    def held_out(*told, groups, **named):
+        seen.append(groups)
+        return original(*told, groups=groups, **named)
+
+    monkeypatch.setattr(teacher_file, "probes_held_out", held_out)
+    config = override(tiny(), {"teacher": str(tmp_path / "head"), "data.val_fraction": 0})
+    Planner(DataSource(tmp_path / "list.csv")).plan(config)
+    [names] = seen
+    assert len(names) == 13
+    assert sorted(names.count(name) for name in set(names)) == [1] * 8 + [2, 3]
 
 
 def test_a_taught_run_is_another_run_wherever_its_teacher_is(

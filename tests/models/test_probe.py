@@ -77,6 +77,24 @@ def test_images_of_a_group_are_in_one_fold():
     )
     assert apart.mean() > 0.9
     assert together.mean() < 0.65
+    # So a head that is to know them by heart has the least penalty, and one that cannot the most.
+    least, most = (
+        fit_head(copies, told, num_classes=3, seed=0, groups=each).penalty for each in (None, names)
+    )
+    assert (least, most) == (min(HEAD_PENALTIES), max(HEAD_PENALTIES))
+    alone = [str(n) for n in range(len(told))]
+    heads = [fit_head(copies, told, num_classes=3, seed=0, groups=g) for g in (None, alone)]
+    assert torch.equal(heads[0].weight, heads[1].weight)
+
+
+def test_images_of_a_group_are_in_one_fold_where_some_of_many_are_compared(monkeypatch):
+    monkeypatch.setattr("smallset.models.probe.MOST_COMPARED", 100)
+    rng = np.random.default_rng(1)
+    labels = rng.integers(3, size=30)
+    features = np.repeat(rng.normal(size=(30, 40)).astype(np.float32), 5, axis=0)
+    told, names = np.repeat(labels, 5), [str(n) for n in range(30) for _ in range(5)]
+    head = fit_head(features, told, num_classes=3, seed=0, groups=names)
+    assert head.penalty == max(HEAD_PENALTIES)
 
 
 SIZES = [50, 30, 20, 10, 10, 5, 5, 3]  # of K classes

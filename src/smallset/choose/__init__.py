@@ -1,1 +1,1 @@
-"""Which settings: the search on val."""
+"""What to train: settings searched on val, the best classifier that some minutes give."""

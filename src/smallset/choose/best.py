@@ -1,9 +1,9 @@
 """The best classifier that a data set gives in some minutes, chosen without its test images.
 
 Networks at hand are measured, then judged by heads on their frozen features, out of fold; the best
-are joined, the leader is fine-tuned, and joined with the best head unless one of them alone is
-clearly better on val; the winner is trained on train + val. Test is read at the end, for two arms:
-the winner, and the plain choice that no search was needed for.
+are joined, the leader is fine-tuned, and joined with the best head unless one of the two alone is
+clearly better on val (`finetune.chosen_of`); the winner is trained on train + val. Test is read at
+the end, for two arms: the winner, and the plain choice that no search was needed for.
 """
 
 import os

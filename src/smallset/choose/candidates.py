@@ -17,11 +17,10 @@ from numpy import ndarray
 
 from smallset import contents
 from smallset.config import RunConfig, override
-from smallset.data.prepare import DataSource, Prepared
+from smallset.data.prepare import DataSource, Prepared, families_of
 from smallset.data.preprocessing import square_of
 from smallset.errors import ConfigError, RunError
 from smallset.files import clear_unfinished, make_folder, write_arrays, write_json
-from smallset.learn.folds import families_of
 from smallset.learn.plan import Plan, Planner
 from smallset.learn.run import build_run
 from smallset.learn.settle import settle
@@ -197,10 +196,12 @@ class Heads:
         """
         rows = {split: self.places(name, data, split) for split in ("train", "val")}
         blocks = np.concatenate([self.features(part) for part in name.split("+")], axis=1)
+        names = self.families()
         labels = {split: data.given_labels[data.of(split)] for split in rows}
         head = fit_head(
             blocks[rows["train"]], labels["train"], num_classes=len(data.images.classes),
-            seed=self.config.seed, balance=self.config.balance,
+            seed=self.config.seed, groups=[names[int(row)] for row in rows["train"]],
+            balance=self.config.balance,
         )  # fmt: skip
         logits = torch.from_numpy(blocks[rows["val"]]) @ head.weight.T + head.bias
         return logits.double().softmax(dim=1).numpy()

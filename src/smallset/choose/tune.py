@@ -5,6 +5,7 @@ The test images are never scored here; a study compares the winner with the star
 
 import contextlib
 import json
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -17,13 +18,23 @@ import numpy as np
 from smallset.config import RunConfig, override
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
-from smallset.files import csv_text, holds_files, make_folder, write_atomic, write_json
+from smallset.files import (
+    clear_unfinished,
+    csv_text,
+    holds_files,
+    make_folder,
+    write_atomic,
+    write_json,
+)
 from smallset.progress import Reporter
 from smallset.reading import read_json
 from smallset.settings import flat, nested, parse_value, unknown_setting
 
 DEFAULT_SEARCH = {"lr": "0.001:0.3:log", "optim.weight_decay": "1e-6:1e-2:log"}
 """Rate and weight decay jointly: for small data from scratch they matter most."""
+
+
+SCRATCH = ".trial-"  # in the folder of the search, while a trial trains
 
 
 @dataclass(frozen=True)
@@ -133,6 +144,9 @@ def tune(
     _known(config, spaces)
     make_folder(folder)
     _same_search(folder, config, spaces, seeds)
+    clear_unfinished(folder)
+    for left in folder.glob(f"{SCRATCH}*"):  # by a killed one
+        shutil.rmtree(left, ignore_errors=True)
     trainer = _Trainer(data, config, folder, seeds, reporter or Reporter())
     start = trainer.start(spaces)
     backend = optuna.storages.journal.JournalFileBackend(str(folder / "journal.log"))
@@ -207,7 +221,7 @@ class _Trainer:
             stack.enter_context(torch_as_it_was(config.compute.threads))
             runs = []
             for seed in range(self.seeds):
-                place = tempfile.TemporaryDirectory(prefix=".trial-", dir=self.folder)
+                place = tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self.folder)
                 scratch = Path(stack.enter_context(place))
                 plan = self.planner.plan(config.model_copy(update={"seed": seed}))
                 plan = clean_labels(plan, self.source, Reporter())

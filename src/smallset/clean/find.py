@@ -82,6 +82,7 @@ def find_wrong_labels(
     labels: Int[ndarray, " n"],
     *,
     num_classes: int,
+    groups: Sequence[str] | None = None,
     seed: int = 0,
     on_progress: Callable[[int, int], object] = lambda done, total: None,  # noqa: ARG005
 ) -> Found:
@@ -89,6 +90,8 @@ def find_wrong_labels(
 
     Args:
         blocks: Features of the images, one array per frozen network.
+        groups: Images of one group, such as copies, have no part in the judgement of each other:
+            they may share one wrong label. None where every image stands alone.
         on_progress: Told of the steps done and of all.
 
     Raises:
@@ -102,7 +105,7 @@ def find_wrong_labels(
     steps = ROUNDS + 4
     features = reduce_features(blocks)
     on_progress(1, steps)
-    penalty = _choose_penalty(features, labels, num_classes, seed)
+    penalty = _choose_penalty(features, labels, num_classes, groups, seed)
     on_progress(2, steps)
     first: Posterior | None = None
     best: Posterior | None = None
@@ -111,10 +114,10 @@ def find_wrong_labels(
     for number in range(ROUNDS + 1):
         [probe] = out_of_fold(
             features, labels, num_classes=num_classes, penalties=[penalty], repeats=REPEATS,
-            seed=seed, keep=keep,
+            seed=seed, keep=keep, groups=groups,
         )  # fmt: skip
-        near = neighbour_probs(features, labels, num_classes=num_classes, keep=keep)
-        fitted = fit_posterior(probe, near, labels)
+        near = neighbour_probs(features, labels, num_classes=num_classes, keep=keep, groups=groups)
+        fitted = fit_posterior(probe, near, labels, groups)
         on_progress(3 + number, steps)
         # All given labels are held out here, so the likelihoods can be compared.
         if best is not None and fitted.likelihood <= best.likelihood:
@@ -134,7 +137,7 @@ def find_wrong_labels(
     judged: list[Judged] = []
     doubted = np.zeros(len(labels), dtype=bool)
     if not is_weak:
-        judged = _judge_cleanings(features, labels, best, penalty=penalty, seed=seed)
+        judged = _judge_cleanings(features, labels, best, groups, penalty=penalty, seed=seed)
         doubted = contradicted(best, labels)
     on_progress(steps, steps)
     most = best.rate.high if is_weak else most_wrong(best, labels)
@@ -157,10 +160,16 @@ def find_wrong_labels(
 
 
 def _judge_cleanings(
-    features: ndarray, labels: ndarray, best: Posterior, *, penalty: float, seed: int
+    features: ndarray,
+    labels: ndarray,
+    best: Posterior,
+    groups: Sequence[str] | None,
+    *,
+    penalty: float,
+    seed: int,
 ) -> list[Judged]:
-    fold = fold_of(labels, np.random.default_rng(seed + 1))
-    blind = _blind(features, labels, fold, best, penalty=penalty)
+    fold = fold_of(labels, np.random.default_rng(seed + 1), groups=groups)
+    blind = _blind(features, labels, fold, best, penalty=penalty, groups=groups)
     rules = [by_posterior, by_contradiction]
     if best.noise == "by class":
         rules.insert(1, by_pruning)
@@ -186,7 +195,13 @@ def _skill(accuracy: float, rate: float, labels: ndarray) -> float:
 
 
 def _blind(
-    features: ndarray, labels: ndarray, fold: ndarray, best: Posterior, *, penalty: float
+    features: ndarray,
+    labels: ndarray,
+    fold: ndarray,
+    best: Posterior,
+    *,
+    penalty: float,
+    groups: Sequence[str] | None = None,
 ) -> list[Posterior]:
     """Return, per fold, the posterior of the images outside it, made without the labels in it."""
     num_classes = best.looks.shape[1]
@@ -194,18 +209,28 @@ def _blind(
     parts: list[Posterior] = []
     for number in range(FOLDS):
         outside = fold != number
-        near = neighbour_probs(features, labels, num_classes=num_classes, keep=outside)
+        near = neighbour_probs(
+            features, labels, num_classes=num_classes, keep=outside, groups=groups
+        )
         parts.append(best.of_others(probes[number, outside], near[outside], labels[outside]))
     return parts
 
 
-def _choose_penalty(features: ndarray, labels: ndarray, num_classes: int, seed: int) -> float:
+def _choose_penalty(
+    features: ndarray,
+    labels: ndarray,
+    num_classes: int,
+    groups: Sequence[str] | None,
+    seed: int,
+) -> float:
     if len(labels) > MAX_IMAGES_FITTED:
         some = np.random.default_rng(seed).choice(len(labels), MAX_IMAGES_FITTED, replace=False)
         features, labels = features[some], labels[some]
+        groups = None if groups is None else [groups[int(row)] for row in some]
     tried = out_of_fold(
-        features, labels, num_classes=num_classes, penalties=PENALTIES, repeats=1, seed=seed
-    )
-    near = neighbour_probs(features, labels, num_classes=num_classes)
+        features, labels, num_classes=num_classes, penalties=PENALTIES, repeats=1, seed=seed,
+        groups=groups,
+    )  # fmt: skip
+    near = neighbour_probs(features, labels, num_classes=num_classes, groups=groups)
     fits = [fit_even(probe, near, labels).likelihood for probe in tried]
     return PENALTIES[int(np.argmax(fits))]

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from smallset.clean.decide import Cleaning
 from smallset.clean.find import Found, find_wrong_labels
-from smallset.clean.judges import Judge, features_of, plan_judges
+from smallset.clean.judges import Judge, families_judged, features_of, plan_judges
 from smallset.clean.review import TOOL
 from smallset.clean.rules import RULES
 from smallset.compute import torch_as_it_was, versions
@@ -69,7 +69,8 @@ def clean_folder(
         rows = prepared.of("train")
         labels = prepared.given_labels[rows]
         found = find_wrong_labels(
-            blocks, labels, num_classes=len(prepared.images.classes), seed=config.seed,
+            blocks, labels, num_classes=len(prepared.images.classes),
+            groups=families_judged(prepared, config, reporter), seed=config.seed,
             on_progress=lambda done, total: reporter.counted(
                 "judging labels", done * len(labels) // total, len(labels)
             ),

@@ -15,7 +15,8 @@ from smallset.clean.patches import IMAGE_SIZE, learn_filters, patch_features
 from smallset.compute import resolve
 from smallset.config import RunConfig, override
 from smallset.data.feed import PixelFeed, Selection
-from smallset.data.prepare import DataSource, Prepared
+from smallset.data.prepare import DataSource, Prepared, families_of
+from smallset.data.read import MANY
 from smallset.errors import ConfigError
 from smallset.files import cache_dir
 from smallset.models.by_name import default_image_size
@@ -97,6 +98,12 @@ def _plan(net: str, config: RunConfig) -> Judge:
         "data.resize": "zoom",
     }
     return Judge(name, override(plain, sees), weights)
+
+
+def families_judged(data: Prepared, config: RunConfig, reporter: Reporter) -> list[str]:
+    """Return a name per training image that those share which do not judge each other's labels."""
+    said = "have no part in the judgement of each other's labels"
+    return families_of(data, config.data, reporter, said=said, most=MANY)
 
 
 def features_of(

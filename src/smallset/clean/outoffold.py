@@ -11,14 +11,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from smallset.models.probe import FOLDS, NUM_AXES, principal, probe, probe_probs
+from smallset.models.probe import FOLDS, principal, probe, probe_probs
 from smallset.stats import directions
 
 PENALTIES = (1e-4, 3e-4, 1e-3)  # on the squared weights, against the mean loss of an image
 
 
 def reduce_features(
-    blocks: Sequence[Float[ndarray, "n _"]], num_axes: int = NUM_AXES
+    blocks: Sequence[Float[ndarray, "n _"]],
 ) -> Float[ndarray, "n d"]:
     """Standardise the features of one or several networks, and keep their principal components.
 
@@ -35,7 +35,7 @@ def reduce_features(
         values = (values[:, used] - values[:, used].mean(axis=0)) / spread[used]
         scaled.append(values / np.sqrt(max(values.shape[1], 1)))
     together = np.concatenate(scaled, axis=1)
-    return principal(together, num_axes)
+    return principal(together)
 
 
 def out_of_two_folds(
@@ -72,22 +72,28 @@ def neighbour_probs(
     num_classes: int,
     neighbours: int = 10,
     keep: Bool[ndarray, " n"] | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Float[ndarray, "n K"]:
     """Return the vote of the nearest other images by cosine, smoothed by one vote over all classes.
 
     Args:
         features: As `reduce_features` gives them.
         keep: Images that may vote; all get votes.
+        groups: Images of one group do not vote for each other, so that an image may have fewer
+            neighbours; None where every image stands alone.
     """
     unit = directions(features)
-    voters = np.arange(len(labels)) if keep is None else np.flatnonzero(keep)
+    alone = np.arange(len(labels))
+    group = alone if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    voters = alone if keep is None else np.flatnonzero(keep)
     count = min(neighbours, len(voters) - 1)
     votes = np.full((len(labels), num_classes), 1 / num_classes)
     for start in range(0, len(labels), 1000):  # so that the similarities fit into memory
         rows = np.arange(start, min(start + 1000, len(labels)))
         near = unit[rows] @ unit[voters].T
-        near[rows[:, None] == voters[None]] = -np.inf
+        near[group[rows][:, None] == group[voters]] = -np.inf
         # Ten times as quick as numpy's argpartition, which orders much more than is asked for.
         best = torch.from_numpy(near).topk(count, dim=1, sorted=False).indices.numpy()
-        np.add.at(votes, (np.repeat(rows, count), labels[voters[best]].ravel()), 1)
+        may = np.isfinite(np.take_along_axis(near, best, axis=1))
+        np.add.at(votes, (rows[may.nonzero()[0]], labels[voters[best]][may]), 1)
     return votes / votes.sum(axis=1, keepdims=True)

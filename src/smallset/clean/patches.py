@@ -37,15 +37,13 @@ class Filters(NamedTuple):
     """Whitening and filter in one product."""
 
 
-def learn_filters(
-    images: UInt8[ndarray, "n size size 3"], *, filters: int = FILTERS, seed: int = 0
-) -> Filters:
+def learn_filters(images: UInt8[ndarray, "n size size 3"], *, filters: int = FILTERS) -> Filters:
     """Learn filters from patches of images.
 
     Args:
         images: Square, `SIDE` px or more.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     corners = rng.integers(images.shape[1] - SIDE + 1, size=(len(images), _per(len(images)), 2))
     cut = [
         image[row : row + SIDE, column : column + SIDE]

@@ -8,6 +8,7 @@ was not fitted on decide which kind of noise it is. The posterior of the true cl
 T(k, given) over its sum. Only probabilities that the label had no part in may be used.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -72,14 +73,22 @@ class Posterior:
 
 
 def fit_posterior(
-    probe: Float[ndarray, "n K"], neighbours: Float[ndarray, "n K"], labels: Int[ndarray, " n"]
+    probe: Float[ndarray, "n K"],
+    neighbours: Float[ndarray, "n K"],
+    labels: Int[ndarray, " n"],
+    groups: Sequence[str] | None = None,
 ) -> Posterior:
-    """Fit the posterior of the true class, with the noise model that held-out labels speak for."""
+    """Fit the posterior of the true class, with the noise model that held-out labels speak for.
+
+    Args:
+        groups: Images of one group are held out together; None where every image stands alone.
+    """
     logs = _logs(probe, neighbours)
     even = fit_even(probe, neighbours, labels)
     start = _flows(even, labels)
     every = np.ones(len(labels), dtype=bool)
-    fold, held = fold_of(labels, np.random.default_rng(0)), np.empty(len(labels))
+    fold = fold_of(labels, np.random.default_rng(0), groups=groups)
+    held = np.empty(len(labels))
     for out in (fold == number for number in range(FOLDS)):
         scale, flips = _fit_by_class(logs, labels, ~out, start)
         held[out] = (_looks(logs[:, out], scale) * flips[:, labels[out]].T).sum(axis=1)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 from numpy import ndarray
 
 from smallset.clean.find import Found, find_wrong_labels
-from smallset.clean.judges import Judge, features_of, plan_judges
+from smallset.clean.judges import Judge, families_judged, features_of, plan_judges
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig
 from smallset.data.prepare import DataSource, Prepared
@@ -21,7 +21,7 @@ from smallset.reading import read_array
 from smallset.store import build_folder
 
 ORACLE = "oracle"
-RULES = "4"  # part of the key of what was decided: a change in how it is decided must change it
+RULES = "5"  # part of the key of what was decided: a change in how it is decided must change it
 
 
 def describe_cleaning(config: RunConfig) -> dict[str, Any] | None:
@@ -90,7 +90,8 @@ def _decided(
 ) -> tuple[Bool[ndarray, " n"], Int[ndarray, " n"], str]:
     """Return which images stay, with which labels, and why nothing is changed, if so."""
     data = source.prepared(judges[0].config)
-    parts = [RULES, *(judge.key for judge in judges), *data.ids("train"), *map(str, given)]
+    groups = families_judged(data, config, reporter)
+    parts = [RULES, *(judge.key for judge in judges), *data.ids("train"), *map(str, given), *groups]
     key = hashlib.sha256("/".join(parts).encode()).hexdigest()[:24]
 
     def fill(aside: Path) -> None:
@@ -99,6 +100,7 @@ def _decided(
                 [features_of(judge, source, reporter) for judge in judges],
                 given,
                 num_classes=len(data.images.classes),
+                groups=groups,
             )
         chosen = found.chosen
         every = np.ones(len(given), dtype=bool)

@@ -25,9 +25,7 @@ class Leader(NamedTuple):
     """The first against the second, held against all pairs of arms: any two might have led."""
 
 
-def find_leader(
-    arms: Sequence[Float[ndarray, "_ images"]], lucks: Sequence[Luck | None], *, seed: int = 0
-) -> Leader:
+def find_leader(arms: Sequence[Float[ndarray, "_ images"]], lucks: Sequence[Luck | None]) -> Leader:
     """Return the best arm.
 
     The highest of several scores is too high: it was lucky as well as good. The choice is repeated
@@ -37,7 +35,6 @@ def find_leader(
     Args:
         arms: `correct` (seeds, images) of two arms or more, on the same images.
         lucks: Of the arms.
-        seed: Of the draws.
 
     Source:
         BBC-CV (Tsamardinos, Greasidou & Borboudakis 2018, algorithm 4) with draws from the normal
@@ -53,7 +50,7 @@ def find_leader(
         for arm, luck in zip(arms, lucks, strict=True)
     ]
     moves = np.linalg.cholesky(covariance + np.diag(beyond) + 1e-12 * np.eye(len(arms)))
-    half = np.random.default_rng(seed).standard_normal((DRAWS // 2, len(arms))) @ moves.T
+    half = np.random.default_rng(0).standard_normal((DRAWS // 2, len(arms))) @ moves.T
     off = np.concatenate([half, -half])
     winner = (means + off).argmax(axis=1)
     expected = float((means[winner] - off[np.arange(DRAWS), winner]).mean())

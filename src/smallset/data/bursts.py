@@ -21,15 +21,12 @@ _MOMENT = re.compile(r"(?<!\d)((?:19|20)\d\d)\D?(\d\d)\D?(\d\d)\D{0,4}(\d\d)\D?(
 _NUMBER = re.compile(r"(\d+)\D*$")
 
 
-def burst_of(images: ImageSet, *, seconds: float = SECONDS) -> list[str]:
+def burst_of(images: ImageSet) -> list[str]:
     """Return a name per image that those of one burst share; "" where the file does not say.
 
     Photographs of one class by one camera are a burst while each follows the one before it within
-    some seconds. Without EXIF, the name may say when (IMG_20260102_101500.jpg); what stands before
+    `SECONDS`. Without EXIF, the name may say when (IMG_20260102_101500.jpg); what stands before
     that is the camera.
-
-    Args:
-        seconds: Between two photographs of a burst, at most.
     """
     taken: dict[tuple[int, str], list[tuple[float, int]]] = {}
     for row, path in enumerate(images.paths):
@@ -39,7 +36,7 @@ def burst_of(images: ImageSet, *, seconds: float = SECONDS) -> list[str]:
             taken.setdefault((int(images.labels[row]), camera), []).append((moment, row))
     names = [""] * len(images)
     for shots in taken.values():
-        for run in _runs(sorted(shots), seconds):
+        for run in _runs(sorted(shots)):
             for row in run:
                 names[row] = f"burst {run[0]}"
     return names
@@ -90,11 +87,11 @@ def _series(images: ImageSet) -> list[tuple[list[int], list[int]]]:
     return [([row for _, row in each], [number for number, _ in each]) for each in series]
 
 
-def _runs(shots: Sequence[tuple[float, int]], seconds: float) -> list[list[int]]:
+def _runs(shots: Sequence[tuple[float, int]]) -> list[list[int]]:
     runs: list[list[int]] = []
     before = float("-inf")
     for moment, row in shots:
-        if moment - before > seconds:
+        if moment - before > SECONDS:
             runs.append([])
         runs[-1].append(row)
         before = moment

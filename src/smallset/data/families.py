@@ -88,6 +88,11 @@ def families(
     return Families([str(name) for name in names.tolist()], said, tuple(apart))
 
 
+def grouped(images: ImageSet) -> list[str]:
+    """Return a name per image that those of one given group share; nothing is looked for."""
+    return [str(name) for name in _joined(_links(images.groups or ()), len(images)).tolist()]
+
+
 def _links(names: Iterable[str]) -> Links:
     """Return the rows of each name, but "", with the first of them."""
     members: dict[str, list[int]] = defaultdict(list)

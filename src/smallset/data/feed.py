@@ -61,7 +61,10 @@ class Selection:
 
 
 class Normalise:
-    """(pixel / 255 - mean) / std, as one product and one sum; the only place that does it."""
+    """(pixel / 255 - mean) / std, as one product and one sum.
+
+    An exported graph does the same with the `scale` and `shift` from here.
+    """
 
     def __init__(self, preprocessing: Preprocessing, device: str = "cpu") -> None:
         mean, std = (

@@ -19,7 +19,7 @@ from smallset.data.check import SKIP_EMPTY, SKIP_UNREADABLE, Problem, find_probl
 from smallset.data.listing import ImageSet, parse_classes
 from smallset.data.noise import flip_labels
 from smallset.data.preprocessing import LOOKED_AT, THUMBNAIL, Square, square_of
-from smallset.data.read import Data, read_data
+from smallset.data.read import MANY, Data, read_data
 from smallset.data.split import choose_fraction
 from smallset.errors import DataError
 from smallset.groups import DataConfig, Split
@@ -128,7 +128,8 @@ class DataSource:
         return self.once("images", [config.image_size, shape, split], lambda: self._open(config))
 
     def _open(self, config: RunConfig) -> Opened:
-        opened = open_images(self.data, config, self.reporter, also=self.also)
+        copies = bool(self.judged_splits) or _asks_for_copies(config)
+        opened = open_images(self.data, config, self.reporter, also=self.also, copies=copies)
         if not self.judged_splits:
             return opened
         splits = np.where(np.isin(opened.images.splits, self.judged_splits), "train", "not judged")
@@ -136,7 +137,12 @@ class DataSource:
 
 
 def open_images(
-    data: Data, config: RunConfig, reporter: Reporter, *, also: Sequence[Square] = ()
+    data: Data,
+    config: RunConfig,
+    reporter: Reporter,
+    *,
+    also: Sequence[Square] = (),
+    copies: bool = False,
 ) -> Opened:
     """Read, decode and check a data set.
 
@@ -145,6 +151,7 @@ def open_images(
         config: Settings of the run, its image size resolved.
         reporter: Told of progress, and of everything a user should know.
         also: As of `DataSource`.
+        copies: Whether `families_of` is asked for later.
 
     Raises:
         DataError: If a file is unreadable (unless such files are to be skipped).
@@ -152,6 +159,8 @@ def open_images(
     square = square_of(config)
     also = [square, *also, *_asked_later(config)]
     images = read_data(data, config.data, reporter, also=also)
+    if config.data.folds or (copies and len(images) <= MANY):
+        also.append(replace(square, size=LOOKED_AT, resize="squash"))
     decoding = partial(reporter.counted, "decoding")
     pixels = load_pixels(images, square, also=also, progress=decoding, note=reporter.note)
     problems = find_problems(images, pixels.ids, pixels.errors, config.data)
@@ -164,13 +173,47 @@ def open_images(
 
 
 def _asked_later(config: RunConfig) -> list[Square]:
-    """Return what else the pictures of a run become: thumbnails, what folds look for copies in."""
-    square, found = square_of(config), list[Square]()
+    """Return what else the pictures of a run become: thumbnails."""
+    square = square_of(config)
     if config.figures.report and square.size < THUMBNAIL:
-        found.append(replace(square, size=THUMBNAIL))
-    if config.data.folds:
-        found.append(replace(square, size=LOOKED_AT, resize="squash"))
-    return found
+        return [replace(square, size=THUMBNAIL)]
+    return []
+
+
+def _asks_for_copies(config: RunConfig) -> bool:
+    """Return whether a run without folds asks what is predicted out of fold."""
+    chooses_penalty = config.head == "probe" and not config.penalty
+    return chooses_penalty or config.data.clean not in ("", "oracle")
+
+
+def families_of(
+    data: Prepared,
+    config: DataConfig,
+    reporter: Reporter,
+    *,
+    said: str = "kept in one fold, or the estimate would be too hopeful",
+    most: int | None = None,
+) -> list[str]:
+    """Return a name per training image that those which belong together share, and say so.
+
+    Args:
+        said: What is done with them.
+        most: Images among which bursts and copies are looked for; of more, those of one group
+            belong together. None for any number.
+    """
+    # Inside: it loads torch, which many who list data need not.
+    from smallset.data.families import families, grouped
+
+    images = data.images.where(data.images.splits == "train")
+    if most is not None and len(images) > most:
+        reporter.note(f"copies were not looked for among {len(images):,} images: too many pairs")
+        return grouped(images)
+    known = families(images, config, reporter)
+    if known.said:
+        reporter.note(f"{known.said} {said}")
+    for sentence in known.apart:
+        reporter.note(sentence)
+    return known.names
 
 
 def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Prepared:

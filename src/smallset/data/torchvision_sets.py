@@ -39,6 +39,8 @@ TORCHVISION_SETS: dict[str, dict[str, dict[str, Any]]] = {
     "USPS": _TRAIN_TEST,
 }
 """For each set, its splits and the arguments that ask for them; "" is split by smallset."""
+MISNAMED = ("Caltech101", "Imagenette")
+"""Sets whose classes had wrong names once: what the cache holds under the old place is not used."""
 
 
 def torchvision_folder(name: str) -> Path:
@@ -55,7 +57,7 @@ def torchvision_folder(name: str) -> Path:
     """
     if name not in TORCHVISION_SETS:
         raise ConfigError(f"no torchvision set named {name!r}; {suggest(name, TORCHVISION_SETS)}")
-    folder = cache_dir() / "torchvision" / name
+    folder = cache_dir() / "torchvision" / (f"{name}-2" if name in MISNAMED else name)
     return build_folder(folder, lambda aside: _write_out(name, aside))
 
 
@@ -72,9 +74,20 @@ def _write_out(name: str, folder: Path) -> None:
                 f"could not download torchvision's {name}: {error}; with a network, run this "
                 f"again; without, put its files into {downloads} as torchvision lays them out"
             ) from None
-        names = [str(each).replace("/", "_") for each in getattr(images, "classes", [])]
+        names = _class_names(images)
         for number in range(len(images)):
             image, label = images[number]
             place = folder / split / (names[label] if names else str(label))
             place.mkdir(parents=True, exist_ok=True)
             image.save(place / f"{number:06d}.png")
+
+
+def _class_names(images: Any) -> list[str]:
+    """Return the names of the classes as folders may have them; none where labels are all there is.
+
+    SVHN, USPS and GTSRB have no names. Caltech101 calls them categories, and Imagenette has several
+    for each class, the usual one first.
+    """
+    names = getattr(images, "classes", None) or getattr(images, "categories", [])
+    first = [each if isinstance(each, str) else each[0] for each in names]
+    return [each.replace("/", "_") for each in first]

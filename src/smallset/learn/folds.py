@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from smallset.data.families import families
 from smallset.data.feed import FeatureFeed
 from smallset.data.prepare import Prepared
 from smallset.errors import DataError, RunError
 from smallset.files import make_folder, write_arrays
-from smallset.groups import DataConfig
 from smallset.learn.plan import Plan
 from smallset.learn.score import predict
 from smallset.learn.stages import Run, train_together
@@ -102,31 +101,21 @@ class OutOfFold(NamedTuple):
         )  # fmt: skip
 
 
-def families_of(data: Prepared, config: DataConfig, reporter: Reporter) -> list[str]:
-    """Return a name per training image that those which belong together share, and say so."""
-    known = families(data.images.where(data.images.splits == "train"), config, reporter)
-    if known.said:
-        reporter.note(f"{known.said} kept in one fold, or the estimate would be too hopeful")
-    for sentence in known.apart:
-        reporter.note(sentence)
-    return known.names
-
-
-def deal(plan: Plan, reporter: Reporter) -> Int[ndarray, "repeats n"]:
+def deal(plan: Plan) -> Int[ndarray, "repeats n"]:
     """Deal the training images into folds: by class, those that belong together into one.
 
     Raises:
         DataError: If there are fewer families of images than folds.
     """
-    config, data = plan.config.data, plan.data
+    config, names = plan.config.data, plan.families
     assert config.folds
-    names = families_of(data, config, reporter)
+    assert names is not None
     if len(set(names)) < config.folds:
         raise DataError(
             f"{config.folds} folds need as many images that are not of one group, burst or copy, "
             f"and there are {len(set(names))}; give fewer --folds"
         )
-    alone, labels = len(set(names)) == len(names), data.images.labels
+    alone, labels = len(set(names)) == len(names), plan.data.images.labels
     deals = [
         fold_of(
             labels, stream(plan.config.seed, "folds", repeat), config.folds,
@@ -161,7 +150,8 @@ def score_folds(
     for number, (repeat, fold) in enumerate(todo, start=1):
         held = folds[repeat] == fold
         images = replace(plan.data.images, splits=np.where(held, "val", "train"))
-        part = replace(plan, data=replace(plan.data, images=images))
+        others = None if plan.families is None else [*compress(plan.families, ~held)]
+        part = replace(plan, data=replace(plan.data, images=images), families=others)
         said = replace(
             reporter, begin_stage=partial(_begin, reporter, f"fold {number}/{len(todo)}")
         )

@@ -12,8 +12,8 @@ import numpy as np
 from smallset.clean.training_labels import clean_prepared, describe_cleaning
 from smallset.config import RunConfig, override
 from smallset.data.batches import balanced_batches, share_without_positive
-from smallset.data.prepare import DataSource, Prepared
-from smallset.data.read import folds_for
+from smallset.data.prepare import DataSource, Prepared, families_of
+from smallset.data.read import MANY, folds_for
 from smallset.errors import ConfigError, DataError
 from smallset.files import given_path
 from smallset.groups import NOT_WITH_FOLDS, DataConfig
@@ -50,6 +50,8 @@ class Plan:
     described: dict[str, Any]
     """Content of config.json."""
     teacher: Teacher | None = None
+    families: Sequence[str] | None = None
+    """A name per training image that those which belong together share; None: not looked for."""
 
     @property
     def digest(self) -> str:
@@ -102,8 +104,13 @@ class Planner:
 
     def _teacher(self, config: RunConfig, data: Prepared) -> Teacher:
         """Return the teacher of a run, once it is seen to fit."""
-        key = [config.teacher, *data.images.classes]
-        make = partial(read_teacher, config.teacher, data.images.classes)
+
+        def families() -> dict[str, str]:
+            names = families_of(data, config.data, self.source.reporter, most=MANY)
+            return dict(zip(data.ids("train"), names, strict=True))
+
+        key = [config.teacher, data.fingerprint()]
+        make = partial(read_teacher, config.teacher, data.images.classes, families)
         teacher = self.source.once("teacher", key, make)
         teacher.of(data)
         return teacher

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig
-from smallset.data.prepare import DataSource
+from smallset.data.prepare import DataSource, families_of
 from smallset.errors import RunError
 from smallset.files import clear_unfinished, holds_files, make_folder, write_json
 from smallset.learn.folds import FOLDS, OutOfFold, deal, score_folds
@@ -144,7 +144,9 @@ def _train(
             plan = clean_labels(plan, source, reporter)
             run = build_run(plan, folder, reporter, beside=runs[0] if runs else None)
             if run.has_folds:  # before anything is written: there may be too few images
-                dealt.append((run, deal(plan, reporter)))
+                known = families_of(plan.data, plan.config.data, reporter)
+                run = replace(run, plan=replace(plan, families=known))
+                dealt.append((run, deal(run.plan)))
             write_json(make_folder(folder) / "config.json", plan.described)
             stack.callback(shutil.rmtree, folder / SCRATCH, ignore_errors=True)
             runs.append(run)

@@ -10,6 +10,8 @@ import torch
 from numpy import ndarray
 from torch.nn.functional import cross_entropy
 
+from smallset.data.prepare import families_of
+from smallset.data.read import MANY
 from smallset.errors import ConfigError, RunError
 from smallset.learn.inputs import Inputs
 from smallset.learn.keep import KeptWeights
@@ -115,11 +117,15 @@ def _fit_probe(run: Run, number: int) -> None:
     splits = [split for split in ("train", "val") if len(inputs.data.of(split))]
     vectors = {split: inputs.vectors(split) for split in splits}
     labels = {split: inputs.data.given_labels[inputs.data.of(split)] for split in splits}
+    families = run.plan.families
+    if families is None and not state.config.penalty:
+        families = families_of(inputs.data, state.config.data, reporter, most=MANY)
     head = fit_head(
         vectors["train"],
         labels["train"],
         num_classes=len(inputs.data.images.classes),
         seed=torch_seed(state.config.seed, "probe"),
+        groups=families,
         penalties=[state.config.penalty] if state.config.penalty else HEAD_PENALTIES,
         balance=state.config.balance,
     )

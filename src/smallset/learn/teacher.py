@@ -5,7 +5,7 @@ of fold tells how alike the classes are. So only such answers teach.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
@@ -78,12 +78,16 @@ class Teacher(NamedTuple):
         return np.stack([self.probs[name] for name in ids])
 
 
-def read_teacher(place: str, classes: Sequence[str]) -> Teacher:
+def read_teacher(
+    place: str, classes: Sequence[str], families: Callable[[], Mapping[str, str]] = dict
+) -> Teacher:
     """Read the answers of a run, or make them, about the images that it learnt from.
 
     Args:
         place: Folder of its record.
         classes: Of the run that is to learn from it.
+        families: Gives a name by the id of an image that those which belong together share, as far
+            as they are known; images of other ids stand alone.
 
     Raises:
         ConfigError: If it has other classes.
@@ -99,11 +103,13 @@ def read_teacher(place: str, classes: Sequence[str]) -> Teacher:
             f"teacher: {record.folder} has {len(said.classes)} classes and this run "
             f"{len(classes)}; {others[0] if others else 'the order'} differs"
         )
-    rows, probs = _out_of_fold(record)
+    rows, probs = _out_of_fold(record, families)
     return Teacher(record, {said.ids[row]: own for row, own in zip(rows, probs, strict=True)})
 
 
-def _out_of_fold(record: Record) -> tuple[Int[ndarray, " n"], Float[ndarray, "n classes"]]:
+def _out_of_fold(
+    record: Record, families: Callable[[], Mapping[str, str]]
+) -> tuple[Int[ndarray, " n"], Float[ndarray, "n classes"]]:
     """Return rows of predictions.csv, and what was said of them before they were learnt."""
     said, settings = record.predictions, record.settings
     held = held_out(said, record.held_out)
@@ -112,11 +118,13 @@ def _out_of_fold(record: Record) -> tuple[Int[ndarray, " n"], Float[ndarray, "n 
         return held.rows, np.exp(tempered(held.probs, t)).astype(np.float32)
     if record.joined or settings.trains != "classifier" or settings.head != "probe":
         return held.rows[:0], held.probs[:0]
+    known, ids = families(), [said.ids[row] for row in said.learnt]
     found = probes_held_out(
         [record.embeddings("train")],
         said.given_labels[said.learnt],
         num_classes=len(said.classes),
         seed=settings.seed,
+        groups=[known.get(each, each) for each in ids],
         penalties=[settings.penalty] if settings.penalty else HEAD_PENALTIES,
         balance=settings.balance,
     )

@@ -147,7 +147,7 @@ def timm_model(
 
     Args:
         name: timm's name, without the "timm:".
-        image_size: Side of the images, px; used where the network is built for one size.
+        image_size: Side of the images, px; a network that is built for one size ignores it.
         setting: "none", "auto" (timm's own download) or a file, in timm's layout or that of
             efficientnet_pytorch.
 

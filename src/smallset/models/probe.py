@@ -41,6 +41,7 @@ def fit_head(
     *,
     num_classes: int,
     seed: int,
+    groups: Sequence[str] | None = None,
     penalties: Sequence[float] = HEAD_PENALTIES,
     balance: Balance = "none",
 ) -> Head:
@@ -51,6 +52,7 @@ def fit_head(
 
     Args:
         seed: Deals the images into folds.
+        groups: Images of one group are in one fold; None where every image stands alone.
         balance: As in `probe`; where classes count the same in the fit, they do in the choice of
             the penalty.
     """
@@ -58,7 +60,10 @@ def fit_head(
     scaled = (features - mean) * scale
     penalty = penalties[0]
     if len(penalties) > 1:
-        penalty = _best_penalty(scaled, labels, num_classes, seed, penalties, balance)
+        penalty = _best_penalty(
+            scaled, labels, groups, num_classes=num_classes, seed=seed, penalties=penalties,
+            balance=balance,
+        )  # fmt: skip
     everything = np.ones((1, len(labels)), dtype=bool)
     fitted = probe(
         scaled, labels, everything, num_classes=num_classes, penalty=penalty,
@@ -80,6 +85,8 @@ def _standard(features: ndarray) -> tuple[ndarray, ndarray]:
 def _best_penalty(
     scaled: ndarray,
     labels: ndarray,
+    groups: Sequence[str] | None,
+    *,
     num_classes: int,
     seed: int,
     penalties: Sequence[float],
@@ -89,9 +96,10 @@ def _best_penalty(
     if len(labels) > MOST_COMPARED:
         some = rng.choice(len(labels), MOST_COMPARED, replace=False)
         scaled, labels = scaled[some], labels[some]
+        groups = None if groups is None else [groups[int(row)] for row in some]
     probs = out_of_fold(
         principal(scaled), labels, num_classes=num_classes, penalties=penalties, repeats=1,
-        seed=seed, balance=balance,
+        seed=seed, groups=groups, balance=balance,
     )  # fmt: skip
     return penalties[_likeliest(probs, labels, balance)]
 
@@ -103,11 +111,9 @@ def _likeliest(probs: Float[ndarray, "P n K"], labels: Int[ndarray, " n"], balan
     return int(own.mean(axis=1).argmax())
 
 
-def principal(
-    features: Float[ndarray, "n d"], num_axes: int = NUM_AXES
-) -> Float[ndarray, "n axes"]:
+def principal(features: Float[ndarray, "n d"]) -> Float[ndarray, "n axes"]:
     """Return the features along their principal components, those with the most spread first."""
-    _, _, axes = randomized_svd(features, min(num_axes, *features.shape), random_state=0)
+    _, _, axes = randomized_svd(features, min(NUM_AXES, *features.shape), random_state=0)
     return features @ axes.T
 
 
@@ -129,7 +135,11 @@ def held_out(
     folds: int = FOLDS,
     balance: Balance = "none",
 ) -> HeldOut:
-    """Return out-of-fold probabilities of the head that `fit_head` would fit.
+    """Return out-of-fold probabilities of heads like the one that `fit_head` fits.
+
+    They are those that it chooses its penalty by: on `NUM_AXES` principal components and fitted in
+    `ITERATIONS` steps, where its own sees all features and has `HEAD_ITERATIONS`. So what they say
+    is close to what that head would, and not the same.
 
     Args:
         blocks: Features of one network or of several, one after the other.

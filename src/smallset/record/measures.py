@@ -22,6 +22,7 @@ class ClassScore(NamedTuple):
     """Images of the class."""
 
 
+BINS = 10  # of equal width over [0, 1], in which probabilities are compared with shares
 FLOOR_DRAWS = 100
 
 
@@ -83,27 +84,24 @@ def balanced(predictions: Predictions) -> Balanced | None:
     return Balanced(float(np.mean(recalls)), int(counts.min()), int(counts.max()))
 
 
-def calibration(
-    confidence: Float[ndarray, " n"], right: Bool[ndarray, " n"], *, bins: int = 10
-) -> Calibration:
+def calibration(confidence: Float[ndarray, " n"], right: Bool[ndarray, " n"]) -> Calibration:
     """Compare the probability of the predicted class with how often it is right.
 
     Args:
         confidence: Probability of the predicted class, in [0, 1].
-        bins: Number of bins of equal width over [0, 1].
 
     Source:
         Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
     """
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    counts = np.bincount(place, minlength=bins)
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    counts = np.bincount(place, minlength=BINS)
     with np.errstate(invalid="ignore"):
-        said = np.bincount(place, confidence, bins) / counts
-        true = np.bincount(place, right, bins) / counts
+        said = np.bincount(place, confidence, BINS) / counts
+        true = np.bincount(place, right, BINS) / counts
     error = float(np.nansum(np.abs(said - true) * counts) / max(len(confidence), 1))
     drawn = np.random.default_rng(0).random((FLOOR_DRAWS, len(confidence))) < confidence
-    kept = np.stack([np.bincount(place, row, bins) for row in drawn])
-    off = np.abs(np.bincount(place, confidence, bins) - kept).sum(axis=1)
+    kept = np.stack([np.bincount(place, row, BINS) for row in drawn])
+    off = np.abs(np.bincount(place, confidence, BINS) - kept).sum(axis=1)
     floor = float(off.mean() / max(len(confidence), 1))
     gap = float(confidence.mean() - right.mean()) if len(confidence) else 0.0
     return Calibration(said, true, counts, error, gap, floor)

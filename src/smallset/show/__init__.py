@@ -1,1 +1,1 @@
-"""Records and arrays in, pictures out; nothing here imports torch."""
+"""Records and arrays in, pictures out; only the writer of TensorBoard's files loads torch."""

@@ -9,6 +9,7 @@ from numpy import ndarray
 
 NUM_AXES = 50  # kept for t-SNE, as in van der Maaten & Hinton 2008, section 4
 NEIGHBOURS = 10
+PERPLEXITY = 30.0  # effective number of neighbours in t-SNE; lowered where there are few points
 HUGE = 1e15  # float32 cannot hold its square, of some images
 MOST_SCORED = 2_000  # neighbours are looked for among so many; more would not move the share
 
@@ -57,13 +58,10 @@ def principal_axes(train: Float[ndarray, "n dim"], test: Float[ndarray, "m dim"]
     return Axes(points, new, known)
 
 
-def tsne(axes: Axes, *, perplexity: float = 30.0) -> Plane:
+def tsne(axes: Axes) -> Plane:
     """Lay train and test out together by t-SNE, from their principal components.
 
     t-SNE has no rule for new points, so both are laid out at once. The seed is fixed.
-
-    Args:
-        perplexity: Effective number of neighbours; lowered where there are few points.
 
     Source:
         van der Maaten & Hinton 2008; Barnes-Hut: van der Maaten 2014.
@@ -71,7 +69,7 @@ def tsne(axes: Axes, *, perplexity: float = 30.0) -> Plane:
     from sklearn.manifold import TSNE
 
     both = np.concatenate([axes.train, axes.test])
-    perplexity = min(perplexity, (len(both) - 1) / 3)
+    perplexity = min(PERPLEXITY, (len(both) - 1) / 3)
     # Half of sklearn's iterations and a wider angle: less than half the time on 3,500 points,
     # trustworthiness and neighbours as before within 0.01 (docs/log.md).
     layout = TSNE(perplexity=perplexity, init="pca", random_state=0, max_iter=500, angle=0.8)

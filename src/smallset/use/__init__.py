@@ -1,1 +1,1 @@
-"""What people do with a finished thing by hand: the review of a cleaned set."""
+"""Trained networks and their records at work: answers, servers, exports, the review of labels."""

@@ -617,3 +617,10 @@ def test_what_the_run_did_already_is_not_what_to_try_next(tmp_path, split_folder
 def test_every_kind_has_a_test_here():
     source = Path(__file__).read_text(encoding="utf-8")
     assert [kind for kind in KINDS if f'"{kind}"' not in source] == []
+
+
+def test_a_head_is_fine_tuned_next_where_that_can_be_done():
+    probe = {"head": "probe", "trains": "classifier"}
+    assert facts(model="resnet18", **probe).try_next({"lr": 0.1}) == "train {'recipe': 'finetune'}"
+    for frozen in ({"model": "resnet18", "weights": "none"}, {"model": "resnet18+alexnet"}):
+        assert facts(**frozen, **probe).try_next({"lr": 0.1}) is None

@@ -99,6 +99,7 @@ def test_a_probe_fits_the_last_of_several_layers(split_folders, head, tmp_path):
     before = build_model("mobilenet_v3_small", 4, image_size=64, weights="none", seed=0)
     after = load_file(record.folder / "model.safetensors")
     assert record.result["train_accuracy"] == record.history[0]["train_accuracy"]
+    assert " --set trains=classifier " in record.command()  # else --recipe head is refused
     assert after["classifier.3.weight"].shape == before.state_dict()["classifier.3.weight"].shape
 
 

@@ -85,10 +85,12 @@ class Facts:
         """Return the command line with settings changed; None if the run was trained like that.
 
         A probe has no steps to change: where it does not read what is to be changed, what comes
-        next is to fine-tune.
+        next is to fine-tune, where that can be done.
         """
         is_probe = self.settings.get("head") == "probe" and self.settings["trains"] == "classifier"
         if is_probe and not all(each.startswith("data.") or each == "balance" for each in changes):
+            if self.settings["weights"] == "none" or "+" in self.settings["model"]:
+                return None  # random weights, or joined networks, which stay frozen
             changes = {"recipe": "finetune"}
         command = self.command(changes)
         return None if command == self.command({}) else command

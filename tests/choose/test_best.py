@@ -13,6 +13,7 @@ from support import Listening, random_weights, same_numbers
 
 from smallset import api
 from smallset.choose import best, candidates, finetune, scratch
+from smallset.choose.best import refuse_unread
 from smallset.choose.candidates import Candidate
 from smallset.choose.spread import Judging
 from smallset.cli import main
@@ -718,3 +719,28 @@ def test_time_is_saved_on_fitting_again_then_on_mirror_images_then_on_pixels(
     plan = Planner(DataSource(split_folders)).plan(config)
     leader, winner = Candidate("one", 1.0), Candidate("two", 1.0)
     assert finetune.affordable(plan, leader, winner, 10.0, left, fixed=fixed) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"model": "residual"}, "model"),
+        ({"recipe": "strong", "seed": 3}, "recipe"),
+        ({"head": "sgd"}, "head"),  # its default, and another head than candidates are judged by
+        ({"epochs": 3, "optim.momentum": 0.9}, "epochs, optim.momentum"),
+        ({"data.train_on": "train", "data.clean": "self"}, "data.train_on, data.clean"),
+    ],
+)
+def test_settings_that_a_search_would_not_read_are_refused(tmp_path, settings, named):
+    config = override(RunConfig(), settings)
+    with pytest.raises(ConfigError, match=f"best does not read {named}: it chooses"):
+        api.best(tmp_path / "nothing is looked at", out=tmp_path / "run", config=config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_that_a_search_reads_are_taken():
+    settings = {
+        "seed": 3, "balance": "weights", "image_size": 64, "data.folds": 5, "recipe": "auto",
+        "compute.device": "cpu", "figures.tsne": False,
+    }  # fmt: skip
+    refuse_unread(override(RunConfig(), settings))

@@ -26,7 +26,7 @@ from smallset.errors import ConfigError, DataError, RunError
 from smallset.learn import training
 from smallset.learn.plan import Planner
 from smallset.reading import read_json
-from smallset.record.measures import temperature, tempered
+from smallset.record.measures import balanced, temperature, tempered
 from smallset.record.record import Record
 from smallset.show.report.run_page import write_run_page
 from smallset.stats import Interval
@@ -545,7 +545,12 @@ def test_a_folder_with_something_else_is_left_alone(split_folders, search, tmp_p
 def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
     split_folders, networks, tmp_path, monkeypatch, capsys
 ):
-    words = ["best", split_folders, "--out", tmp_path / "run", "--minutes", "5", "--quiet"]
+    data = tmp_path / "uneven"
+    shutil.copytree(split_folders, data)
+    for split, kept in (("train", 2), ("val", 1)):
+        for path in sorted((data / split / "ant").iterdir())[kept:]:
+            path.unlink()
+    words = ["best", data, "--out", tmp_path / "run", "--minutes", "5", "--quiet"]
     words += ["--networks", networks[0], "--lang", "en"]
     monkeypatch.setattr(finetune, "MOST_EPOCHS", 0)
     monkeypatch.setattr(sys, "argv", ["smallset", *map(str, words)])
@@ -556,6 +561,9 @@ def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
     assert out.startswith("chosen:   squeezenet1_1  (in ")
     record = Record(tmp_path / "run")
     assert f"test:     {record.result['test_accuracy']:.1%}, read once, after the choice" in out
+    even = balanced(record.predictions)
+    assert even is not None
+    assert f"balanced: test {even.accuracy:.1%}, where every class counts the same (they" in out
     assert "the search gave +0.0 points (" in out
     assert "): cannot tell" in out
     page = (tmp_path / "run/report.html").read_text(encoding="utf-8")

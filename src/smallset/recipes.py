@@ -83,6 +83,12 @@ def is_of_steps(name: str) -> bool:
     return name.partition(".")[0] in OF_STEPS
 
 
+def steps_at_default() -> dict[str, Any]:
+    """Return what `is_of_steps`, at its default: what is to be unset where a probe comes next."""
+    default = flat(RunConfig().model_dump(mode="json"))
+    return {name: value for name, value in default.items() if is_of_steps(name)}
+
+
 def resolve_recipe(
     config: RunConfig, name: str, *, reads: Callable[[RunConfig, str], bool]
 ) -> RunConfig:

@@ -119,7 +119,7 @@ def phone(tmp_path):
 
 def test_photographs_of_a_phone_become_a_page_and_answers(use, phone, squeeze_file, monkeypatch):
     said = use(CHECK, status=1)
-    assert "train and best deal these images into 5 folds instead" in said
+    assert "train and best deal these images into 5 folds, for" in said
     assert "DecompressionBomb" not in said
     for problem in ("half.jpg: damaged or cut short", "is 101 megapixels", "1 x .mp4", "trip 2"):
         assert problem in said

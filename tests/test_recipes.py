@@ -97,6 +97,46 @@ def test_what_nothing_would_read_is_refused(settings, is_pretrained, message):
         settled(is_pretrained, **settings)
 
 
+UNSUITABLE = [
+    (
+        {"recipe": "finetune"},
+        False,
+        "plain would begin with random weights: give a pretrained --mo",
+    ),
+    ({"recipe": "head"}, False, r"or --recipe quick.*--set trains=classifier"),
+    (
+        {"recipe": "finetune", "model": "squeezenet1_1", "weights": "none"},
+        False,
+        r"squeezenet1_1 would begin with random weights.*--set trains=all",
+    ),
+    (
+        {"recipe": "quick", "model": "squeezenet1_1"},
+        True,
+        "squeezenet1_1 comes with pretrained ones: --weights none trains it .*--recipe finetune",
+    ),
+    ({"recipe": "strong", "model": "squeezenet1_1"}, True, "the recipe 'strong' is for networks w"),
+]
+
+
+@pytest.mark.parametrize(("settings", "is_pretrained", "message"), UNSUITABLE)
+def test_a_recipe_for_networks_of_the_other_kind_is_refused(settings, is_pretrained, message):
+    with pytest.raises(ConfigError, match=message):
+        settled(is_pretrained, **settings)
+    with pytest.raises(ConfigError, match=message):
+        settled(is_pretrained, **settings, trains="auto")
+    for trains in ("all", "classifier"):  # who says what is trained knows
+        assert settled(is_pretrained, **settings, trains=trains)[1].trains == trains
+
+
+def test_a_run_that_starts_from_another_has_its_weights(tmp_path, monkeypatch):
+    assert settled(recipe="finetune", start_from="planned")[1].trains == "all"
+    begun = {"trains": "classifier", "recipe": "head", "image_size": 64}
+    monkeypatch.setattr("smallset.learn.settle._begun", lambda config: begun)
+    assert settled(recipe="finetune", start_from="run")[1].trains == "all"
+    with pytest.raises(ConfigError, match="starts from run, where the classifier alone was trai"):
+        settled(recipe="quick", start_from="run")
+
+
 @pytest.mark.parametrize(
     ("settings", "is_pretrained"),
     [

@@ -65,8 +65,8 @@ class DataConfig(Settings):
     """Chooses who becomes train, val and test where smallset draws them."""
     folds: int | None = Field(default=None, ge=0)
     """Cross-validation: train and val are dealt into so many folds, runs that never saw a fold
-    score it, and the model learns from all; 0 for none; none: 5 for data without splits of its own
-    whose val would have fewer than 10 images of a class."""
+    score it, and the model learns from all; 0 for none; none: 5 for data without a test split, and
+    for data without splits of its own whose val would have fewer than 10 images of a class."""
     repeats: int = Field(default=1, ge=1)
     """How often the images are dealt into folds."""
 

@@ -55,10 +55,23 @@ RECIPES: dict[str, dict[str, Any]] = {
 """From scratch in minutes; from scratch with more time; a head on a frozen pretrained network; the
 whole of one; and the settings of the course report, which are the defaults of the settings
 themselves. What a recipe does not name is at its default. docs/results.md says what they reach."""
+OF_WEIGHTS, OF_NONE = ("head", "finetune"), ("quick", "strong")
+"""Recipes for networks that come with weights, and for those that begin with random ones."""
 OF_STEPS = (
     "loss", "teacher", "epochs", "lr", "keep", "loss_args", "optim", "schedule", "augment",
     "batches",
 )  # fmt: skip
+
+
+def suits(recipe: str, trains: str, *, has_weights: bool) -> bool:
+    """Whether a recipe is made for such a run; else the run itself has to say what it trains.
+
+    Args:
+        has_weights: Whether the network begins with weights that were trained.
+    """
+    if recipe in OF_WEIGHTS:
+        return has_weights
+    return not (recipe in OF_NONE and trains == "classifier")
 
 
 def is_of_steps(name: str) -> bool:
@@ -68,6 +81,12 @@ def is_of_steps(name: str) -> bool:
         name: Dotted.
     """
     return name.partition(".")[0] in OF_STEPS
+
+
+def steps_at_default() -> dict[str, Any]:
+    """Return what `is_of_steps`, at its default: what is to be unset where a probe comes next."""
+    default = flat(RunConfig().model_dump(mode="json"))
+    return {name: value for name, value in default.items() if is_of_steps(name)}
 
 
 def resolve_recipe(

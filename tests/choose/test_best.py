@@ -14,6 +14,7 @@ from support import Listening, random_weights, same_numbers
 
 from smallset import api
 from smallset.choose import best, candidates, finetune, fresh, scratch
+from smallset.choose.best import refuse_unread
 from smallset.choose.candidates import Candidate
 from smallset.choose.spread import Judging
 from smallset.cli import main
@@ -29,7 +30,7 @@ from smallset.models import probe
 from smallset.reading import read_json
 from smallset.recipes import RECIPES
 from smallset.record.command import best_command
-from smallset.record.measures import temperature, tempered
+from smallset.record.measures import balanced, temperature, tempered
 from smallset.record.record import Record
 from smallset.show.report import search_section
 from smallset.show.report.headline import headline
@@ -672,7 +673,12 @@ def test_a_folder_with_something_else_is_left_alone(split_folders, search, tmp_p
 def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
     split_folders, networks, tmp_path, monkeypatch, capsys
 ):
-    words = ["best", split_folders, "--out", tmp_path / "run", "--minutes", "5", "--quiet"]
+    data = tmp_path / "uneven"
+    shutil.copytree(split_folders, data)
+    for split, kept in (("train", 2), ("val", 1)):
+        for path in sorted((data / split / "ant").iterdir())[kept:]:
+            path.unlink()
+    words = ["best", data, "--out", tmp_path / "run", "--minutes", "5", "--quiet"]
     words += ["--networks", networks[0], "--lang", "en"]
     monkeypatch.setattr(finetune, "MOST_EPOCHS", 0)
     monkeypatch.setattr(sys, "argv", ["smallset", *map(str, words)])
@@ -683,6 +689,9 @@ def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
     assert out.startswith("chosen:   squeezenet1_1  (in ")
     record = Record(tmp_path / "run")
     assert f"test:     {record.result['test_accuracy']:.1%}, read once, after the choice" in out
+    even = balanced(record.predictions)
+    assert even is not None
+    assert f"balanced: test {even.accuracy:.1%}, where every class counts the same (they" in out
     assert "the search chose what needs no search, a head on squeezenet1_1" in out
     page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
     assert "The search chose what needs no search: a head on squeezenet1_1 alone." in re.sub(
@@ -848,3 +857,28 @@ def test_time_is_saved_on_fitting_again_then_on_mirror_images_then_on_pixels(
     plan = Planner(DataSource(split_folders)).plan(config)
     leader, winner = Candidate("one", 1.0), Candidate("two", 1.0)
     assert finetune.affordable(plan, leader, winner, 10.0, left, fixed=fixed) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"model": "residual"}, "model"),
+        ({"recipe": "strong", "seed": 3}, "recipe"),
+        ({"head": "sgd"}, "head"),  # its default, and another head than candidates are judged by
+        ({"epochs": 3, "optim.momentum": 0.9}, "epochs, optim.momentum"),
+        ({"data.train_on": "train", "data.clean": "self"}, "data.train_on, data.clean"),
+    ],
+)
+def test_settings_that_a_search_would_not_read_are_refused(tmp_path, settings, named):
+    config = override(RunConfig(), settings)
+    with pytest.raises(ConfigError, match=f"best does not read {named}: it chooses"):
+        api.best(tmp_path / "nothing is looked at", out=tmp_path / "run", config=config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_that_a_search_reads_are_taken():
+    settings = {
+        "seed": 3, "balance": "weights", "image_size": 64, "data.folds": 5, "recipe": "auto",
+        "compute.device": "cpu", "figures.tsne": False,
+    }  # fmt: skip
+    refuse_unread(override(RunConfig(), settings))

@@ -41,6 +41,7 @@ from smallset.progress import Reporter, console_reporter
 from smallset.reading import read_json
 from smallset.record.looks import runs_beside
 from smallset.record.record import CHECKPOINT, Record
+from smallset.show.terminal import arms_table
 
 STUDY = """
 title = "Rates"
@@ -626,3 +627,23 @@ def test_what_was_half_taken_over_is_taken_over_again(split_folders, tmp_path, r
     same = "slow/seed-0/model.safetensors"
     assert (second / same).read_bytes() == (first / same).read_bytes()
     assert not half.exists()
+
+
+def test_uneven_classes_have_their_balanced_accuracy_in_the_table(split_folders, rates, tmp_path):
+    def shown(folder, **settings):
+        study = {"execute": "serial", "seeds": 1, "settings": settings}
+        summary = api.study(rates, str(split_folders), out=tmp_path / folder, **study)
+        table = arms_table(summary)
+        return summary, {column.header: list(column.cells) for column in table.columns}
+
+    summary, table = shown("uneven", **{"data.imbalance": 4})
+    shares = []
+    for arm in summary.arms:
+        [record] = arm.records
+        recalls = [share for share in record.result["recall"].values() if share is not None]
+        shares.append(f"{np.mean(recalls):.1%}")
+    assert table["balanced"] == shares
+    assert "<th>balanced</th>" in summary._repr_html_()
+    summary, table = shown("even")
+    assert "balanced" not in table
+    assert "balanced" not in summary._repr_html_()

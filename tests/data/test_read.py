@@ -430,7 +430,19 @@ def test_a_listing_is_a_data_set_too(split_folders):
     with pytest.MonkeyPatch.context() as patch:  # who needs paths only has nothing decoded
         patch.setattr("smallset.data.read._split", None)
         assert list_data(unsplit).paths == listed.paths
-    assert (folds_for(listed, DataConfig()), folds_for(unsplit, DataConfig())) == (0, 5)
+    assert [folds_for(each, DataConfig()).number for each in (listed, unsplit)] == [0, 5]
+
+
+def test_data_without_test_is_dealt_into_folds_unless_settings_want_splits(split_folders):
+    listed = read_data(split_folders)
+    for there in (["train", "val"], ["train"], ["train", "extra"], ["train", "val", "test"]):
+        images = listed.where(np.isin(listed.splits, there))
+        images = replace(images, splits=np.resize(there, len(images)))
+        usual = folds_for(images, DataConfig())
+        assert usual.number == (0 if "test" in there else 5)
+        assert folds_for(images, DataConfig(train_fraction=0.5)).number == 0
+    only_val = replace(listed, splits=np.full(len(listed), "val"))
+    assert folds_for(only_val, DataConfig()).number == 0
 
 
 # -- Train and test without val --------------------------------------------------------------------

@@ -617,3 +617,47 @@ def test_what_the_run_did_already_is_not_what_to_try_next(tmp_path, split_folder
 def test_every_kind_has_a_test_here():
     source = Path(__file__).read_text(encoding="utf-8")
     assert [kind for kind in KINDS if f'"{kind}"' not in source] == []
+
+
+def test_a_head_is_fine_tuned_next_where_that_can_be_done():
+    probe = {"head": "probe", "trains": "classifier"}
+    assert facts(model="resnet18", **probe).try_next({"lr": 0.1}) == "train {'recipe': 'finetune'}"
+    random = {"model": "resnet18", "weights": "none"}
+    for frozen in (random, {"model": "plain"}, {"model": "resnet18+alexnet"}):
+        assert facts(**frozen, **probe).try_next({"lr": 0.1}) is None
+
+
+def tuned(probe, *val, model="resnet18", **settings):
+    lines = history([1.0], [probe], objective="probe")
+    lines += history([1.0] * len(val), list(val), stage=1)
+    return facts(lines=lines, model=model, trains="all", **settings)
+
+
+def test_fine_tuning_that_ends_below_its_probe_is_named_with_the_head_as_what_to_do():
+    found = said(tuned(0.82, 0.47, 0.6, epochs=2), "below-its-probe")
+    assert "fell below the probe's, from 82.0% to 60.0%" in found.sentence.say("en")
+    assert (found.level, round(found.effect or 0)) == ("problem", 22)
+    assert "'recipe': 'head'" in str(found.command)
+    assert "'epochs': 20" in str(found.command)  # a probe would refuse it
+    for random in ({"weights": "none"}, {"model": "plain"}):
+        assert said(tuned(0.82, 0.47, 0.6, **random), "below-its-probe").command is None
+
+
+def test_a_fall_that_chance_may_have_made_is_not_told():
+    """600 val images: one share of .8 errs by 3.2 points."""
+    assert "below-its-probe" in kinds(tuned(0.82, 0.75, 0.78))
+    assert "below-its-probe" not in kinds(tuned(0.82, 0.7, 0.79))
+    assert "below-its-probe" not in kinds(tuned(0.82, 0.83, 0.6, keep="best-val"))
+    made = predictions()
+    few = _without_val(made)
+    few.splits[:20] = "val"
+    two = replace(tuned(1.0, 0.9), predictions=few)  # of 20 images: over 1.96 standard errors
+    assert "below-its-probe" not in kinds(two)
+    unscored = replace(tuned(0.82, 0.6), predictions=_without_val(predictions()))
+    assert "below-its-probe" not in kinds(unscored)
+    assert "below-its-probe" not in kinds(facts(lines=history([1.0], [0.6], objective="probe")))
+
+
+def _without_val(made):
+    splits = np.where(made.splits == "val", "train", made.splits)
+    return replace(made, splits=splits)

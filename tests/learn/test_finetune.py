@@ -17,6 +17,7 @@ from smallset.learn.run import train_run
 from smallset.models.blocks import blocks_of
 from smallset.models.registry import build_model
 from smallset.models.restore import restore
+from smallset.recipes import steps_at_default
 
 NET = {"model": "squeezenet1_1", "image_size": 64}
 
@@ -99,6 +100,7 @@ def test_a_probe_fits_the_last_of_several_layers(split_folders, head, tmp_path):
     before = build_model("mobilenet_v3_small", 4, image_size=64, weights="none", seed=0)
     after = load_file(record.folder / "model.safetensors")
     assert record.result["train_accuracy"] == record.history[0]["train_accuracy"]
+    assert " --set trains=classifier " in record.command()  # else --recipe head is refused
     assert after["classifier.3.weight"].shape == before.state_dict()["classifier.3.weight"].shape
 
 
@@ -123,6 +125,9 @@ def test_fine_tuning_starts_from_the_probe_and_leaves_the_first_blocks(
     probed = train_run(split_folders, head(penalty=0.03), tmp_path / "head")
     listening = Listening()
     record = train_run(split_folders, finetune(), tmp_path / "run", reporter=listening)
+    head = record.command({**steps_at_default(), "recipe": "head"})  # of a fall below the probe
+    assert "--recipe head --model squeezenet1_1 --weights" in head
+    assert "batch" not in head
     assert listening.stages == [("probe", 0), ("cross-entropy", 0)]
     assert [line["stage"] for line in record.history] == [0, 1, 1]
     assert record.history[0]["train_accuracy"] == probed.history[0]["train_accuracy"]

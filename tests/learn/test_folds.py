@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -53,6 +54,43 @@ def test_every_image_is_scored_by_runs_that_did_not_learn_from_it(
     assert (record.folder / "model.safetensors").exists()
     assert not (record.folder / folds.FOLDS).exists()
     assert " --folds " not in record.command()  # it is what comes of saying nothing
+
+
+def test_data_without_test_is_scored_by_folds_of_train_and_val(split_folders, tiny, tmp_path):
+    data, listening = tmp_path / "data", Listening()
+    shutil.copytree(split_folders, data, ignore=shutil.ignore_patterns("test"))
+    record = train_run(data, tiny(epochs=1), tmp_path / "run", reporter=listening)
+    assert {path.split("/")[0] for path in record.predictions.paths} == {"train", "val"}
+    assert record.result["folds"]["folds"] == 5
+    said = "the data has no test images, so 5 folds score every image; a test split is scored"
+    assert any(note.startswith(said) for note in listening.notes)
+    assert " --folds " not in record.command()
+    with pytest.raises(DataError, match=r"add a test split, or let folds .*--folds 5"):
+        train_run(data, tiny(**{"data.folds": 0}), tmp_path / "other")
+    study = tmp_path / "study.toml"
+    study.write_text('title = "t"\nabout = "a"\nbaseline = "a"\n[arms.a]\n[arms.b]\nlr = 0.02\n')
+    with pytest.raises(DataError, match=r"--folds 5 of train, best and study"):
+        api.study(str(study), str(data), out=tmp_path / "study")
+
+
+def test_check_says_what_becomes_of_data_without_test(split_folders, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(split_folders, data, ignore=shutil.ignore_patterns("test"))
+    images, problems = api.check(data)
+    assert images.notes[-1] == (
+        "train and best deal these images into 5 folds, for the data has no test images; a test "
+        "split is scored instead, where you add one"
+    )
+    assert not problems
+    for settings in ({"data.folds": 0}, {"data.train_fraction": 0.5}):
+        images, [problem] = api.check(data, override(RunConfig(), settings))
+        assert problem.message == "there are no test images"
+        assert "--folds 5" in problem.remedy
+        assert not any("deal these images" in note for note in images.notes)
+    shutil.rmtree(data / "val")
+    (data / "train").rename(data / "test")
+    [problem] = api.check(data)[1]
+    assert problem.message == "there are no train images"
 
 
 def test_images_of_one_group_are_in_one_fold(unsplit, tiny, tmp_path, monkeypatch):

@@ -18,7 +18,10 @@ from smallset.record.doubt import read_temperature
 from smallset.record.measures import temperature
 from smallset.record.record import Record
 
-HEADS = {"recipe": "head", "weights": "none", "image_size": 64, "data.resize": "zoom"}
+HEADS = {
+    "recipe": "head", "weights": "none", "trains": "classifier", "image_size": 64,
+    "data.resize": "zoom",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -574,7 +574,10 @@ def test_a_missing_split_or_an_empty_class_is_named(tmp_path, tiny):
     ):
         train_run(tmp_path / "set", tiny(), tmp_path / "run")
     shutil.rmtree(tmp_path / "set/test")
-    with pytest.raises(DataError, match="has no test images"):
+    with pytest.raises(DataError, match=r"no test images; add a test split, .* --folds 5"):
+        train_run(tmp_path / "set", tiny(**{"data.folds": 0}), tmp_path / "run")
+    (tmp_path / "set/train").rename(tmp_path / "set/val")
+    with pytest.raises(DataError, match=r"no train images; data.train_on names train: add such a"):
         train_run(tmp_path / "set", tiny(), tmp_path / "run")
 
 

@@ -52,7 +52,7 @@ def test_each_network_sees_its_own_size_and_normalisation():
 
 def test_a_run_of_joined_networks_leaves_an_ordinary_record(split_folders, tiny, tmp_path):
     settings = {"model": "squeezenet1_1+shufflenet_v2_x0_5", "weights": "none", "image_size": 64}
-    settings |= {"recipe": "head", "batches.size": 32, "epochs": 20}
+    settings |= {"recipe": "head", "trains": "classifier", "batches.size": 32, "epochs": 20}
     record = train_run(split_folders, tiny(**settings), tmp_path / "run")
     assert record.result["test_accuracy"] > 0.5  # random features of colours; chance is 0.25
     net, preprocessing, _ = restore(record)

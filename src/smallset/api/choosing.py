@@ -92,7 +92,9 @@ def best(
             and best.png beside what every run leaves.
         minutes: Wall time in all. The same call goes on after a stop.
         networks: "NAME" or "NAME=WEIGHT FILE"; empty for all whose weights are on this machine.
-        config: Its data, compute and figures groups are used, and its seed.
+        config: Its data, compute and figures groups are used, and its seed, balance and image
+            size; any other setting, `data.train_on` and `data.clean` are refused: best chooses
+            those itself.
         execute: How networks are judged: "serial", "processes" or "ray"; all else is done here.
         workers: Processes at a time; None shares the processors out. Also of networks that are
             trained from scratch, whichever way is asked for.
@@ -103,7 +105,7 @@ def best(
         The record, and the content of best.json.
 
     Raises:
-        ConfigError: If a network is unknown, or settings do not fit.
+        ConfigError: If a network is unknown, or settings do not fit or are not read.
         DataError: If the data is not fit for training, or weights are missing.
         RunError: If `out` holds something else, or another search.
     """

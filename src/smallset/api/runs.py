@@ -8,11 +8,12 @@ from pathlib import Path
 
 from smallset.config import RunConfig
 from smallset.data.cache import load_pixels
-from smallset.data.check import Problem, find_problems, nearly_same
+from smallset.data.check import Problem, find_problems, missing_splits, nearly_same
 from smallset.data.listing import ImageSet
 from smallset.data.out import taken
 from smallset.data.preprocessing import square_of
 from smallset.data.read import folds_for, read_data
+from smallset.data.split import UsualFolds
 from smallset.files import given_path
 from smallset.groups import FigureConfig
 from smallset.models.by_name import default_image_size
@@ -158,15 +159,17 @@ def check(
     size = config.image_size or default_image_size(config.model)
     square = square_of(config.model_copy(update={"image_size": size}))
     images = read_data(data, config.data, reporter, also=[square])
-    if config.data.folds is None and (folds := folds_for(data, config.data)):
+    usual = folds_for(data, config.data) if config.data.folds is None else UsualFolds()
+    if usual.number:
         note = (
-            f"train and best deal these images into {folds} folds instead, for val would be small; "
-            "--folds 0 takes this split"
+            f"train and best deal these images into {usual.number} folds, for {usual.why}; "
+            f"{usual.otherwise}"
         )
         images = replace(images, notes=(*images.notes, note))
     decoding = partial(reporter.counted, "decoding")
     pixels = load_pixels(images, square, progress=decoding, note=reporter.note)
-    problems = find_problems(images, pixels.ids, pixels.errors, config.data)
+    problems = missing_splits(images, config.data, folds=config.data.folds or usual.number)
+    problems += find_problems(images, pixels.ids, pixels.errors, config.data)
     if deep:
         from smallset.data.duplicates import find_nearly_same
 

@@ -33,7 +33,7 @@ from smallset.choose.scratch import JOINED, Scratch
 from smallset.choose.spread import Spread
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig, override
-from smallset.errors import RunError
+from smallset.errors import ConfigError, RunError
 from smallset.files import holds_files, make_folder, write_json
 from smallset.learn.join import join_runs
 from smallset.learn.run import train_run
@@ -43,12 +43,16 @@ from smallset.progress import Reporter, noting_once
 from smallset.reading import read_arrays, read_json
 from smallset.record.doubt import keep_held_out
 from smallset.record.record import Record
+from smallset.settings import flat
 from smallset.stats import Interval
 
 SEARCH = ".search"  # in the record, while the search goes on
 MEMBERS = Path("members")  # in the record of joined networks
 PLAIN_ORDER = ("efficientnet_lite0", "mobilenet_v2", "resnet18", "squeezenet1_1")
 """The plain choice is a head on the first of these that is at hand, else on the first network."""
+READ = ("seed", "balance", "image_size", "data", "compute", "figures")
+"""Settings and groups that a search reads; all others, and these of data, it chooses or does."""
+NOT_READ = ("data.train_on", "data.clean")
 TIED = 0.2
 """A single network with this share of the leader's chance to be the best counts as good as it."""
 
@@ -61,13 +65,13 @@ class Search:
         folder: Where the winner's record goes.
         minutes: Wall time in all, of all starts together.
         networks: "NAME" or "NAME=WEIGHT FILE"; empty for all whose weights are here.
-        config: Its data, compute and figures groups are used, and its seed.
+        config: What `READ` names; nothing else may be set.
         spread: Judges the networks at a time; None for one after the other.
         workers: Networks that are trained from scratch at a time; None for as many as there are
             processors.
 
     Raises:
-        ConfigError: If a network is unknown, or not pretrained.
+        ConfigError: If a network is unknown, or not pretrained, or a setting is not read.
         DataError: If its weights are not at hand.
         RunError: If the folder holds something else, or another search.
     """
@@ -84,6 +88,7 @@ class Search:
         spread: Spread | None = None,
         workers: int | None = None,
     ) -> None:
+        refuse_unread(config)
         self.spread = spread
         self.data, self.folder, self.config = data, folder, config
         self.reporter = reporter = noting_once(reporter)  # its runs say the same of the data
@@ -332,6 +337,28 @@ def asked_of(
     settings = config.model_dump(mode="json", exclude_unset=True, exclude={"figures"})
     named = {"minutes": minutes, "networks": list(networks), "data": os.path.normpath(data)}
     return {**named, "settings": settings}
+
+
+def refuse_unread(config: RunConfig) -> None:
+    """Refuse settings that a search would not read, or not in all that it does.
+
+    Raises:
+        ConfigError: If there is one; names it, and what is read.
+    """
+    # One that stands at its default counts too: head="sgd" is another head than recipes choose.
+    unread = [
+        name
+        for name, value in flat(config.model_dump(mode="json", exclude_unset=True)).items()
+        if name in NOT_READ or (name.partition(".")[0] not in READ and value != "auto")
+    ]
+    if not unread:
+        return
+    raise ConfigError(
+        f"best does not read {', '.join(unread)}: it chooses networks, recipes and what is learnt "
+        f"from by itself, and reads {', '.join(READ)} (not {' and '.join(NOT_READ)}); leave the "
+        "others out, or train with them (smallset train); labels are cleaned before (smallset "
+        "clean)"
+    )
 
 
 def is_stopped(folder: Path, asked: Mapping[str, Any]) -> bool:

@@ -172,6 +172,7 @@ def _print_search(record: Any, story: Any) -> None:
         print(_folds(record.result["folds"]))
     if story["test"] is not None:
         print(f"test:     {story['test']:.1%}, read once, after the choice")
+    _print_balanced(record)
     if story["plain"] and story["plain"].get("is_chosen"):
         print(f"plain:    the search chose what needs no search, a head on {story['chosen']}")
     elif story["plain"]:
@@ -351,7 +352,6 @@ def _train(
 
 def _print_record(record: Any, out: Path, findings: list[Any]) -> None:
     """Print what a finished run says, and name its files."""
-    from smallset.record.measures import balanced
     from smallset.words import language
 
     result = record.result
@@ -360,12 +360,7 @@ def _print_record(record: Any, out: Path, findings: list[Any]) -> None:
     print("accuracy: " + ", ".join(f"{split} {result[f'{split}_accuracy']:.1%}" for split in known))
     if "folds" in result:
         print(_folds(result["folds"]))
-    if even := balanced(record.predictions):
-        scored = "folds" if "folds" in result else "test"
-        print(
-            f"balanced: {scored} {even.accuracy:.1%}, where every class counts the same (they have "
-            f"{even.smallest} to {even.largest} training images)"
-        )
+    _print_balanced(record)
     print(f"record:   {out}")
     lang = language(record.config["config"]["figures"]["lang"])
     for finding in findings:
@@ -375,3 +370,15 @@ def _print_record(record: Any, out: Path, findings: list[Any]) -> None:
     for figure in sorted((out / "figures").iterdir()):
         print(f"figure:   {figure}")
     print_page(out)
+
+
+def _print_balanced(record: Any) -> None:
+    """Print the accuracy where every class counts the same, if classes are uneven."""
+    from smallset.record.measures import balanced
+
+    if even := balanced(record.predictions):
+        scored = "folds" if "folds" in record.result else "test"
+        print(
+            f"balanced: {scored} {even.accuracy:.1%}, where every class counts the same (they have "
+            f"{even.smallest} to {even.largest} training images)"
+        )

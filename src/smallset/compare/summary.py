@@ -17,6 +17,7 @@ from smallset.errors import ConfigError, DataError, suggest
 from smallset.files import csv_text, html_table, write_atomic, write_json
 from smallset.paired import PairedResult, compare_all
 from smallset.reading import reading
+from smallset.record.measures import balanced, balanced_accuracy
 from smallset.record.record import Record
 from smallset.stats import (
     Interval,
@@ -57,6 +58,11 @@ class Arm:
     def spread(self) -> float | None:
         """Return the standard deviation of the test accuracy over seeds; None for one seed."""
         return float(self.correct.mean(axis=1).std(ddof=1)) if len(self.seeds) > 1 else None
+
+    @property
+    def balanced(self) -> float:
+        """Return the test accuracy where every class counts the same, mean over the seeds."""
+        return float(np.mean([balanced_accuracy(each.predictions) for each in self.records]))
 
     @property
     def train_images(self) -> int:
@@ -135,6 +141,12 @@ class Summary:
         """Return the number of test images."""
         return len(self.arms[0].test_ids) if self.arms else 0
 
+    @property
+    def is_uneven(self) -> bool:
+        """Whether some run learnt from classes so uneven that accuracy hides small ones."""
+        records = [record for arm in self.arms for record in arm.records]
+        return any(balanced(each.predictions) is not None for each in records)
+
     def __getitem__(self, arm: str) -> Comparison:
         """Return the first comparison of an arm, with the baseline unless the study says otherwise.
 
@@ -161,15 +173,18 @@ class Summary:
         """Show the arms in a notebook, each with its first comparison."""
         first = {each.arm: each for each in reversed(self.comparisons)}
         rows: list[list[object]] = []
+        is_uneven = self.is_uneven
         for arm in self.arms:
             found = first.get(arm.name)
             low, high = f"{arm.accuracy.low:.1%}", f"{arm.accuracy.high:.1%}"
             luck = f"{100 * arm.luck.sd:.1f}" if arm.luck else ""
             verdict = f"{found.result.verdict} ({found.against})" if found else ""
             share = f"{arm.accuracy.value:.1%}"
-            rows.append([arm.name, len(arm.seeds), share, f"{low} to {high}", luck, verdict])
-        head = ["arm", "seeds", "test accuracy", "95% interval", "luck, points"]
-        head += ["verdict (against)"]
+            even = [f"{arm.balanced:.1%}"] if is_uneven else []
+            shown = [arm.name, len(arm.seeds), share, f"{low} to {high}", *even, luck, verdict]
+            rows.append(shown)
+        head = ["arm", "seeds", "test accuracy", "95% interval"]
+        head += [*(["balanced"] if is_uneven else []), "luck, points", "verdict (against)"]
         return html_table(head, rows)
 
     @property

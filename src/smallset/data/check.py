@@ -21,6 +21,10 @@ LEARNT_FROM: dict[str, tuple[str, ...]] = {
 """Where copies of the images of a split make its accuracy another; `best` learns from val too."""
 SKIP_UNREADABLE = "repair or remove the files, or leave them out with --skip-unreadable"
 SKIP_EMPTY = "add training images, remove the class, or leave it out with --skip-empty"
+ADD_TEST = (
+    "add a test split, or let folds score every image: --folds 5 of train, best and study "
+    "(data.folds=5)"
+)
 WORTH = 0.5  # points of accuracy that leaks must be worth to be a problem
 
 
@@ -57,6 +61,26 @@ def find_problems(
     readable = np.array([row not in errors for row in range(len(images))], dtype=bool)
     problems += _thin_classes(images, readable, are_skipped=config.skip_empty)
     return problems
+
+
+def missing_splits(images: ImageSet, config: DataConfig, *, folds: int) -> list[Problem]:
+    """Return a problem for each split that a run needs and the data has no image of.
+
+    Args:
+        config: `train_on` says what it learns from.
+        folds: Into how many the images are dealt; 0 for none, then it needs test, too.
+    """
+    needed = [*config.train_on.split("+"), *([] if folds else ["test"])]
+    return [
+        Problem("missing", f"there are no {split} images", remedy=to_add(split))
+        for split in needed
+        if not (images.splits == split).any()
+    ]
+
+
+def to_add(split: str) -> str:
+    """Return the way out where a split that a run needs has no image."""
+    return ADD_TEST if split == "test" else f"data.train_on names {split}: add such a split"
 
 
 def what_stops(problems: Sequence[Problem]) -> list[str]:

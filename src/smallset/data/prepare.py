@@ -15,7 +15,7 @@ from numpy import ndarray
 from smallset.config import RunConfig
 from smallset.data.balance import long_tail
 from smallset.data.cache import Pixels, load_pixels
-from smallset.data.check import SKIP_EMPTY, SKIP_UNREADABLE, Problem, find_problems
+from smallset.data.check import SKIP_EMPTY, SKIP_UNREADABLE, Problem, find_problems, to_add
 from smallset.data.listing import ImageSet, parse_classes
 from smallset.data.noise import flip_labels
 from smallset.data.preprocessing import LOOKED_AT, THUMBNAIL, Square, square_of
@@ -239,7 +239,7 @@ def prepare(opened: Opened, config: RunConfig, *, needs_test: bool = True) -> Pr
             raise DataError(
                 f"{opened.name} has no {split} images"
                 + (f" of {config.data.classes!r}" if config.data.classes else "")
-                + "; a run needs train and test, and what data.train_on names"
+                + f"; {to_add(split)}"
             )
     splits = np.where(np.isin(images.splits, train_on), "train", images.splits)
     chosen &= np.isin(splits, ["train"] if config.data.folds else ["train", "val", "test"])

@@ -18,7 +18,14 @@ from smallset.data.manifest import read_manifest
 from smallset.data.names import split_meant, with_sound_names
 from smallset.data.preprocessing import Square
 from smallset.data.samples import sample_folder
-from smallset.data.split import carve_val, lacking, one_pool, split_images, usual_folds
+from smallset.data.split import (
+    UsualFolds,
+    carve_val,
+    lacking,
+    one_pool,
+    split_images,
+    usual_folds,
+)
 from smallset.data.torchvision_sets import torchvision_folder
 from smallset.errors import ConfigError, DataError
 from smallset.files import given_path
@@ -115,7 +122,7 @@ def _split(
     return replace(split, notes=(*split.notes, *said, *known.apart))
 
 
-def folds_for(data: Data, config: DataConfig) -> int:
+def folds_for(data: Data, config: DataConfig) -> UsualFolds:
     """Return into how many folds data is dealt where nothing is said; see `usual_folds`."""
     if not isinstance(data, ImageSet) and is_cleaned(path := given_path(data)):
         data = origin(path)

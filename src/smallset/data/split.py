@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from smallset.data.listing import ImageSet
-from smallset.groups import DataConfig
+from smallset.groups import NOT_WITH_FOLDS, DataConfig
 from smallset.seeds import stream
 
 WRITE_DOWN = "`smallset check DATA --write-split FILE.csv` writes it down"
@@ -91,17 +92,38 @@ def one_pool(images: ImageSet) -> ImageSet:
     return replace(images, splits=np.full(len(images), "train"))
 
 
-def usual_folds(images: ImageSet, config: DataConfig) -> int:
-    """Return into how many folds data is dealt where nothing is said; 0 for none.
+class UsualFolds(NamedTuple):
+    """Into how many folds data is dealt where nothing is said."""
+
+    number: int = 0
+    """0 for none."""
+    why: str = ""
+    otherwise: str = ""
+    """How to be scored by other images."""
+
+
+def usual_folds(images: ImageSet, config: DataConfig) -> UsualFolds:
+    """Return into how many folds `smallset train` and `best` deal data where nothing is said.
 
     Args:
         images: As they come, with `splits` that are "" where the data has none of its own.
-        config: `val_fraction` says how many images of a class val would have.
+        config: What it says of splits is not to be undone by folds; `val_fraction` says how many
+            images of a class val would have.
     """
-    if (images.splits != "").any():
-        return 0
+    default = DataConfig.model_fields
+    if any(getattr(config, name) != default[name].default for name in NOT_WITH_FOLDS):
+        return UsualFolds()
+    there = set(images.splits.tolist())
+    if "" not in there:
+        if "train" not in there or "test" in there:
+            return UsualFolds()
+        otherwise = "a test split is scored instead, where you add one"
+        return UsualFolds(USUAL_FOLDS, "the data has no test images", otherwise)
     sizes = np.bincount(images.labels)
-    return USUAL_FOLDS if config.val_fraction * np.median(sizes[sizes > 0]) < FEW_IN_VAL else 0
+    if config.val_fraction * np.median(sizes[sizes > 0]) >= FEW_IN_VAL:
+        return UsualFolds()
+    why = "the data has no splits of its own and val would be small"
+    return UsualFolds(USUAL_FOLDS, why, "--folds 0 holds images back instead")
 
 
 def choose_fraction(

@@ -10,8 +10,12 @@ from numpy import ndarray
 from scipy.stats import t as student
 
 from smallset.findings.facts import Facts, Seen
+from smallset.recipes import steps_at_default
 from smallset.stats import directions
 from smallset.words import Text, text
+
+FEWEST = 6
+"""If so many val images turned wrong and none right, chance did it once in 32 (exact McNemar)."""
 
 
 class Standstill(NamedTuple):
@@ -298,6 +302,37 @@ def still_improving(facts: Facts) -> Seen | None:
         ),
         facts.try_next(changes),
         effect=float(100 * gain),
+    )
+
+
+def below_its_probe(facts: Facts) -> Seen | None:
+    """Fine-tuning that ended with a lower accuracy on val than the probe it began with."""
+    stages, num_val = facts.stages(), len(facts.rows("val"))
+    if len(stages) < 2 or stages[0][0]["objective"] != "probe" or not num_val:
+        return None
+    probe, scores = stages[0][0]["val_accuracy"], [line["val_accuracy"] for line in stages[-1]]
+    end = max(scores) if facts.settings["keep"] == "best-val" else scores[-1]
+    # Both answer for the same images, most of them alike: their difference errs by no more than
+    # one share does.
+    middle, fall = (probe + end) / 2, probe - end
+    chance = 1.96 * np.sqrt(middle * (1 - middle) / num_val)
+    if fall <= chance or round(fall * num_val) < FEWEST:
+        return None
+    return Seen(
+        text(
+            "Accuracy on val fell below the probe's, from {probe:.1%} to {end:.1%}: the head alone "
+            "(--recipe head) is better here.",
+            probe=probe,
+            end=end,
+        ),
+        text(
+            "The probe was fitted to the frozen network before {epochs} epochs moved all of it; on "
+            "{count} val images the fall is larger than chance.",
+            epochs=len(scores),
+            count=num_val,
+        ),
+        facts.try_next({**steps_at_default(), "recipe": "head"}) if facts.has_weights else None,
+        effect=float(100 * fall),
     )
 
 

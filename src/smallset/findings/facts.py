@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from smallset.models.by_name import is_own
 from smallset.record.doubt import Temperature, held_out, read_temperature
 from smallset.record.predictions import Predictions
 from smallset.record.record import Record
@@ -85,13 +86,21 @@ class Facts:
         """Return the command line with settings changed; None if the run was trained like that.
 
         A probe has no steps to change: where it does not read what is to be changed, what comes
-        next is to fine-tune.
+        next is to fine-tune, where that can be done.
         """
         is_probe = self.settings.get("head") == "probe" and self.settings["trains"] == "classifier"
         if is_probe and not all(each.startswith("data.") or each == "balance" for each in changes):
+            if not self.has_weights or "+" in self.settings["model"]:  # joined ones stay frozen
+                return None
             changes = {"recipe": "finetune"}
         command = self.command(changes)
         return None if command == self.command({}) else command
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the network began with weights that were trained."""
+        of_others = self.settings["weights"] != "none" and not is_own(self.settings["model"])
+        return of_others or bool(self.settings["start_from"])
 
     def rows(self, split: str) -> Int[ndarray, " m"]:
         """Return the rows of a split."""

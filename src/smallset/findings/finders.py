@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from smallset.findings.curves import (
+    below_its_probe,
     collapse,
     gradients_too_large,
     gradients_too_small,
@@ -55,6 +56,9 @@ KINDS: dict[str, Kind] = {
     ),
     "not-learning": Kind("problem", text("Did not learn."), not_learning, IDLE),
     "collapse": Kind("problem", text("The embeddings collapsed."), collapse, IDLE),
+    "below-its-probe": Kind(
+        "hint", text("Fine-tuning made the network worse than its probe."), below_its_probe
+    ),
     "triplet-stuck": Kind("hint", text("The triplet stage taught little."), triplet_stuck),
     "one-class": Kind("problem", text("One class gets most predictions."), one_class, IDLE),
     "overfitting": Kind("problem", text("Overfitting."), overfitting, BY_HEART),

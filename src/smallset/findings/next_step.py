@@ -5,9 +5,8 @@ import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from smallset.config import RunConfig
 from smallset.findings.facts import Finding
-from smallset.recipes import is_of_steps
+from smallset.recipes import steps_at_default
 from smallset.record.command import best_command
 from smallset.record.looks import best_on_val, study_of
 from smallset.record.record import Record
@@ -125,12 +124,10 @@ def _search(record: Record) -> Step:
 
 def _head_on(record: Record, name: str) -> Step:
     """Return the training of a head on a pretrained network in place of one from scratch."""
-    default = flat(RunConfig().model_dump(mode="json"))
-    unread = {each: value for each, value in default.items() if is_of_steps(each)}
     changes = {"recipe": "head", "model": name, "weights": "auto", "image_size": None}
     images = sum(record.config["data"]["images"].values())
     return Step(
-        record.command({**unread, "start_from": "", **changes}),
+        record.command({**steps_at_default(), "start_from": "", **changes}),
         text(
             "A network that has learnt from a million other pictures, in place of one from "
             "scratch: with tens of pictures per class, mostly the largest step there is. {name} "
@@ -177,6 +174,9 @@ def _costs(record: Record, finding: Finding) -> Text:
         case "label-errors":
             return text("Some minutes of computing, and your look at {count} pictures.",
                         count=len(finding.images))  # fmt: skip
+        case "below-its-probe":
+            return text("Less than the {minutes:.1f} min of this run: only the head is fitted.",
+                        minutes=record.result["seconds"] / 60)  # fmt: skip
     times = 2 if finding.kind == "still-improving" else 1
     settings, command = record.config["config"], finding.command or ""
     if settings["head"] == "probe" and "finetune" in command:

@@ -14,9 +14,10 @@ from smallset.config import RunConfig, override
 from smallset.data.batches import balanced_batches, share_without_positive
 from smallset.data.prepare import DataSource, Prepared, families_of
 from smallset.data.read import MANY, folds_for
+from smallset.data.split import UsualFolds
 from smallset.errors import ConfigError, DataError
 from smallset.files import given_path
-from smallset.groups import NOT_WITH_FOLDS, DataConfig
+from smallset.groups import NOT_WITH_FOLDS
 from smallset.learn.describe import describe, describe_images
 from smallset.learn.objectives import (
     PROBE,
@@ -63,7 +64,7 @@ class Planner:
     """Plans runs on one data set; images and weight files are looked at once for all of them.
 
     Args:
-        usual_folds: Where settings leave the folds open, deal small data without splits of its own.
+        usual_folds: Where settings leave the folds open, deal data that has no test, or is small.
     """
 
     def __init__(self, source: DataSource, *, usual_folds: bool = False) -> None:
@@ -99,7 +100,7 @@ class Planner:
             teacher=teacher.digest if teacher else None,
             cleaning=cleaning,
         )
-        described["data"]["usual_folds"] = usual
+        described["data"]["usual_folds"] = usual.number
         return Plan(config, data, start, described, teacher)
 
     def _teacher(self, config: RunConfig, data: Prepared) -> Teacher:
@@ -115,28 +116,23 @@ class Planner:
         teacher.of(data)
         return teacher
 
-    def _with_folds(self, config: RunConfig, usual: int) -> RunConfig:
+    def _with_folds(self, config: RunConfig, usual: UsualFolds) -> RunConfig:
         """Say into how many folds the data is dealt, where that is open."""
         if config.data.folds is not None:
             return config
-        folds = usual if self.usual_folds else 0
+        folds = usual.number if self.usual_folds else 0
         if folds:
-            said = (
-                f"the data has no splits of its own and val would be small, so {folds} folds score "
-                "every image; --folds 0 holds images back instead"
-            )
+            said = f"{usual.why}, so {folds} folds score every image; {usual.otherwise}"
             self.source.once("said", [said], lambda: self.source.reporter.note(said))
         return override(config, {"data.folds": folds})
 
-    def _usual_folds(self, config: RunConfig) -> int:
+    def _usual_folds(self, config: RunConfig) -> UsualFolds:
         """Return into how many folds `smallset train` deals the data where nothing is said."""
-        wants_splits = any(
-            getattr(config.data, name) != DataConfig.model_fields[name].default
-            for name in NOT_WITH_FOLDS
-        )
-        if wants_splits or config.start_from or config.teacher or config.keep != "last":
-            return 0
-        return self.source.once("folds", [], lambda: folds_for(self.source.data, config.data))
+        wants_val = config.start_from or config.teacher or config.keep != "last"
+        if wants_val or self.source.judged_splits:
+            return UsualFolds()
+        key = [config.data.model_dump(include=set(NOT_WITH_FOLDS))]
+        return self.source.once("folds", key, lambda: folds_for(self.source.data, config.data))
 
     def weights(self, config: RunConfig) -> Weights:
         """Find the pretrained weights of a run.

@@ -10,7 +10,7 @@ from smallset.learn.objectives import balances, numbers_read, refuse_unread
 from smallset.models.blocks import has_attention
 from smallset.models.by_name import default_image_size, is_own
 from smallset.models.registry import outline
-from smallset.recipes import RECIPES, is_of_steps, resolve_recipe
+from smallset.recipes import OF_WEIGHTS, RECIPES, is_of_steps, resolve_recipe, suits
 from smallset.record.record import Record
 from smallset.settings import flat
 
@@ -38,6 +38,9 @@ def settle(config: RunConfig, *, is_pretrained: bool) -> RunConfig:
     given = set(flat(config.model_dump(mode="json", exclude_unset=True)))
     begun = _begun(config)
     recipe, trains = _kind(config, begun, is_pretrained=is_pretrained)
+    if config.trains == "auto":
+        has_weights = is_pretrained or bool(config.start_from)
+        _refuse_unsuitable(config, trains, has_weights=has_weights)
     if "+" in config.model and trains != "classifier":
         raise ConfigError(f"{config.model}: joined networks stay frozen; fine-tune one of them")
     config = config.model_copy(update={"trains": trains})
@@ -90,6 +93,28 @@ def _kind(
         return RECIPE_OF[trains, is_pretrained], trains
     old = begun.get("recipe", "course-report")
     return old if begun["trains"] == trains else RECIPE_OF[trains, True], trains
+
+
+def _refuse_unsuitable(config: RunConfig, trains: str, *, has_weights: bool) -> None:
+    """Refuse a recipe that was named for a network of the other kind."""
+    recipe = config.recipe
+    if suits(recipe, trains, has_weights=has_weights):
+        return
+    if recipe in OF_WEIGHTS:
+        raise ConfigError(
+            f"the recipe {recipe!r} is for pretrained networks, and {config.model} would begin "
+            "with random weights: give a pretrained --model (`smallset models` lists them), or "
+            f"--recipe quick, which trains from scratch (if it is meant: --set trains="
+            f"{RECIPES[recipe]['trains']})"
+        )
+    what = "comes with pretrained ones: --weights none trains it from scratch"
+    if config.start_from:
+        what = f"starts from {config.start_from}, where the classifier alone was trained"
+    raise ConfigError(
+        f"the recipe {recipe!r} is for networks with random weights, and {config.model} {what}; "
+        "--recipe head or --recipe finetune uses what it has learnt (if it is meant: --set "
+        "trains=all or trains=classifier)"
+    )
 
 
 def _begun(config: RunConfig) -> dict[str, Any] | None:

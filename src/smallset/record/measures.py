@@ -80,8 +80,13 @@ def balanced(predictions: Predictions) -> Balanced | None:
     counts = np.bincount(train, minlength=len(predictions.classes))
     if not counts.size or counts.max() <= UNEVEN * counts.min():
         return None
+    return Balanced(balanced_accuracy(predictions), int(counts.min()), int(counts.max()))
+
+
+def balanced_accuracy(predictions: Predictions) -> float:
+    """Return the mean of the recalls on test, in [0, 1], of the classes that have images there."""
     recalls = [value for value in predictions.recall("test").values() if value is not None]
-    return Balanced(float(np.mean(recalls)), int(counts.min()), int(counts.max()))
+    return float(np.mean(recalls))
 
 
 def calibration(confidence: Float[ndarray, " n"], right: Bool[ndarray, " n"]) -> Calibration:

@@ -17,7 +17,7 @@ from smallset.config import RunConfig, build_config, change, override
 from smallset.errors import ConfigError, DataError
 from smallset.files import file_sum, html_table, write_arrays, write_atomic, write_json
 from smallset.reading import read_arrays, read_json, read_json_lines, reading
-from smallset.recipes import RECIPES
+from smallset.recipes import RECIPES, suits
 from smallset.record.command import FLAGS, join_command, set_option, setting_text
 from smallset.record.predictions import Predictions, read_predictions
 from smallset.settings import flat
@@ -146,6 +146,9 @@ class Record:
         # What "auto" was resolved to, and what the recipe says, need not be said again.
         trains = "classifier" if self.config["weights"] else "all"
         default = {**_DEFAULT, "trains": trains, **RECIPES.get(config.recipe, {}), "recipe": "auto"}
+        has_weights = bool(self.config["weights"] or config.start_from)
+        if not suits(config.recipe, config.trains, has_weights=has_weights):
+            default["trains"] = "auto"
         default["data.folds"] = self.config["data"].get("usual_folds", 0)
         unused = [] if config.data.noise_rate else ["data.noise_seed"]
         unused += [] if config.data.train_fraction < 1 else ["data.subset_seed"]

@@ -66,16 +66,18 @@ def study_lines(
 
 
 def arms_table(summary: "Summary") -> Table:
-    """Return the accuracies of the arms of a study."""
+    """Return the accuracies of the arms of a study; where classes are uneven, balanced ones too."""
     title = f"{summary.num_images:,} test images"
-    columns = ("arm", "seeds", "train", "val", "test", "95% interval", "luck, points")
+    even = ("balanced",) if summary.is_uneven else ()
+    columns = ("arm", "seeds", "train", "val", "test", "95% interval", *even, "luck, points")
     table = Table(*columns, title=title)
     for arm in summary.arms:
         shares = [arm.mean("train"), arm.mean("val"), arm.accuracy.value]
         cells = ["" if share is None else f"{share:.1%}" for share in shares]
         interval = f"{arm.accuracy.low:.1%} to {arm.accuracy.high:.1%}"
         luck = f"{100 * arm.luck.sd:.1f}" if arm.luck else ""
-        table.add_row(Text(arm.name), str(len(arm.seeds)), *cells, interval, luck)
+        shown = (f"{arm.balanced:.1%}",) if even else ()
+        table.add_row(Text(arm.name), str(len(arm.seeds)), *cells, interval, *shown, luck)
     return table
 
 

@@ -15,7 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dying import Writing, work_dying_always, work_dying_once
+from dying import (
+    Counted,
+    Writing,
+    work_dying_always,
+    work_dying_idle,
+    work_dying_once,
+    work_dying_unread,
+)
 from rich.console import Console
 from safetensors.torch import load_file
 from support import picture
@@ -308,6 +315,16 @@ def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(
     assert error is None or error in str(outcome.error)
     assert Record(outcome.folder).is_complete == (error is None)
     assert (tmp_path / "died").exists() == (error is None)
+
+
+@pytest.mark.parametrize("worker", [work_dying_unread, work_dying_idle])
+def test_a_worker_that_dies_without_a_task_is_replaced_too(tmp_path, monkeypatch, worker):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("DIED", str(tmp_path / "died"))
+    monkeypatch.setattr(execute_module, "_work", worker)
+    outcomes = list(find_execution("processes")([Counted(0), Counted(1)], Resources(workers=2)))
+    assert sorted(outcomes) == [[0], [1]]
+    assert (tmp_path / "died").exists()
 
 
 def test_a_worker_that_is_ended_leaves_no_file_half_written(tmp_path, monkeypatch):

@@ -194,14 +194,15 @@ def _in_processes(tasks: Sequence[Task], resources: Resources) -> Iterator[list[
             while waiting and idle:
                 pipe, process, place = idle.pop(0)
                 task, tries = waiting.popleft()
-                pipe.send(task)
+                with contextlib.suppress(ConnectionError):  # of a dead worker; it shows below
+                    pipe.send(task)
                 busy[pipe] = process, place, task, tries
             for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)
                 process, place, task, tries = busy.pop(pipe)
                 try:
                     outcomes = pipe.recv()
-                except EOFError:
+                except (EOFError, ConnectionError):  # the latter where it died before it read
                     process.join()
                     start(place)
                     if tries < TRIES:

@@ -48,6 +48,12 @@ def work_dying_idle(pipe, threads, gpu):
     work_at_once(pipe)
 
 
+def work_telling_gpu(pipe, threads, gpu):
+    pipe.recv()
+    pipe.send([gpu])
+    time.sleep(60)
+
+
 def begins(path):
     try:
         path.touch(exist_ok=False)
@@ -69,7 +75,9 @@ class Counted:
     number: int
 
     def run(self):
-        return [self.number]
+        from smallset.compare.execute import Outcome
+
+        return [Outcome(Path(str(self.number)), None)]
 
     def failed(self, why):
         raise AssertionError(why)

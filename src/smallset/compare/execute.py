@@ -178,9 +178,11 @@ def _in_processes(tasks: Sequence[Task], resources: Resources) -> Iterator[list[
     busy: dict[Connection, tuple[Any, int, Task, int]] = {}
     idle: list[tuple[Connection, Any, int]] = []
 
+    gpus = gpu_names(resources.gpus)
+
     def start(place: int) -> None:
         ours, theirs = context.Pipe()
-        gpu = place % resources.gpus if resources.gpus else None
+        gpu = gpus[place % len(gpus)] if gpus else None
         process = context.Process(target=_work, args=(theirs, resources.threads, gpu), daemon=True)
         with _without_main():
             process.start()
@@ -247,12 +249,30 @@ def _how(exit_code: int | None) -> str:
     return f"exit status {exit_code}"
 
 
-def _work(pipe: Connection, threads: int, gpu: int | None) -> None:
-    """Run the tasks that come through the pipe, until it or the study's process ends."""
+def gpu_names(count: int) -> list[str]:
+    """Return what CUDA_VISIBLE_DEVICES calls each of the GPUs that this process may use.
+
+    Where it is set, that is what stands in it: numbers of the machine, or UUIDs of GPUs or MIG
+    instances. torch counts those among them that are there, and others only come behind.
+
+    Args:
+        count: How many there are, as torch counts them.
+    """
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(count)) if told is None else (name.strip() for name in told.split(","))
+    return list(names)[:count]
+
+
+def _work(pipe: Connection, threads: int, gpu: str | None) -> None:
+    """Run the tasks that come through the pipe, until it or the study's process ends.
+
+    Args:
+        gpu: As `gpu_names` has it; None for all of them, or none.
+    """
     # Before torch and numpy are loaded, which read these once.
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the study's process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     threading.Thread(target=_end_with_parent, daemon=True).start()

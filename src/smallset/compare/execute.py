@@ -295,22 +295,35 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def on_cluster(address: str | None) -> Iterator[Any]:
-    """Give the module `ray`, connected to a cluster that runs already, and let go of it after that.
+    """Give the module `ray`, connected to a cluster that runs already.
+
+    A connection that is made here ends after that; one that the process has already stays.
 
     Args:
-        address: Of the cluster; None takes ``RAY_ADDRESS`` or the one running here.
+        address: Of the cluster; None takes the one connected to, or else ``RAY_ADDRESS`` or the one
+            running here.
 
     Raises:
-        ConfigError: If the extra is not installed, or there is no such cluster.
+        ConfigError: If the extra is not installed, there is no such cluster, or the process is
+            connected to another one.
     """
     try:
         import ray
     except ImportError:
         raise ConfigError("--execute ray needs the extra: pip install 'smallset[ray]'") from None
+    if ray.is_initialized():  # by the caller, who goes on with it
+        held = ray.get_runtime_context().gcs_address
+        if address not in (None, "auto", held):
+            raise ConfigError(
+                f"this process is connected to the Ray cluster at {held}, and {address} was asked "
+                "for; leave the address out, or let go of that one with ray.shutdown()"
+            )
+        yield ray
+        return
     try:
         ray.init(
             address=address or os.environ.get("RAY_ADDRESS") or "auto",
-            log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True,
+            log_to_driver=False, logging_level=logging.ERROR,
         )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]

@@ -26,7 +26,7 @@ from dying import (
 )
 from rich.console import Console
 from safetensors.torch import load_file
-from support import picture
+from support import Listening, picture
 from typer.testing import CliRunner
 
 import smallset
@@ -674,3 +674,26 @@ def test_what_was_half_taken_over_is_taken_over_again(split_folders, tmp_path, r
     same = "slow/seed-0/model.safetensors"
     assert (second / same).read_bytes() == (first / same).read_bytes()
     assert not half.exists()
+
+
+@pytest.mark.parametrize("damage", ["config.json", "later", "result.json", "predictions.csv"])
+def test_a_damaged_run_of_another_study_stops_no_study(split_folders, tmp_path, rates, damage):
+    api.study(rates, split_folders, out=tmp_path / "one/rates", seeds=1, execute="serial")
+    other = tmp_path / "one/rates/slow/seed-0"
+    if damage == "later":
+        content = json.loads((other / "config.json").read_text(encoding="utf-8"))
+        content["written"]["format"] += 1
+        (other / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    else:
+        (other / damage).write_bytes((other / damage).read_bytes()[:-40])
+    listening = Listening()
+    found = api.study(
+        rates, split_folders, out=tmp_path / "one/again", seeds=1, execute="serial",
+        reporter=listening,
+    )  # fmt: skip
+    assert not found.failed
+    file = other / damage.replace("later", "config.json")
+    [said] = [note for note in listening.notes if str(file) in note]
+    assert "1 run(s) of studies beside" in said or "slow/seed-0 is not taken over" in said
+    fast = "fast/seed-0/model.safetensors"  # which is whole, and taken over
+    assert (tmp_path / "one/rates" / fast).samefile(tmp_path / "one/again" / fast)

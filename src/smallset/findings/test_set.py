@@ -40,7 +40,8 @@ def leak(facts: Facts) -> Seen | None:
     evidence = text("They have exactly the same pixels; the first is {path}.",
                     path=said.paths[both[0]])  # fmt: skip
     level = "hint" if max(high, low) < WORTH else None
-    return Seen(sentence, evidence, f"smallset check {facts.data}", both, level, max(high, low))
+    check = shlex.join(["smallset", "check", facts.data])
+    return Seen(sentence, evidence, check, both, level, max(high, low))
 
 
 def few_test_images(facts: Facts) -> Seen | None:
@@ -64,7 +65,7 @@ def few_test_images(facts: Facts) -> Seen | None:
             "A smaller difference between two runs means nothing by itself. A study compares runs "
             "image by image, and says which differences are more than luck."
         ),
-        f"smallset study --list; smallset study NAME --data {facts.data}",
+        f"smallset study --list; smallset study NAME --data {shlex.quote(facts.data)}",
     )
 
 

@@ -5,6 +5,7 @@ The average is one Linear layer on the members' features side by side, so it is 
 
 import hashlib
 import json
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -124,7 +125,7 @@ def _refuse_unlike(records: Sequence[Record], temperatures: Sequence[float] | No
         if not record.is_complete:
             raise DataError(
                 f"{record.folder} is not the record of a finished run; "
-                f"`smallset train DATA --out {record.folder}` leaves one"
+                f"`smallset train DATA --out {shlex.quote(str(record.folder))}` leaves one"
             )
         for what, of, fix in (
             ("classes", _classes, "train them on the same classes"),

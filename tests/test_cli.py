@@ -2,10 +2,11 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from smallset.cli import app, main
+from smallset.cli import app, main, weights, with_given_paths
 
 
 def call(capsys, monkeypatch, *arguments):
@@ -225,6 +226,8 @@ def test_study_prints_tables_and_verdicts_and_its_status_tells_of_failed_runs(
         ),
         (["train", "--data", "x"], "there is no --data; it is: smallset train DATA"),
         (["predict", "--run=r", "y"], "there is no --run; it is: smallset predict RUN IMAGES"),
+        (["predict", "x", "y", "--lang", "fr"], "the language is en, zh, or auto for that of the"),
+        (["report", "x", "--lang", "fr"], "got 'fr'"),
         (["study", "loses", "--data", "x"], "did you mean 'losses'"),
         (["tune", "sample:shapes", "--out", "x", "--search", "lr"], "--search takes KEY=VALUE"),
     ],
@@ -233,6 +236,35 @@ def test_what_is_wrong_with_a_study_is_one_message(capsys, monkeypatch, argument
     status, _, err = call(capsys, monkeypatch, *arguments)
     assert status == 2
     assert message in err
+
+
+def test_every_folder_and_file_of_every_command_may_begin_with_a_tilde(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    got = {}
+    given = {"out": Path("~/x y"), "runs": [Path("~/a"), Path("b")], "sets": ["~"], "page": None}
+    with_given_paths(lambda **given: got.update(given))(**given)
+    runs = [tmp_path / "a", Path("b")]
+    assert got == {"out": tmp_path / "x y", "runs": runs, "sets": ["~"], "page": None}
+    commands = [*app.registered_commands, *weights.registered_commands]
+    assert len(commands) == 17
+    assert all(hasattr(each.callback, "__wrapped__") for each in commands)
+
+
+def test_what_is_named_at_the_end_lies_where_the_tilde_leads(
+    capsys, monkeypatch, split_folders, tmp_path
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    out, table = tmp_path / "a run", tmp_path / "table.csv"
+    words = ["train", split_folders, "--out=~/a run", *TINY, "--quiet"]
+    status, said, err = call(capsys, monkeypatch, *words)
+    assert (status, f"page:     {out / 'report.html'}" in said) == (0, True), err
+    words = ["clean", split_folders, "--out=~/some labels", "--with", "self", "--quiet"]
+    status, said, err = call(capsys, monkeypatch, *words)
+    assert status in (0, 1), err
+    assert f"(smallset train '{tmp_path / 'some labels'}' --out RUN)" in said
+    words = ["predict", "~/a run", split_folders / "test", "--out=~/table.csv", "--quiet"]
+    status, said, err = call(capsys, monkeypatch, *words)
+    assert (status, table.exists(), f"table:    {table}" in said) == (0, True, True), err
 
 
 def test_the_list_of_studies_says_what_each_shows(capsys, monkeypatch):

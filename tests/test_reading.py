@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -185,3 +187,16 @@ def test_a_flipped_cell_of_predictions_that_reads_well_is_seen_by_the_row(place,
 def test_a_class_may_be_called_as_a_part_of_the_seal_is(tmp_path):
     write_json(tmp_path / "a.json", {"recall": {"crc32": 0.5, "format": 1.0}})
     assert read_json(tmp_path / "a.json") == {"recall": {"crc32": 0.5, "format": 1.0}}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
+def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        for _ in range(2):  # new, and in the place of another
+            write_json(tmp_path / "a.json", {"a": 1})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == mode
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

@@ -7,6 +7,7 @@ from said import described, said
 
 from smallset.compare.spec import IN_PLACE, RUN_WITH, built_in_studies
 from smallset.data.pictures import reasons
+from smallset.errors import ConfigError
 from smallset.models.registry import MODELS
 from smallset.paired import Verdict
 from smallset.show.study_figures import AXIS_NAMES
@@ -112,3 +113,10 @@ def test_the_language_is_that_of_the_locale(monkeypatch, variables, expected):
         monkeypatch.setenv(name, value)
     assert language() == expected
     assert language("zh") == "zh"
+
+
+@pytest.mark.parametrize("setting", ["fr", "", "EN", "zh_CN.UTF-8", "chinese"])
+def test_a_language_that_is_not_spoken_is_refused_with_those_that_are(setting):
+    said = f"the language is en, zh, or auto for that of the locale, got {setting!r}"
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        language(setting)

@@ -7,6 +7,7 @@ import glob
 import io
 import json
 import os
+import secrets
 import sys
 import tempfile
 import zlib
@@ -121,14 +122,12 @@ def written_aside(path: Path) -> Iterator[IO[bytes]]:
     """
     aside = None
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=_unfinished(path.name), delete=False
-        ) as file:
-            aside = Path(file.name)
+        unique = path.with_name(_unfinished(path.name) + secrets.token_hex(4))
+        with unique.open("xb") as file:  # unlike one of tempfile, with the permissions of the umask
+            aside = unique
             yield file
             file.flush()
             os.fsync(file.fileno())
-        aside.chmod(0o644)  # NamedTemporaryFile makes files that only their owner can read
         aside.replace(path)
     except BaseException as error:
         if aside is not None:

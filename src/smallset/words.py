@@ -9,6 +9,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
+from smallset.errors import ConfigError
+
 Lang = Literal["en", "zh"]
 LANGS: tuple[Lang, ...] = ("en", "zh")
 
@@ -113,8 +115,15 @@ def language(setting: str = "auto") -> Lang:
     """Return the language to write in.
 
     Args:
-        setting: "en" or "zh"; "auto" takes that of the locale.
+        setting: "en" or "zh"; "auto" takes that of the locale, English where it is another one.
+
+    Raises:
+        ConfigError: If it is none of them.
     """
+    if setting not in ("auto", *LANGS):
+        raise ConfigError(
+            f"the language is {', '.join(LANGS)}, or auto for that of the locale, got {setting!r}"
+        )
     if setting == "auto":
         names = ("LC_ALL", "LC_MESSAGES", "LANG")
         named = next((os.environ[name] for name in names if os.environ.get(name)), None)

@@ -12,6 +12,7 @@ from smallset.clean.decide import (
     Judged,
     by_contradiction,
     by_posterior,
+    by_pruning,
     choose,
     judge,
 )
@@ -38,6 +39,29 @@ def test_a_class_keeps_ten_images_the_most_probable_ones():
     cleaning = by_posterior(posterior(probs), labels)
     stays = np.flatnonzero((cleaning.labels == 0) & cleaning.kept)
     assert stays.tolist() == list(range(2, 12))
+
+
+def test_no_class_falls_short_where_images_are_taken_back_from_it_for_another():
+    labels = np.array([0] * 12 + [1] * 12)
+    probs = np.tile([0.99, 0.01], (24, 1))
+    probs[:5] = [[0.3 - 0.01 * n, 0.7 + 0.01 * n] for n in range(5)]  # dropped: seven are left
+    probs[12:] = [[0.9 + 0.005 * n, 0.1 - 0.005 * n] for n in range(12)]
+    cleaning = by_posterior(posterior(probs), labels)
+    for k in (0, 1):
+        assert ((cleaning.labels == k) & cleaning.kept).sum() >= 10
+    stays = cleaning.decisions == "keep"
+    assert (cleaning.labels[stays] == labels[stays]).all()
+
+
+def test_every_class_keeps_ten_whatever_is_decided():
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(3, size=50)
+        probs = rng.dirichlet([0.3] * 4, size=50)  # one class that no label names
+        for decide_by in (by_posterior, by_pruning, by_contradiction):
+            cleaning = decide_by(posterior(probs), labels)
+            left = np.bincount(cleaning.labels[cleaning.kept], minlength=4)
+            assert (left >= np.minimum(10, np.bincount(labels, minlength=4))).all()
 
 
 def test_a_class_of_fewer_than_ten_images_is_left_alone():

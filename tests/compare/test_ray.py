@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 import smallset
-from smallset.compare.execute import Resources, find_execution
+from smallset.compare.execute import Resources, find_execution, on_cluster
 from smallset.errors import ConfigError
 
 # Both nodes are to be in the middle of a run when one is killed, however busy the machine is: on
@@ -102,6 +102,24 @@ def test_a_study_on_ray_outlives_a_node_and_gives_the_same_summary(
     assert found.failed == ()
     for name in ("summary.csv", "comparisons.csv"):
         assert (out / name).read_bytes() == (tmp_path / "one/serial" / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_connection_that_the_caller_has_stays_and_no_other_cluster_is_taken_for_it(cluster):
+    import ray
+
+    with on_cluster(cluster.address) as connected:
+        assert connected.is_initialized()
+    assert not ray.is_initialized()
+    ray.init(address=cluster.address, log_to_driver=False)
+    for address in (None, "auto", cluster.address):
+        with on_cluster(address) as connected:
+            assert connected is ray
+        assert ray.is_initialized()
+    with pytest.raises(ConfigError, match=r"other:6379 was asked for; leave the address out"):
+        list(find_execution("ray")([], Resources(address="other:6379")))
+    assert ray.is_initialized()
 
 
 @pytest.mark.filterwarnings("ignore")

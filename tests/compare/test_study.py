@@ -15,10 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dying import Writing, work_dying_always, work_dying_once
+from dying import (
+    Counted,
+    Writing,
+    work_dying_always,
+    work_dying_idle,
+    work_dying_once,
+    work_dying_unread,
+    work_telling_gpu,
+)
 from rich.console import Console
 from safetensors.torch import load_file
-from support import picture
+from support import Listening, picture
 from typer.testing import CliRunner
 
 import smallset
@@ -26,7 +34,7 @@ from smallset import api
 from smallset.cli import app
 from smallset.compare import execute as execute_module
 from smallset.compare.account import Accountant
-from smallset.compare.execute import Resources, Todo, Trainings, find_execution
+from smallset.compare.execute import Resources, Todo, Trainings, find_execution, gpu_names
 from smallset.compare.spec import built_in_studies, read_study
 from smallset.compare.study import plan_study
 from smallset.compare.summary import summarise
@@ -309,6 +317,46 @@ def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(
     assert error is None or error in str(outcome.error)
     assert Record(outcome.folder).is_complete == (error is None)
     assert (tmp_path / "died").exists() == (error is None)
+
+
+@pytest.mark.parametrize(
+    ("told", "count", "names"),
+    [
+        (None, 2, ["0", "1"]),
+        (None, 0, []),
+        ("2,3", 2, ["2", "3"]),
+        (" 3 , 1", 2, ["3", "1"]),
+        ("5", 1, ["5"]),
+        ("1,-1,2", 1, ["1"]),  # CUDA reads up to the first that is not there
+        ("", 0, []),
+        ("GPU-8932f937,GPU-4711", 2, ["GPU-8932f937", "GPU-4711"]),
+        ("MIG-GPU-8932f937/1/2", 1, ["MIG-GPU-8932f937/1/2"]),
+    ],
+)
+def test_workers_share_the_gpus_that_the_user_left_to_them(monkeypatch, told, count, names):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if told is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
+    assert gpu_names(count) == names
+
+
+def test_each_worker_gets_a_gpu_by_the_name_that_it_has(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,7,9")
+    monkeypatch.setattr(execute_module, "_work", work_telling_gpu)
+    tasks = [Counted(n) for n in range(3)]
+    outcomes = find_execution("processes")(tasks, Resources(workers=3, gpus=2))
+    assert sorted(map(str, outcomes)) == ["['7']", "['GPU-a']", "['GPU-a']"]
+
+
+@pytest.mark.parametrize("worker", [work_dying_unread, work_dying_idle])
+def test_a_worker_that_dies_without_a_task_is_replaced_too(tmp_path, monkeypatch, worker):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("DIED", str(tmp_path / "died"))
+    monkeypatch.setattr(execute_module, "_work", worker)
+    outcomes = list(find_execution("processes")([Counted(0), Counted(1)], Resources(workers=2)))
+    assert sorted(str(outcome.folder) for [outcome] in outcomes) == ["0", "1"]
+    assert (tmp_path / "died").exists()
 
 
 def test_a_worker_that_is_ended_leaves_no_file_half_written(tmp_path, monkeypatch):
@@ -647,3 +695,26 @@ def test_uneven_classes_have_their_balanced_accuracy_in_the_table(split_folders,
     summary, table = shown("even")
     assert "balanced" not in table
     assert "balanced" not in summary._repr_html_()
+
+
+@pytest.mark.parametrize("damage", ["config.json", "later", "result.json", "predictions.csv"])
+def test_a_damaged_run_of_another_study_stops_no_study(split_folders, tmp_path, rates, damage):
+    api.study(rates, split_folders, out=tmp_path / "one/rates", seeds=1, execute="serial")
+    other = tmp_path / "one/rates/slow/seed-0"
+    if damage == "later":
+        content = json.loads((other / "config.json").read_text(encoding="utf-8"))
+        content["written"]["format"] += 1
+        (other / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    else:
+        (other / damage).write_bytes((other / damage).read_bytes()[:-40])
+    listening = Listening()
+    found = api.study(
+        rates, split_folders, out=tmp_path / "one/again", seeds=1, execute="serial",
+        reporter=listening,
+    )  # fmt: skip
+    assert not found.failed
+    file = other / damage.replace("later", "config.json")
+    [said] = [note for note in listening.notes if str(file) in note]
+    assert "1 run(s) of studies beside" in said or "slow/seed-0 is not taken over" in said
+    fast = "fast/seed-0/model.safetensors"  # which is whole, and taken over
+    assert (tmp_path / "one/rates" / fast).samefile(tmp_path / "one/again" / fast)

@@ -12,7 +12,7 @@ from smallset.findings.curves import gradient_ratio
 from smallset.findings.facts import Facts, read_facts
 from smallset.findings.finders import KINDS, find
 from smallset.findings.mistakes import confused_pairs, memorised_classes, small_classes
-from smallset.findings.test_set import label_suspects
+from smallset.findings.test_set import few_test_images, label_suspects
 from smallset.groups import LossConfig
 from smallset.learn.objectives import build_stages
 from smallset.learn.run import train_run
@@ -105,6 +105,23 @@ def test_leaks_are_test_images_with_the_pixels_of_training_images():
     found = said(facts(replace(made, ids=tuple(ids))), "leak")
     assert found.images == (test[3],)
     assert found.command == "smallset check DATA"
+    spaced = replace(facts(replace(made, ids=tuple(ids))), data="my pets/$1")
+    assert said(spaced, "leak").command == "smallset check 'my pets/$1'"
+
+
+def test_a_small_test_set_names_the_study_of_the_data_in_quotes():
+    few = facts()
+    rows = np.r_[few.train, few.test[:40]]
+    made = few.predictions
+    small = replace(
+        made, ids=tuple(made.ids[n] for n in rows), paths=tuple(made.paths[n] for n in rows),
+        splits=made.splits[rows], labels=made.labels[rows], given_labels=made.given_labels[rows],
+        probs=made.probs[rows],
+    )  # fmt: skip
+    seen = few_test_images(replace(few, predictions=small, data="my pets"))
+    assert seen is not None
+    command = "smallset study --list; smallset study NAME --data 'my pets'"
+    assert seen.command == command
 
 
 # -- Not learning ----------------------------------------------------------------------------------

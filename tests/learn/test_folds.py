@@ -126,6 +126,16 @@ def test_a_fold_without_images_is_left_out(tmp_path, tiny):
     assert np.allclose(record.predictions.probs.sum(axis=1), 1, atol=1e-5)
 
 
+def test_a_copy_among_classes_smaller_than_the_folds_is_no_obstacle(tmp_path, tiny):
+    for label, name in enumerate(["ant", "bee", "cat"]):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        for n in range(4):
+            picture(label, min(n, 2)).save(tmp_path / "few" / name / f"{n}.png")
+    record = train_run(tmp_path / "few", tiny(), tmp_path / "run")
+    assert len(record.predictions.paths) == 12
+    assert record.result["folds"]["folds"] == 5
+
+
 def test_a_stopped_cross_validation_goes_on_and_gives_the_same(
     unsplit, tiny, tmp_path, monkeypatch
 ):

@@ -1,13 +1,19 @@
 """Finished runs joined into one network: their logits averaged, each over its temperature."""
 
+import shutil
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
 from smallset import api
+from smallset.clean import training_labels
+from smallset.clean.decide import Cleaning, Judged
+from smallset.clean.find import Found
 from smallset.cli import main
+from smallset.config import RunConfig, override
 from smallset.errors import ConfigError, DataError, RunError
 from smallset.files import write_json
 from smallset.learn.join import join_runs
@@ -17,6 +23,7 @@ from smallset.reading import read_json
 from smallset.record.doubt import read_temperature
 from smallset.record.measures import temperature
 from smallset.record.record import Record
+from smallset.stats import Interval
 
 HEADS = {
     "recipe": "head", "weights": "none", "trains": "classifier", "image_size": 64,
@@ -27,8 +34,6 @@ HEADS = {
 @pytest.fixture(scope="module")
 def members(split_folders, shared_cache, tmp_path_factory):
     """A network trained at 32 px, and a head on two frozen ones at 64 px with mirror."""
-    from smallset.config import RunConfig, override
-
     folder = tmp_path_factory.mktemp("members")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SMALLSET_CACHE", str(shared_cache))
@@ -95,6 +100,56 @@ def test_a_joined_record_predicts_what_stands_in_it(split_folders, joined):
     assert read_temperature(joined.model).why_not == "each of the joined networks has its own"
     assert joined.embeddings("test").shape == (20, 128 + 512 + 1024)
     assert not (joined.folder / ".features").exists()
+
+
+def head(**settings):
+    """Settings of a network that ends in its one Linear layer: what it says is read as it is."""
+    plain = {"model": "shufflenet_v2_x0_5", "figures.tsne": False, "figures.report": False}
+    return override(RunConfig(), {**HEADS, **plain, **settings})
+
+
+def of_images(record):
+    """What a record says of its images, beside the probabilities, as predictions.csv has it."""
+    lines = (record.folder / "predictions.csv").read_text(encoding="utf-8").splitlines()
+    return [line.split(",")[:5] for line in lines]
+
+
+def test_a_member_with_cleaned_labels_joins_in_any_place(split_folders, tmp_path, monkeypatch):
+    settings = {"data.noise_rate": 0.25, "data.noise_seed": 3}
+    plain = train_run(split_folders, head(**settings), tmp_path / "plain")
+    oracle = head(**settings, **{"data.clean": "oracle"})
+    dropped = train_run(split_folders, oracle, tmp_path / "dropped")
+
+    def relabel(blocks, labels, *, num_classes, **_):
+        changed = np.append((labels[:1] + 1) % num_classes, labels[1:])
+        decisions = np.where(changed == labels, "keep", "relabel").astype(object)
+        zero = Interval(0, 0, 0)
+        chosen = Judged(Cleaning("posterior", decisions, changed), zero, zero, 0.0)
+        return Mock(spec=Found, chosen=chosen, is_weak=False)
+
+    monkeypatch.setattr(training_labels, "find_wrong_labels", relabel)
+    own = head(**settings, **{"data.clean": "self"})
+    relabelled = train_run(split_folders, own, tmp_path / "relabelled")
+    assert len(of_images(dropped)) < len(of_images(plain)) == len(of_images(relabelled))
+    assert of_images(relabelled) != of_images(plain)
+    orders = [dropped, plain, relabelled], [relabelled, dropped, plain]
+    for number, members in enumerate(orders):
+        joined = join_runs([each.folder for each in members], tmp_path / str(number))
+        assert of_images(joined) == of_images(plain)
+        files = [split_folders / path for path in joined.predictions.paths]
+        answers = api.predict(joined.folder, files)
+        np.testing.assert_allclose(answers.probs, joined.predictions.probs, atol=1e-5)
+
+
+def test_a_joined_record_names_the_pictures_as_they_are_called_now(split_folders, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(split_folders, data)
+    first = train_run(data, head(), tmp_path / "first")
+    for path in sorted(data.rglob("*.png")):
+        path.rename(path.with_name(f"called-{path.name}"))
+    second = train_run(data, head(seed=1), tmp_path / "second")
+    joined = join_runs([first.folder, second.folder], tmp_path / "out")
+    assert of_images(joined) == of_images(second) != of_images(first)
 
 
 def test_a_joined_run_can_be_joined_again(members, joined, tmp_path):

@@ -97,6 +97,28 @@ def test_images_of_a_group_are_in_one_fold_where_some_of_many_are_compared(monke
     assert head.penalty == max(HEAD_PENALTIES)
 
 
+@pytest.mark.parametrize(
+    ("labels", "groups", "most"),
+    [
+        (np.repeat([0, 1, 2], 4), ["a", "a", *"bcdefghijk"], 5),  # no class has as many as folds
+        (np.array([0, 0, 1, 1, 2]), list("aabcd"), 4),
+        (np.zeros(3, dtype=np.int64), ["a", "a", "a"], 1),
+        (np.array([0, 1, 0, 1]), ["a", "a", "b", "b"], 2),  # a group of two classes
+    ],
+)
+def test_groups_of_classes_smaller_than_the_folds_are_dealt_whole(labels, groups, most):
+    for seed in range(20):
+        fold = fold_of(labels, np.random.default_rng(seed), groups=groups)
+        assert len(set(zip(groups, fold.tolist(), strict=True))) == len(set(groups))
+        assert 0 <= fold.min() <= fold.max() < 5
+        assert len(set(fold)) <= most
+        for label in set(labels):  # its groups are spread as pictures that stand alone are
+            firsts = {
+                g: fold[n] for n, g in reversed(list(enumerate(groups))) if labels[n] == label
+            }
+            assert len(set(firsts.values())) == len(firsts)
+
+
 SIZES = [50, 30, 20, 10, 10, 5, 5, 3]  # of K classes
 
 

@@ -123,12 +123,17 @@ def _keep_classes(
     right: Float[ndarray, " n"],
 ) -> None:
     """Take decisions back where a class would be left with fewer than ten images, or none."""
-    for k in range(int(labels.max()) + 1):
-        given = np.flatnonzero(labels == k)
-        while (decisions[cleaned == k] != "drop").sum() < min(MIN_IMAGES_PER_CLASS, len(given)):
-            taken = given[decisions[given] != "keep"]
-            back = taken[right[taken].argmax()]
-            decisions[back], cleaned[back] = "keep", k
+    count = int(max(labels.max(), cleaned.max())) + 1
+    least = np.minimum(MIN_IMAGES_PER_CLASS, np.bincount(labels, minlength=count))
+    # What is taken back for one class may have been relabelled to another that is short then.
+    while (short := _sizes(decisions, cleaned, count) < least).any():
+        taken = np.flatnonzero((labels == short.argmax()) & (decisions != "keep"))
+        back = taken[right[taken].argmax()]
+        decisions[back], cleaned[back] = "keep", labels[back]
+
+
+def _sizes(decisions: ndarray, cleaned: Int[ndarray, " n"], count: int) -> Int[ndarray, " classes"]:
+    return np.bincount(cleaned[decisions != "drop"], minlength=count)
 
 
 def judge(

@@ -5,7 +5,10 @@ Heavy modules are imported inside the commands, so that help is quick.
 
 import sys
 import warnings
+from collections.abc import Callable
+from functools import wraps
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +21,7 @@ from smallset.cli.study_commands import report, study
 from smallset.cli.train_commands import best, demo, join, train, tune
 from smallset.cli.use_commands import export, predict, serve
 from smallset.errors import ConfigError, SmallsetError
-from smallset.files import FULL
+from smallset.files import FULL, given_path
 
 
 class Commands(TyperGroup):
@@ -69,6 +72,25 @@ class Command(TyperCommand):
         return left
 
 
+def with_given_paths(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command whose folders and files lead where the user means, for all that it does.
+
+    A shell leaves the ``~`` of --out=~/x to the command, which must print where its files lie.
+    """
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        command(**{name: _as_given(value) for name, value in given.items()})
+
+    return run
+
+
+def _as_given(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_as_given(each) for each in value]
+    return given_path(value) if isinstance(value, Path) else value
+
+
 app = typer.Typer(
     cls=Commands,
     pretty_exceptions_enable=False,
@@ -107,10 +129,10 @@ for command in (
     best, train, join, demo, check, study, report, clean, review, predict, export, serve, tune,
     models,
 ):  # fmt: skip
-    app.command(cls=Command)(command)
+    app.command(cls=Command)(with_given_paths(command))
 weights = typer.Typer(help="Pretrained weights: list, import, verify.", no_args_is_help=True)
 for command in (weights_list, weights_import, weights_verify):
-    weights.command(command.__name__.removeprefix("weights_"))(command)
+    weights.command(command.__name__.removeprefix("weights_"))(with_given_paths(command))
 app.add_typer(weights, name="weights")
 
 

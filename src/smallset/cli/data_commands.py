@@ -1,5 +1,6 @@
 """Look at data: check it, find wrong labels, review them."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -120,9 +121,10 @@ def clean(
     )
     about = read_about(out, Cleaning)
     print("\n".join(tell(about)))
-    print(f"labels:   {out / 'labels.csv'}    (smallset train {out} --out RUN)")
+    folder = shlex.quote(str(out))
+    print(f"labels:   {out / 'labels.csv'}    (smallset train {folder} --out RUN)")
     if about["suspects"] or about["contradicted"]:
-        print(f"review:   smallset review {out}")
+        print(f"review:   smallset review {folder}")
     if (out / "report.html").exists():
         print(f"page:     {out / 'report.html'}")
     raise typer.Exit(1 if about["suspects"] else 0)

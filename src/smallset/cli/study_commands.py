@@ -156,8 +156,6 @@ def report(
     """Write report.html: one page with everything inside, of a run, a study or a cleaning."""
     from smallset import api
 
-    if lang not in (None, "en", "zh"):
-        raise ConfigError(f"--lang is en or zh, got {lang!r}")
     written = api.report(
         folder,
         data=data,

@@ -10,11 +10,11 @@ from smallset.compare.execute import Draw, Outcome, Task, Todo, Trainings
 from smallset.compare.spec import read_study_json
 from smallset.compare.study import Job, Study
 from smallset.data.prepare import DataSource
-from smallset.errors import RunError
+from smallset.errors import DataError, RunError
 from smallset.files import clear_unfinished, make_folder, naming_full_disk, write_json
 from smallset.own_code import places
 from smallset.progress import Reporter
-from smallset.record.record import Record
+from smallset.record.record import SUMMED, Record
 from smallset.settings import differences
 
 Execute = Callable[[Sequence[Task]], Iterator[list[Outcome]]]
@@ -32,7 +32,7 @@ class Accountant:
     def __init__(self, study: Study, reporter: Reporter) -> None:
         from smallset.learn.plan import Planner
 
-        self.study = study
+        self.study, self.reporter = study, reporter
         self.planner = Planner(DataSource(study.data, reporter))
         self.plans: dict[Path, Any] = {}
         self._beside: dict[str, Path] | None = None
@@ -102,15 +102,37 @@ class Accountant:
             for groups in tasks.values()
         ]
 
+    def _found_beside(self) -> dict[str, Path]:
+        """Return the finished runs of the studies beside this one, by their digests."""
+        known: dict[str, Path] = {}
+        unread: list[str] = []
+        for file in self.study.folder.parent.glob("*/*/seed-*/result.json"):
+            found = Record(file.parent)
+            if self.study.folder in found.folder.parents:
+                continue
+            try:
+                known[found.config["digest"]] = found.folder
+            except DataError as error:  # it is for the other study to refuse it
+                unread.append(str(error))
+        if unread:
+            self.reporter.note(
+                f"{len(unread)} run(s) of studies beside this one cannot be read, and would be "
+                f"trained again where this study has the same; the first: {unread[0]}"
+            )
+        return known
+
     def _take_over(self, job: Job, digest: str) -> None:
         if self._beside is None:
-            self._beside = {}
-            for file in self.study.folder.parent.glob("*/*/seed-*/result.json"):
-                found = Record(file.parent)
-                if self.study.folder not in found.folder.parents:
-                    self._beside[found.config["digest"]] = found.folder
+            self._beside = self._found_beside()
         origin = self._beside.get(digest)
         if origin is None:
+            return
+        try:
+            for name in SUMMED:
+                Record(origin).file(name)
+        except DataError as error:
+            del self._beside[digest]
+            self.reporter.note(f"the same run as {job.name} is not taken over: {error}")
             return
         aside = make_folder(job.folder.parent) / f".taken-{job.folder.name}"
         shutil.rmtree(aside, ignore_errors=True)  # of a study that was killed here

@@ -178,9 +178,11 @@ def _in_processes(tasks: Sequence[Task], resources: Resources) -> Iterator[list[
     busy: dict[Connection, tuple[Any, int, Task, int]] = {}
     idle: list[tuple[Connection, Any, int]] = []
 
+    gpus = gpu_names(resources.gpus)
+
     def start(place: int) -> None:
         ours, theirs = context.Pipe()
-        gpu = place % resources.gpus if resources.gpus else None
+        gpu = gpus[place % len(gpus)] if gpus else None
         process = context.Process(target=_work, args=(theirs, resources.threads, gpu), daemon=True)
         with _without_main():
             process.start()
@@ -194,14 +196,15 @@ def _in_processes(tasks: Sequence[Task], resources: Resources) -> Iterator[list[
             while waiting and idle:
                 pipe, process, place = idle.pop(0)
                 task, tries = waiting.popleft()
-                pipe.send(task)
+                with contextlib.suppress(ConnectionError):  # of a dead worker; it shows below
+                    pipe.send(task)
                 busy[pipe] = process, place, task, tries
             for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)
                 process, place, task, tries = busy.pop(pipe)
                 try:
                     outcomes = pipe.recv()
-                except EOFError:
+                except (EOFError, ConnectionError):  # the latter where it died before it read
                     process.join()
                     start(place)
                     if tries < TRIES:
@@ -246,12 +249,30 @@ def _how(exit_code: int | None) -> str:
     return f"exit status {exit_code}"
 
 
-def _work(pipe: Connection, threads: int, gpu: int | None) -> None:
-    """Run the tasks that come through the pipe, until it or the study's process ends."""
+def gpu_names(count: int) -> list[str]:
+    """Return what CUDA_VISIBLE_DEVICES calls each of the GPUs that this process may use.
+
+    Where it is set, that is what stands in it: numbers of the machine, or UUIDs of GPUs or MIG
+    instances. torch counts those among them that are there, and others only come behind.
+
+    Args:
+        count: How many there are, as torch counts them.
+    """
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(count)) if told is None else (name.strip() for name in told.split(","))
+    return list(names)[:count]
+
+
+def _work(pipe: Connection, threads: int, gpu: str | None) -> None:
+    """Run the tasks that come through the pipe, until it or the study's process ends.
+
+    Args:
+        gpu: As `gpu_names` has it; None for all of them, or none.
+    """
     # Before torch and numpy are loaded, which read these once.
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the study's process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -274,22 +295,35 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def on_cluster(address: str | None) -> Iterator[Any]:
-    """Give the module `ray`, connected to a cluster that runs already, and let go of it after that.
+    """Give the module `ray`, connected to a cluster that runs already.
+
+    A connection that is made here ends after that; one that the process has already stays.
 
     Args:
-        address: Of the cluster; None takes ``RAY_ADDRESS`` or the one running here.
+        address: Of the cluster; None takes the one connected to, or else ``RAY_ADDRESS`` or the one
+            running here.
 
     Raises:
-        ConfigError: If the extra is not installed, or there is no such cluster.
+        ConfigError: If the extra is not installed, there is no such cluster, or the process is
+            connected to another one.
     """
     try:
         import ray
     except ImportError:
         raise ConfigError("--execute ray needs the extra: pip install 'smallset[ray]'") from None
+    if ray.is_initialized():  # by the caller, who goes on with it
+        held = ray.get_runtime_context().gcs_address
+        if address not in (None, "auto", held):
+            raise ConfigError(
+                f"this process is connected to the Ray cluster at {held}, and {address} was asked "
+                "for; leave the address out, or let go of that one with ray.shutdown()"
+            )
+        yield ray
+        return
     try:
         ray.init(
             address=address or os.environ.get("RAY_ADDRESS") or "auto",
-            log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True,
+            log_to_driver=False, logging_level=logging.ERROR,
         )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]

@@ -40,7 +40,8 @@ def leak(facts: Facts) -> Seen | None:
     evidence = text("They have exactly the same pixels; the first is {path}.",
                     path=said.paths[both[0]])  # fmt: skip
     level = "hint" if max(high, low) < WORTH else None
-    return Seen(sentence, evidence, f"smallset check {facts.data}", both, level, max(high, low))
+    check = shlex.join(["smallset", "check", facts.data])
+    return Seen(sentence, evidence, check, both, level, max(high, low))
 
 
 def few_test_images(facts: Facts) -> Seen | None:

@@ -5,6 +5,7 @@ The average is one Linear layer on the members' features side by side, so it is 
 
 import hashlib
 import json
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -124,7 +125,7 @@ def _refuse_unlike(records: Sequence[Record], temperatures: Sequence[float] | No
         if not record.is_complete:
             raise DataError(
                 f"{record.folder} is not the record of a finished run; "
-                f"`smallset train DATA --out {record.folder}` leaves one"
+                f"`smallset train DATA --out {shlex.quote(str(record.folder))}` leaves one"
             )
         for what, of, fix in (
             ("classes", _classes, "train them on the same classes"),
@@ -238,11 +239,11 @@ def _answers(inputs: Inputs, records: Sequence[Record], heads: Sequence[nn.Linea
     found: list[Answer] = []
     for record, view, head in zip(records, first.features.views, heads, strict=True):
         assert isinstance(view, View)
-        known, described = record.predictions, record.model
+        described, known = record.model, _of_these(inputs.data, record.predictions)
         if (
-            described["preprocessing"]["size"] == config.image_size
+            known is not None
+            and described["preprocessing"]["size"] == config.image_size
             and described["precision"] == config.compute.precision
-            and not known.of_folds
             and view.bare is not None  # then its features are the embeddings of the record
         ):
             splits = [split for split in SPLITS if (known.splits == split).any()]
@@ -257,9 +258,24 @@ def _answers(inputs: Inputs, records: Sequence[Record], heads: Sequence[nn.Linea
             reporter=inputs.reporter, scratch=inputs.scratch,
         )  # fmt: skip
         found.append(Answer(*predict(own, cached=True)))
-    order = found[0].predictions.paths
-    assert all(answer.predictions.paths == order for answer in found), "of the same fingerprint"
     return found
+
+
+def _of_these(data: Prepared, known: Predictions) -> Predictions | None:
+    """Return what a record says of images, by their paths and labels now; None if it lacks some.
+
+    A member whose training labels were cleaned lacks what was dropped, and has labels of its own.
+    """
+    at = np.concatenate([data.of(split) for split in SPLITS])
+    images = data.images
+    if known.ids != tuple(data.pixels.ids[row] for row in data.rows[at]):
+        return None
+    if known.of_folds or (known.splits != images.splits[at]).any():
+        return None
+    return replace(
+        known, paths=tuple(images.paths[row] for row in at), labels=images.labels[at],
+        given_labels=data.given_labels[at],
+    )  # fmt: skip
 
 
 def _fitted(answers: Sequence[Answer]) -> list[float]:

@@ -183,7 +183,10 @@ def _grouped_folds(
 ) -> ndarray:
     from sklearn.model_selection import StratifiedGroupKFold
 
-    count = min(folds, len(set(groups)))
+    _, first, group = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
+    count = min(folds, len(first))
+    if not 1 < count <= np.bincount(labels).max():  # scikit-learn deals no others
+        return fold_of(labels[first], rng, folds)[group]
     deal = StratifiedGroupKFold(count, shuffle=True, random_state=int(rng.integers(2**31)))
     fold = np.empty(len(labels), dtype=np.int64)
     with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -56,8 +57,8 @@ def open_record(folder: Path) -> Record:
     if not record.is_complete:
         if record.has_begun:
             raise DataError(
-                f"{folder} is a run that is not finished; `smallset train DATA --out {folder} "
-                "--resume` goes on with it"
+                f"{folder} is a run that is not finished; `smallset train DATA --out "
+                f"{shlex.quote(str(folder))} --resume` goes on with it"
             )
         raise DataError(
             f"{folder} is no record of a run; give the folder that train or best named at its end"

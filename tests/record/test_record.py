@@ -1,11 +1,15 @@
 """A record as Python sees it: tables of its predictions, and how it shows itself."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
 import pandas
 import pytest
 
+import smallset
+from smallset import api
+from smallset.errors import DataError
 from smallset.learn.run import train_run
 
 
@@ -41,3 +45,36 @@ def test_a_long_table_says_how_much_of_it_is_shown(record):
     assert long._repr_html_().count("<tr>") == 1 + 100
     assert long._repr_html_().endswith("<p>the first 100 of 128</p>")
     assert "the first" not in said._repr_html_()
+
+
+def test_a_run_that_is_not_there_is_said_to_be_missing_and_the_near_name_is_asked(
+    record, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study30").mkdir()
+    for use in (api.report, api.serve, api.review):
+        with pytest.raises(
+            DataError, match=r"^there is no folder study3O \(did you mean study30\?\)$"
+        ):
+            use("study3O")
+    with pytest.raises(DataError, match=r"^there is no folder elsewhere$"):
+        api.report("elsewhere")
+    with pytest.raises(DataError, match=r"^study30 is not the record of a finished run"):
+        api.report("study30")
+
+
+def test_each_finished_run_is_named_once_wherever_one_looks_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2, 3):
+        run = tmp_path / f"runs/messy-{number}"
+        run.mkdir(parents=True)
+        (run / "result.json").write_text("{}")
+        os.utime(run / "result.json", (number, number))
+    said = "; finished runs: runs/messy-3, runs/messy-2, runs/messy-1"
+    for place in ("runs", tmp_path, "gone"):
+        with pytest.raises(DataError) as error:
+            api.report(place)
+        assert str(error.value).endswith(said)
+    with pytest.raises(DataError) as error:
+        api.report(tmp_path / "runs")
+    assert str(error.value).count("messy-") == 3

@@ -468,7 +468,7 @@ def test_what_is_no_finished_run_is_said(run, many, tmp_path):
     for folder, reason in [
         (study, r"is a study; give one of its runs, such as .*plain/seed-0"),
         (begun, "is a run that is not finished"),
-        (tmp_path / "nowhere", "is no record of a run"),
+        (tmp_path / "nowhere", "there is no folder .*nowhere"),
     ]:
         with pytest.raises(DataError, match=reason):
             api.predict(folder, many[0])

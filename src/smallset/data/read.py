@@ -1,6 +1,5 @@
 """Read a data set by name: split folders, class folders, a manifest, torchvision, a sample."""
 
-import difflib
 import os
 import re
 from collections import Counter
@@ -21,7 +20,7 @@ from smallset.data.samples import sample_folder
 from smallset.data.split import carve_val, lacking, one_pool, split_images, usual_folds
 from smallset.data.torchvision_sets import torchvision_folder
 from smallset.errors import ConfigError, DataError
-from smallset.files import given_path
+from smallset.files import given_path, near_name
 from smallset.groups import SPLITS, DataConfig
 from smallset.progress import Reporter
 from smallset.record.record import is_left_over
@@ -133,11 +132,10 @@ def _listed(data: Data) -> ImageSet:
         return _read_folder(torchvision_folder(name))
     path = given_path(data)
     if not path.exists():
-        beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, beside, n=1)
+        near = near_name(path)
         raise DataError(
             f"no data at {path}; "
-            + (f"did you mean {path.parent / near[0]}? Or " if near else "")
+            + (f"did you mean {near}? Or " if near else "")
             + "give a folder, a .csv or .jsonl manifest, torchvision:NAME or sample:shapes"
         )
     if path.is_file() and _is_image(path.name):

@@ -15,7 +15,14 @@ from numpy import ndarray
 from smallset import contents
 from smallset.config import RunConfig, build_config, change, override
 from smallset.errors import ConfigError, DataError
-from smallset.files import file_sum, html_table, write_arrays, write_atomic, write_json
+from smallset.files import (
+    did_you_mean,
+    file_sum,
+    html_table,
+    write_arrays,
+    write_atomic,
+    write_json,
+)
 from smallset.reading import read_arrays, read_json, read_json_lines, reading
 from smallset.recipes import RECIPES
 from smallset.record.command import FLAGS, join_command, set_option, setting_text
@@ -198,10 +205,7 @@ class Record:
         """
         path = self.folder / name
         if not path.is_file():
-            raise DataError(
-                f"{self.folder} is not the record of a finished run: it has no {name}"
-                f"{runs_near(self.folder)}"
-            )
+            raise no_run(self.folder, f"it has no {name}")
         promised = self.result.get("files", {}).get(name) if self.is_complete else None
         if promised is not None:
             with reading(path, FIX):
@@ -212,10 +216,7 @@ class Record:
     def _json(self, name: str, shape: Any) -> dict[str, Any]:
         path = self.folder / name
         if not path.is_file():
-            raise DataError(
-                f"{self.folder} is not the record of a finished run: it has no {name}"
-                f"{runs_near(self.folder)}"
-            )
+            raise no_run(self.folder, f"it has no {name}")
         return read_json(path, shape, fix=FIX)
 
 
@@ -226,9 +227,21 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     write_json(folder / "result.json", {**result, "files": sums})
 
 
+def no_run(folder: Path, why: str) -> DataError:
+    """Return the error of a folder that is no finished run, or is not there at all.
+
+    Args:
+        why: What it lacks.
+    """
+    if not folder.exists():
+        return DataError(f"there is no folder {folder}{did_you_mean(folder)}{runs_near(folder)}")
+    return DataError(f"{folder} is not the record of a finished run: {why}{runs_near(folder)}")
+
+
 def runs_near(folder: Path) -> str:
     """Say which finished runs there are, where a folder is none: in it, or in runs/."""
-    found = [file.parent for at in (folder, Path("runs")) for file in at.glob("*/result.json")]
+    there = [file.parent for at in (folder, Path("runs")) for file in at.glob("*/result.json")]
+    found = {run.resolve(): run for run in there}.values()
     newest = sorted(found, key=lambda run: -(run / "result.json").stat().st_mtime)
     return f"; finished runs: {', '.join(map(str, newest[:3]))}" if newest else ""
 

@@ -47,6 +47,26 @@ def test_a_long_table_says_how_much_of_it_is_shown(record):
     assert "the first" not in said._repr_html_()
 
 
+def test_a_run_is_opened_again_by_the_text_of_its_path(record, monkeypatch):
+    monkeypatch.chdir(record.folder.parent)
+    again = smallset.Record("run")
+    assert again.result == record.result
+    assert again.predictions.ids == record.predictions.ids
+    monkeypatch.setenv("HOME", str(record.folder.parent))
+    assert smallset.Record("~/run") == record
+
+
+def test_the_score_of_folds_is_called_out_of_fold_with_its_interval(record, split_folders, tiny):
+    folds = train_run(
+        split_folders, tiny(epochs=1, **{"data.folds": 2}), record.folder.parent / "f"
+    )
+    share, low, high = (folds.result["folds"][name] for name in ("accuracy", "low", "high"))
+    html = folds._repr_html_()
+    assert "<th>out of fold (95% interval)</th>" in html
+    assert f"<td>{share:.1%} ({low:.1%} to {high:.1%})</td>" in html
+    assert "test" not in html.replace(str(folds.folder), "")
+
+
 def test_a_run_that_is_not_there_is_said_to_be_missing_and_the_near_name_is_asked(
     record, tmp_path, monkeypatch
 ):

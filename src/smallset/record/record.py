@@ -1,6 +1,7 @@
 """The folder that a run leaves: what is in it, how it is written and read. No torch here."""
 
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from smallset.errors import ConfigError, DataError
 from smallset.files import (
     did_you_mean,
     file_sum,
+    given_path,
     html_table,
     write_arrays,
     write_atomic,
@@ -28,6 +30,7 @@ from smallset.recipes import RECIPES
 from smallset.record.command import FLAGS, join_command, set_option, setting_text
 from smallset.record.predictions import Predictions, read_predictions
 from smallset.settings import flat
+from smallset.stats import share_interval
 
 _DEFAULT = flat(RunConfig().model_dump(mode="json"))
 SUMMED = ("epochs.jsonl", "predictions.csv", "embeddings.npz", "model.safetensors")
@@ -40,11 +43,19 @@ GOVERNED = frozenset(name for recipe in RECIPES.values() for name in recipe)
 """Settings that some recipe says."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Record:
     """A run on disk, read when asked for."""
 
     folder: Path
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Open a run; nothing is read yet.
+
+        Raises:
+            ConfigError: If `folder` cannot be a path.
+        """
+        object.__setattr__(self, "folder", given_path(folder))
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -175,12 +186,24 @@ class Record:
             state = "begun, not finished" if self.has_begun else "no run"
             return html_table(["record", "state"], [[self.folder, state]])
         config, result = self.config["config"], self.result
-        shares = [result[f"{split}_accuracy"] for split in ("train", "val", "test")]
+        shares = [result[f"{split}_accuracy"] for split in ("train", "val")]
         cells = ["" if share is None else f"{share:.1%}" for share in shares]
-        head = ["record", "model", "loss", "train", "val", "test", "seconds"]
+        scored = "out of fold" if "folds" in result else "test"
+        head = ["record", "model", "loss", "train", "val", f"{scored} (95% interval)", "seconds"]
         loss = "" if self.joined else config["loss"]
-        row = [self.folder, config["model"], loss, *cells, result["seconds"]]
+        row = [self.folder, config["model"], loss, *cells, self._scored(), result["seconds"]]
         return html_table(head, [row])
+
+    def _scored(self) -> str:
+        """Return the accuracy on what was not learnt from, with its interval."""
+        if folds := self.result.get("folds"):
+            share, low, high = (folds[name] for name in ("accuracy", "low", "high"))
+        else:
+            counts = self.predictions.confusion("test")
+            if not counts.any():
+                return ""
+            share, low, high = share_interval(int(counts.trace()), int(counts.sum()))
+        return f"{share:.1%} ({low:.1%} to {high:.1%})"
 
     @property
     def has_begun(self) -> bool:

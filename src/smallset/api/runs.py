@@ -9,7 +9,7 @@ from typing import Any
 
 from smallset.config import RunConfig, given_config
 from smallset.data.cache import load_pixels
-from smallset.data.check import Problem, find_problems, nearly_same
+from smallset.data.check import Problem, find_problems, left, nearly_same
 from smallset.data.listing import ImageSet
 from smallset.data.out import taken
 from smallset.data.preprocessing import square_of
@@ -146,6 +146,8 @@ def check(
 ) -> tuple[ImageSet, list[Problem]]:
     """Read a data set, decode every image, and return the listing and every problem found.
 
+    What the settings leave out (`data.skip_unreadable`, `data.skip_empty`) is not in the listing.
+
     Args:
         data: As in `train`.
         config: Settings; its `data` group and image size are used.
@@ -173,4 +175,4 @@ def check(
 
         problems += nearly_same(images, find_nearly_same(images, config.data, reporter), pixels.ids)
     reporter.close()
-    return images, problems
+    return left(images, pixels.readable, config.data), problems

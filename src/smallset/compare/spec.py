@@ -175,7 +175,9 @@ def read_study(name: str) -> tuple[str, StudySpec]:
         return path.stem, _parse(read_toml(path), str(path))
     known = built_in_studies()
     if name not in known:
-        raise ConfigError(f"no study named {name!r}; {suggest(name, known)}; or give a .toml file")
+        near = suggest(name, known)
+        other = " Or give" if near.endswith("?") else "; or give"
+        raise ConfigError(f"no study named {name!r}; {near}{other} a .toml file")
     return name, known[name]
 
 

@@ -130,14 +130,8 @@ def _listed(data: Data) -> ImageSet:
         return _read_folder(sample_folder(name))
     if kind == "torchvision":
         return _read_folder(torchvision_folder(name))
+    refuse_missing(data)
     path = given_path(data)
-    if not path.exists():
-        near = near_name(path)
-        raise DataError(
-            f"no data at {path}; "
-            + (f"did you mean {near}? Or " if near else "")
-            + "give a folder, a .csv or .jsonl manifest, torchvision:NAME or sample:shapes"
-        )
     if path.is_file() and _is_image(path.name):
         raise DataError(f"{path} is one picture; give the folder that holds one for each class")
     if path.is_dir() and is_left_over(path):
@@ -147,6 +141,24 @@ def _listed(data: Data) -> ImageSet:
     images = read_manifest(path)
     _refuse_splits_as_classes(path, images.classes, kind="labels")
     return with_sound_names(images, path)
+
+
+def refuse_missing(data: str | Path) -> None:
+    """Refuse data that is not there, before anything is said or written for it.
+
+    Raises:
+        DataError: If there is no such file or folder; one of nearly its name is named.
+    """
+    if str(data).partition(":")[0] in ("sample", "torchvision"):
+        return
+    path = given_path(data)
+    if not path.exists():
+        near = near_name(path)
+        raise DataError(
+            f"no data at {path}; "
+            + (f"did you mean {near}? Or " if near else "")
+            + "give a folder, a .csv or .jsonl manifest, torchvision:NAME or sample:shapes"
+        )
 
 
 def _split_within(name: str) -> str | None:

@@ -238,6 +238,8 @@ def test_what_is_wrong_with_a_study_is_one_message(capsys, monkeypatch, argument
 def test_the_list_of_studies_says_what_each_shows(capsys, monkeypatch):
     status, out, _ = call(capsys, monkeypatch, "study", "--list")
     assert status == 0
+    assert "Cross entropy against two batch-hard triplet losses" in out
+    assert len(out.splitlines()) <= 24  # a line each: one screen
     for name in ("losses", "noise", "data-limits", "learning-rate"):
         assert name in out
     assert len(out.splitlines()) <= 24  # a terminal has no more

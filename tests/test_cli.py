@@ -204,19 +204,19 @@ def test_study_prints_tables_and_verdicts_and_its_status_tells_of_failed_runs(
     [
         (["study"], "a study needs a name and --data DATA"),
         (
-            ["study", "losses", "--data", "x", "--execute", "cloud"],
+            ["study", "losses", "--data", "sample:shapes", "--execute", "cloud"],
             "no way of execution named",
         ),
         (
-            ["study", "losses", "--data", "x", "--address", "auto"],
+            ["study", "losses", "--data", "sample:shapes", "--address", "auto"],
             "it goes with --execute ray",
         ),
         (
-            ["best", "x", "--execute", "processes", "--address", "auto"],
+            ["best", "sample:shapes", "--execute", "processes", "--address", "auto"],
             "it goes with --execute ray",
         ),
         (
-            ["study", "losses", "--data", "x", "--execute", "serial", "--workers", "3"],
+            ["study", "losses", "--data", "sample:shapes", "--execute", "serial", "--workers", "3"],
             "goes with --execute processes or ray",
         ),
         (["study", "losses", "x/"], "the data is an option; it is: smallset study NAME --data x/"),
@@ -270,6 +270,8 @@ def test_what_is_named_at_the_end_lies_where_the_tilde_leads(
 def test_the_list_of_studies_says_what_each_shows(capsys, monkeypatch):
     status, out, _ = call(capsys, monkeypatch, "study", "--list")
     assert status == 0
+    assert "Cross entropy against two batch-hard triplet losses" in out
+    assert len(out.splitlines()) <= 24  # a line each: one screen
     for name in ("losses", "noise", "data-limits", "learning-rate"):
         assert name in out
     assert len(out.splitlines()) <= 24  # a terminal has no more
@@ -277,3 +279,25 @@ def test_the_list_of_studies_says_what_each_shows(capsys, monkeypatch):
     assert (status, "generalised cross" in out, "gce-30" in out) == (0, True, True)
     status, _, err = call(capsys, monkeypatch, "study", "nois", "--list")
     assert (status, "'noise'" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "picturs"], "no data at picturs; did you mean pictures? Or give"),
+        (["best", "picturs"], "no data at picturs"),
+        (["study", "losses", "--data", "picturs"], "no data at picturs"),
+        (["study", "loses", "--data", "pictures"],
+         "no study named 'loses'; did you mean 'losses'? Or give a .toml file\n"),
+        (["study", "qqq", "--data", "pictures"], "; or give a .toml file\n"),
+    ],
+)  # fmt: skip
+def test_nothing_is_said_or_made_where_the_data_or_the_study_is_not_there(
+    capsys, monkeypatch, tmp_path, words, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    status, out, err = call(capsys, monkeypatch, *words)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]

@@ -59,7 +59,12 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'smallset' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    found = getattr(import_module(_HOME[name]), name)
+    if _HOME[name] == "smallset.api":
+        from smallset.api.in_python import in_python
+
+        globals()[name] = found = in_python(found)
+    return found
 
 
 def __dir__() -> list[str]:

@@ -21,6 +21,7 @@ from smallset.groups import (
     ScheduleConfig,
 )
 from smallset.settings import (
+    SHORT,
     Settings,
     explain,
     flat,
@@ -213,6 +214,26 @@ def override(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
         is_text = isinstance(known[path], str)
         given[path] = parse_value(value) if isinstance(value, str) and not is_text else value
     return build_config(nested(given))
+
+
+def given_config(config: Any) -> RunConfig:
+    """Return the settings that Python gave, as they are or as a dict; None stands for the defaults.
+
+    Args:
+        config: RunConfig or dict; that has nested groups, or dotted names as `override` takes them.
+
+    Raises:
+        ConfigError: If it is neither, or a setting is unknown or does not fit.
+    """
+    if config is None or isinstance(config, RunConfig):
+        return config or RunConfig()
+    if not isinstance(config, Mapping):
+        kind = type(config).__name__
+        raise ConfigError(
+            f"config is a smallset.RunConfig or a dict of settings, got {SHORT.repr(config)} "
+            f"({kind}); a TOML file is read by smallset.config.read_config(path)"
+        )
+    return build_config(nested(flat(dict(cast(Mapping[str, Any], config)))))
 
 
 def read_config(path: Path) -> RunConfig:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import difflib
 import errno
 import glob
 import io
@@ -233,6 +234,19 @@ def _is_at(file: IO[bytes], path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except OSError:
         return False
+
+
+def near_name(path: Path) -> Path | None:
+    """Return what is called nearly like a path that is not there, and lies beside it."""
+    beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    return path.parent / near[0] if near else None
+
+
+def did_you_mean(path: Path) -> str:
+    """Ask whether what is called nearly like a path was meant, if there is something."""
+    near = near_name(path)
+    return f" (did you mean {near}?)" if near else ""
 
 
 def holds_files(folder: Path) -> bool:

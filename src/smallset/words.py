@@ -48,6 +48,17 @@ def singular(sentence: str) -> str:
     return _ONE.sub(lambda m: f"1 {m[1]}{m[2]}{_VERBS.get(m[3], '')}", sentence)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return how many there are of something, with its noun in the singular or plural.
+
+    Example:
+        >>> counted(1, "arm"), counted(0, "class"), counted(1200, "image")
+        ('1 arm', '0 classes', '1,200 images')
+    """
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{'' if count == 1 else plural}"
+
+
 def text(template: str, **values: Any) -> Text:
     """Return a sentence with its values, to be said later.
 

@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from typer.testing import CliRunner
 
 from smallset.api import check
 from smallset.cli import app
-from smallset.data.check import find_problems, nearly_same
+from smallset.config import RunConfig
+from smallset.data.check import WAY_OUT, Kind, find_problems, nearly_same, ways_out
 from smallset.data.listing import ImageSet
 from smallset.groups import DataConfig
 from smallset.record.record import Record
@@ -91,7 +93,7 @@ def test_what_stops_training_is_said_and_can_be_left_out(folders, tmp_path):
     assert (found.predictions.splits == "test").sum() == 20
     notes = " ".join(found.result["findings"])
     assert "'gnu' has no readable image: left out" in notes
-    assert "'emu' has no image in train and val and extra: left out, with 1 other image(s)" in notes
+    assert "'emu' has no image in train and val and extra: left out, with 1 other image" in notes
 
 
 def test_a_copy_in_another_format_and_size_of_file_is_the_same_picture(folders):
@@ -187,5 +189,37 @@ def test_hints_alone_are_no_problem_for_the_status(tmp_path):
                 Image.new("RGB", (8, 8), shade).save(tmp_path / split / name / f"{n}.png")
     shutil.copy(tmp_path / "train/a/0.png", tmp_path / "test/a/0.png")
     done = CliRunner().invoke(app, ["check", str(tmp_path), "--quiet"])
-    assert "no problems found, 2 hint(s)" in done.output
+    assert "no problems found, 2 hints" in done.output
     assert done.exit_code == 0
+
+
+def test_what_is_left_out_is_in_no_count_of_the_table(folders):
+    (folders / "train/dog/0.png").write_bytes(b"")
+    (folders / "test/emu").mkdir()
+    picture(4, 1).save(folders / "test/emu/0.png")
+    settings = RunConfig(data=DataConfig(skip_unreadable=True, skip_empty=True))
+    images, _ = check(folders, settings)
+    assert images.classes == ("ant", "bee", "cat", "dog")
+    assert images.counts("train").tolist() == [8, 8, 8, 7]
+    assert len(images) == 71
+    assert images.notes[-1] == (
+        "left out, as asked: 1 unreadable image and 1 class (emu) with 1 other image; the table "
+        "shows what is trained on"
+    )
+    assert len(check(folders)[0]) == 73
+
+
+def test_every_kind_that_does_not_stop_training_has_a_way_out(folders):
+    shutil.copy(folders / "train/ant/0.png", folders / "train/ant/copy.png")
+    shutil.copy(folders / "train/ant/1.png", folders / "train/bee/copy.png")
+    shutil.copy(folders / "train/cat/0.png", folders / "test/cat/copy.png")
+    (folders / "train/fox").mkdir()
+    picture(4, 1000).save(folders / "train/fox/0.png")
+    lines = ways_out(check(folders)[1])
+    assert [line.partition("; ")[0] for line in lines] == [
+        f"does not stop training: 1 x {kind}"
+        for kind in ("leak", "conflict", "duplicate", "missing", "single")
+    ]
+    assert all(line.partition("; ")[2] for line in lines)
+    kinds = set(get_args(Kind)) - {"unreadable", "empty", "leaks", "near-leaks"}
+    assert kinds == set(WAY_OUT)

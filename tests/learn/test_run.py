@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from statsmodels.stats.proportion import proportion_confint
 from support import Listening, picture, same_numbers
 
 import smallset
@@ -71,7 +72,10 @@ def test_it_learns_and_its_accuracy_is_that_of_its_predictions(split_folders, tm
 def test_a_record_shows_itself_in_a_notebook(split_folders, tmp_path, tiny):
     record = train_run(split_folders, tiny(epochs=1), tmp_path / "<run>")
     html = record._repr_html_()
-    assert f"<td>{record.result['test_accuracy']:.1%}</td>" in html
+    right = round(20 * record.result["test_accuracy"])
+    low, high = (100 * end for end in proportion_confint(right, 20, method="wilson"))
+    assert f"<td>{5 * right:.1f}% ({low:.1f}% to {high:.1f}%)</td>" in html
+    assert "<th>test (95% interval)</th>" in html
     assert "&lt;run&gt;" in html
     assert "<td>plain</td><td>cross-entropy</td>" in html
     (record.folder / "result.json").unlink()

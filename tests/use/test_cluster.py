@@ -112,7 +112,7 @@ def test_a_worker_that_would_answer_otherwise_says_what_differs(run):
     order = Order(run, {"device": "cpu"}, network.decided_by, torch.get_num_threads(), decoders=1)
     assert Worker(order).open()[1] == ""
     _, gone = Worker(order._replace(record=Path("/gone"))).open()
-    assert "/gone is no record of a run" in gone
+    assert "there is no folder /gone" in gone
     older = network.decided_by | {"versions": {**network.decided_by["versions"], "torch": "1.0"}}
     _, other = Worker(order._replace(decided_by=older)).open()
     assert "versions.torch: '1.0' -> '2" in other

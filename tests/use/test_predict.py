@@ -129,6 +129,8 @@ def test_answers_become_the_pandas_table_that_predict_writes(run, split_folders,
     found = found.replace(["", None], np.nan)
     pandas.testing.assert_frame_equal(found, written, check_dtype=False, rtol=1e-6)
     assert "set" not in api.predict(run, files).to_pandas().columns
+    assert repr(answers) == "<Predicted: 6 pictures, 1 unreadable, 4 classes>"
+    assert repr(api.predict(run, files[:1])) == "<Predicted: 1 picture, 4 classes>"
 
 
 def test_unknown_pictures_are_named_with_the_reason(run, split_folders, tmp_path):
@@ -466,7 +468,7 @@ def test_what_is_no_finished_run_is_said(run, many, tmp_path):
     for folder, reason in [
         (study, r"is a study; give one of its runs, such as .*plain/seed-0"),
         (begun, "is a run that is not finished"),
-        (tmp_path / "nowhere", "is no record of a run"),
+        (tmp_path / "nowhere", "there is no folder .*nowhere"),
     ]:
         with pytest.raises(DataError, match=reason):
             api.predict(folder, many[0])

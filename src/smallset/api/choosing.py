@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from smallset.choose.tune import Trial, Tuned
-from smallset.config import RunConfig
+from smallset.config import RunConfig, given_config
 from smallset.data.out import taken
 from smallset.progress import Reporter, usual_reporter
 from smallset.record.record import Record
@@ -14,7 +14,7 @@ from smallset.words import language
 
 def tune(
     data: str | Path,
-    config: RunConfig | None = None,
+    config: RunConfig | Mapping[str, Any] | None = None,
     *,
     out: str | Path,
     search: Mapping[str, str] | None = None,
@@ -56,7 +56,7 @@ def tune(
     with saying_what_is_here(TUNE), taken(out, data) as folder:
         tuned = run_search(
             data,
-            config or RunConfig(),
+            given_config(config),
             folder,
             search=search,
             trials=trials,
@@ -78,7 +78,7 @@ def best(
     out: str | Path,
     minutes: float = 10.0,
     networks: Sequence[str] = (),
-    config: RunConfig | None = None,
+    config: RunConfig | Mapping[str, Any] | None = None,
     execute: str = "serial",
     workers: int | None = None,
     address: str | None = None,
@@ -119,7 +119,7 @@ def best(
     from smallset.show.best_figure import draw_best
     from smallset.show.run_figures import draw_run
 
-    config, reporter = config or RunConfig(), reporter or usual_reporter()
+    config, reporter = given_config(config), reporter or usual_reporter()
     refuse_unread(execute, workers, address)
     threads, gpus = config.compute.threads or 1, num_gpus(resolve(config.compute))
     resources = Resources(workers or default_workers(threads, gpus), threads, gpus, address)

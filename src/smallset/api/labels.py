@@ -1,10 +1,10 @@
 """Find wrong labels, and decide on them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from smallset.config import RunConfig
+from smallset.config import RunConfig, given_config
 from smallset.data.out import taken
 from smallset.errors import need
 from smallset.files import given_path
@@ -18,7 +18,7 @@ def clean(
     out: str | Path,
     nets: Sequence[str],
     splits: Sequence[str] | None = None,
-    config: RunConfig | None = None,
+    config: RunConfig | Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
 ) -> Any:
     """Find wrong labels, and decide what to do about them.
@@ -45,7 +45,7 @@ def clean(
     from smallset.models.at_hand import JUDGE, saying_what_is_here
 
     reporter = reporter or usual_reporter()
-    config = config or RunConfig()
+    config = given_config(config)
     with saying_what_is_here(JUDGE), taken(out, data) as folder:
         found = clean_folder(data, nets, folder, splits=splits, config=config, reporter=reporter)
         if config.figures.report:

@@ -1,14 +1,15 @@
 """Train a run, join several, and check the data before it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from smallset.config import RunConfig
+from smallset.config import RunConfig, given_config
 from smallset.data.cache import load_pixels
-from smallset.data.check import Problem, find_problems, missing_splits, nearly_same
+from smallset.data.check import Problem, find_problems, left, missing_splits, nearly_same
 from smallset.data.listing import ImageSet
 from smallset.data.out import taken
 from smallset.data.preprocessing import square_of
@@ -25,7 +26,7 @@ from smallset.words import language
 
 def train(
     data: str | Path,
-    config: RunConfig | None = None,
+    config: RunConfig | Mapping[str, Any] | None = None,
     *,
     out: str | Path | None = None,
     resume: bool = False,
@@ -37,7 +38,7 @@ def train(
     Args:
         data: A folder of class folders or of split folders, a .csv or .jsonl manifest,
             "torchvision:NAME" or "sample:shapes".
-        config: Settings; None takes the defaults.
+        config: Settings, or a dict of them; None takes the defaults.
         out: Folder of the record; None takes "runs/<model>-<digest>".
         resume: Continue the run that `out` holds.
         log: "mlflow", "tensorboard" or both, which keep their files beside `out`.
@@ -58,7 +59,7 @@ def train(
     from smallset.learn.run import train_run
     from smallset.models.at_hand import TRAIN, saying_what_is_here
 
-    config = config or RunConfig()
+    config = given_config(config)
     if out is None:
         out = f"runs/{re.sub(r'[:/]', '-', config.model)}-{config.digest()}"
     reporter = reporter or usual_reporter()
@@ -139,12 +140,14 @@ def _show(
 
 def check(
     data: str | Path,
-    config: RunConfig | None = None,
+    config: RunConfig | Mapping[str, Any] | None = None,
     *,
     deep: bool = False,
     reporter: Reporter | None = None,
 ) -> tuple[ImageSet, list[Problem]]:
     """Read a data set, decode every image, and return the listing and every problem found.
+
+    What the settings leave out (`data.skip_unreadable`, `data.skip_empty`) is not in the listing.
 
     Args:
         data: As in `train`.
@@ -155,7 +158,7 @@ def check(
     Raises:
         DataError: If there is no such data, or it is not laid out as smallset reads it.
     """
-    config, reporter = config or RunConfig(), reporter or usual_reporter()
+    config, reporter = given_config(config), reporter or usual_reporter()
     size = config.image_size or default_image_size(config.model)
     square = square_of(config.model_copy(update={"image_size": size}))
     images = read_data(data, config.data, reporter, also=[square])
@@ -175,4 +178,4 @@ def check(
 
         problems += nearly_same(images, find_nearly_same(images, config.data, reporter), pixels.ids)
     reporter.close()
-    return images, problems
+    return left(images, pixels.readable, config.data), problems

@@ -17,14 +17,15 @@ from smallset.errors import ConfigError, need, need_package
 from smallset.files import given_path, html_table
 from smallset.progress import Reporter, usual_reporter
 from smallset.record.new_pictures import Row, more_columns
+from smallset.record.predictions import SHOWN, shown_of
 from smallset.record.record import Record, is_left_over
 from smallset.use.cluster import Cluster, cluster_at
 from smallset.use.limits import Limits
 from smallset.use.predict import Outputs, Tally
-from smallset.words import language
+from smallset.words import language, singular
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predicted:
     """What a network says of pictures, in the order they were given."""
 
@@ -85,13 +86,19 @@ class Predicted:
         shares = {f"p_{name}": self.probs[:, k] for k, name in enumerate(self.classes)}
         return DataFrame(columns | shares)
 
+    def __repr__(self) -> str:
+        """Say how many there are, not each of them."""
+        bad = f", {len(self.errors)} unreadable" if self.errors else ""
+        return singular(f"<Predicted: {len(self.rows)} pictures{bad}, {len(self.classes)} classes>")
+
     def _repr_html_(self) -> str:
-        """Show them in a notebook."""
+        """Show the first of them in a notebook."""
         lines = [
             [row.path, name, "" if row.error else f"{row.probs.max():.1%}", row.seen_in, row.error]
-            for row, name in zip(self.rows[:100], self.names, strict=False)
+            for row, name in zip(self.rows[:SHOWN], self.names, strict=False)
         ]
-        return html_table(["picture", "predicted", "probability", "seen in", "error"], lines)
+        table = html_table(["picture", "predicted", "probability", "seen in", "error"], lines)
+        return table + shown_of(len(self.rows))
 
 
 def predict(

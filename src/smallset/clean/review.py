@@ -21,7 +21,7 @@ from smallset.data.cleaned import WRITTEN, Decision, Why, is_cleaned, origin, re
 from smallset.data.listing import ImageSet
 from smallset.data.read import list_data
 from smallset.errors import DataError, RunError
-from smallset.files import clear_unfinished, csv_text, locked, why, write_atomic
+from smallset.files import clear_unfinished, csv_text, did_you_mean, locked, why, write_atomic
 from smallset.reading import check_shape
 
 TOOL = "smallset"  # in the column `by`, where nobody has looked yet
@@ -135,6 +135,8 @@ class Review:
     """
 
     def __init__(self, folder: Path, by: str) -> None:
+        if not folder.exists():
+            raise DataError(f"there is no folder {folder}{did_you_mean(folder)}")
         if not is_cleaned(folder):
             raise DataError(
                 f"{folder} is not a cleaned set; make one: smallset clean DATA --out CLEAN"

@@ -40,10 +40,11 @@ def check(
 ) -> None:
     """Print splits, classes and every problem found; exit status 1 if there is a problem."""
     from smallset import api
-    from smallset.data.check import what_stops
+    from smallset.data.check import ways_out
     from smallset.data.manifest import manifest_text
     from smallset.files import write_new
     from smallset.show.terminal import data_table
+    from smallset.words import counted
 
     keep_memory()
     shown = console()
@@ -51,7 +52,7 @@ def check(
     images, problems = api.check(
         data, settings_of(config, sets, flags), deep=deep, reporter=reporter_of(quiet)
     )
-    shown.print(data_table(images, f"{data}: {len(images)} images"))
+    shown.print(data_table(images, f"{data}: {counted(len(images), 'image')}"))
     for note in images.notes:
         shown.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     for problem in problems:
@@ -61,11 +62,11 @@ def check(
     if write_split is not None:
         write_new(write_split, manifest_text(images, write_split))
         shown.print(f"split written to {write_split}", markup=False, highlight=False)
-    for line in what_stops(problems):
+    for line in ways_out(problems):
         shown.print(line, markup=False, highlight=False, soft_wrap=True)
     count = sum(not problem.is_hint for problem in problems)
-    found = f"{count} problem(s) found" if count else "no problems found"
-    hints = f", {len(problems) - count} hint(s)" if count < len(problems) else ""
+    found = f"{counted(count, 'problem') if count else 'no problems'} found"
+    hints = f", {counted(len(problems) - count, 'hint')}" if count < len(problems) else ""
     shown.print(found + hints, highlight=False)
     raise typer.Exit(1 if count else 0)
 

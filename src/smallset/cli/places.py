@@ -96,11 +96,11 @@ def study_place(study: str, data: str, network: str) -> Path:
         study: A study that comes with smallset, or a TOML file.
         network: "NAME" or "NAME=FILE"; empty where the study's own are taken.
     """
-    from smallset.compare.spec import WRITTEN, read_study_json
+    from smallset.compare.spec import WRITTEN, read_study, read_study_json
 
     path = given_path(data)
     source = str(path.absolute()) if path.exists() else data
-    name = Path(study).stem
+    name, _ = read_study(study)
     folder, number = RUNS / name, 1
     while folder.exists():
         if (folder / "study.json").exists():
@@ -115,7 +115,14 @@ def study_place(study: str, data: str, network: str) -> Path:
     return folder
 
 
-def say_place(out: Path, reporter: Any) -> None:
-    """Say where what was not told goes."""
+def say_place(out: Path, data: str, reporter: Any) -> None:
+    """Say where what was not told goes, once there is something that can go there.
+
+    Raises:
+        DataError: If there is no such data.
+    """
+    from smallset.data.read import refuse_missing
+
+    refuse_missing(data)
     does = "goes on in" if out.exists() else "goes into"
     reporter.line(f"no --out was given: this {does} {out}")

@@ -84,7 +84,7 @@ def study(
         keep_memory()
     reporter, folder = reporter_of(quiet), out
     if folder is None:
-        say_place(folder := study_place(name, data, network or ""), reporter)
+        say_place(folder := study_place(name, data, network or ""), data, reporter)
     try:
         summary = api.study(
             name,

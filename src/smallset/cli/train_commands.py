@@ -94,7 +94,7 @@ def train(
     flags |= skipped(unreadable=skip_unreadable, empty=skip_empty)
     settings = settings_of(config, sets, flags)
     if out is None:
-        say_place(out := train_place(data, resume=resume), reporter_of(quiet))
+        say_place(out := train_place(data, resume=resume), data, reporter_of(quiet))
     _train(data, settings, out, resume=resume, log=log, quiet=quiet)
 
 
@@ -141,7 +141,7 @@ def best(
     named = [each.strip() for each in networks.split(",")] if networks else []
     reporter = reporter_of(quiet)
     if out is None:
-        say_place(out := best_place(data, minutes, named, settings), reporter)
+        say_place(out := best_place(data, minutes, named, settings), data, reporter)
     try:
         record, story = api.best(
             data,

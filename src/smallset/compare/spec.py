@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from smallset import contents
 from smallset.config import RunConfig, build_config, override
 from smallset.errors import ConfigError, DataError, suggest
-from smallset.files import given_path, is_file_name
+from smallset.files import did_you_mean, given_path, is_file_name
 from smallset.reading import read_json
 from smallset.settings import Settings, explain, read_toml
 from smallset.words import Text, recognised
@@ -175,7 +175,9 @@ def read_study(name: str) -> tuple[str, StudySpec]:
         return path.stem, _parse(read_toml(path), str(path))
     known = built_in_studies()
     if name not in known:
-        raise ConfigError(f"no study named {name!r}; {suggest(name, known)}; or give a .toml file")
+        near = suggest(name, known)
+        other = " Or give" if near.endswith("?") else "; or give"
+        raise ConfigError(f"no study named {name!r}; {near}{other} a .toml file")
     return name, known[name]
 
 
@@ -203,6 +205,8 @@ def read_study_json(folder: Path) -> dict[str, Any]:
         DataError: If it is not there, or damaged.
     """
     path = folder / "study.json"
+    if not folder.exists():
+        raise DataError(f"there is no folder {folder}{did_you_mean(folder)}")
     if not path.is_file():
         raise DataError(f"{folder} is not a study: it has no study.json")
     return read_json(path, contents.Study, fix=FIX)

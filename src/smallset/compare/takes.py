@@ -7,6 +7,7 @@ from smallset.compare.spec import StudySpec
 from smallset.config import RunConfig
 from smallset.models.by_name import MODELS
 from smallset.recipes import resolve_recipe
+from smallset.words import counted
 
 
 def takes(spec: StudySpec, *, seeds: int, overrides: Mapping[str, Any]) -> str:
@@ -26,17 +27,35 @@ def takes(spec: StudySpec, *, seeds: int, overrides: Mapping[str, Any]) -> str:
     # trains the whole of a pretrained one says so in its study.
     trained = [each for each in asked if each.model in MODELS]
     runs = len(asked) * seeds
-    said = f"{len(asked)} arm(s) x {seeds} seed(s), {runs} run(s)"
+    said = f"{counted(len(asked), 'arm')} x {counted(seeds, 'seed')}, {counted(runs, 'run')}"
     if trained:
         low, high = min(each.epochs for each in trained), max(each.epochs for each in trained)
         said += f" of {low} epochs" if low == high else f" of {low} to {high} epochs"
-        said += "" if len(trained) == len(asked) else f" where {len(trained)} arm(s) train by them"
+        if len(trained) < len(asked):
+            train = "trains" if len(trained) == 1 else "train"
+            said += f" where {counted(len(trained), 'arm')} {train} by them"
     parts = [said]
     if spec.epoch_seconds and "model" not in overrides:
         work = seeds * sum(_epochs(now, before) for now, before in zip(asked, own, strict=True))
-        fast, slow = (duration(work * seconds) for seconds in spec.epoch_seconds)
-        parts.append(f"about {fast} on two cores with bfloat16, {slow} without")
+        parts.append(_on_two_cores(work, spec.epoch_seconds, asked[0].compute.precision))
     return "; ".join([*parts, *([spec.takes] if spec.takes else [])])
+
+
+def _on_two_cores(work: float, epoch_seconds: tuple[float, float], precision: str) -> str:
+    """Return what epochs take on two cores of this machine, which has bfloat16 or has not.
+
+    Args:
+        epoch_seconds: With bfloat16 and without.
+        precision: As asked for; "auto" takes bfloat16 where the processor has it.
+    """
+    from smallset.compute import has_bfloat16  # torch, which the list of studies need not
+
+    fast, slow = (duration(work * seconds) for seconds in epoch_seconds)
+    has = has_bfloat16("cpu")
+    if precision == "auto":
+        does = "has" if has else "has not"
+        return f"about {fast if has else slow} on two cores (bfloat16, which this machine {does})"
+    return f"about {fast if precision == 'bfloat16' and has else slow} on two cores ({precision})"
 
 
 def _laid(spec: StudySpec, arm: str, overrides: Mapping[str, Any]) -> RunConfig:

@@ -19,6 +19,7 @@ from smallset.compare.takes import duration, takes
 from smallset.errors import DataError
 from smallset.reading import read_json_lines
 from smallset.record.record import FIX, Record
+from smallset.words import counted
 
 MARKS = {
     "done": ("●", "green"), "begun": ("◐", "yellow"), "new": ("○", "dim"), "failed": ("✗", "red"),
@@ -100,10 +101,12 @@ class Watch:
         total, done, begun = len(study.all_jobs), study.count("done"), study.count("begun")
         arms, seeds = ({getattr(job, of) for job in study.jobs} for of in ("arm", "seed"))
         lines = [
-            f"{study.spec.title}: {len(arms)} arm(s) x {len(seeds)} seed(s)"
-            + (f", and {len(study.before)} run(s) they start from" if study.before else ""),
-            f"{total} runs: {done} done, {begun} begun, {total - done - begun} to begin; "
-            f"{self.workers} at a time",
+            f"{study.spec.title}: {counted(len(arms), 'arm')} x {counted(len(seeds), 'seed')}"
+            + (
+                f", and {counted(len(study.before), 'run')} they start from" if study.before else ""
+            ),
+            f"{counted(total, 'run')}: {done} done, {begun} begun, "
+            f"{total - done - begun} to begin; {self.workers} at a time",
         ]
         if done < total:
             asked = takes(study.spec, seeds=len(seeds), overrides=study.overrides)

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from smallset.data.listing import ImageSet
 from smallset.groups import SPLITS, DataConfig
+from smallset.words import counted
 
 Kind = Literal[
     "unreadable", "empty", "single", "missing", "duplicate", "conflict", "leak", "leaks",
@@ -25,6 +26,18 @@ ADD_TEST = (
     "add a test split, or let folds score every image: --folds 5 of train, best and study "
     "(data.folds=5)"
 )
+ONE_SPLIT = "delete copies until each picture lies in one split"
+ONE_LABEL = "one label at most is right: look, and delete the picture in the wrong class"
+ONCE = "delete all but one: a picture that is there twice counts twice"
+WAY_OUT: dict[Kind, str] = {
+    "single": "add images of the class, or leave it out: name the others with --classes A,B",
+    "missing": "its accuracy cannot be known there: add images of it, or name the others with "
+    "--classes A,B",
+    "duplicate": ONCE, "near-duplicate": ONCE,
+    "conflict": ONE_LABEL, "near-conflict": ONE_LABEL,
+    "leak": ONE_SPLIT, "near-leak": ONE_SPLIT,
+}  # fmt: skip
+"""What to do about each kind that does not stop training; leaks are of each "leak" together."""
 WORTH = 0.5  # points of accuracy that leaks must be worth to be a problem
 
 
@@ -83,12 +96,40 @@ def to_add(split: str) -> str:
     return ADD_TEST if split == "test" else f"data.train_on names {split}: add such a split"
 
 
-def what_stops(problems: Sequence[Problem]) -> list[str]:
-    """Return a line for each kind of problem that stops training, with the way to be rid of it."""
+def left(images: ImageSet, readable: np.ndarray, config: DataConfig) -> ImageSet:
+    """Return the images that stay where something is to be left out, and note what goes.
+
+    Args:
+        readable: Whether each image is.
+        config: What is to be left out.
+    """
+    taught = images.where(readable).counts("train") > 0
+    gone: list[str] = []
+    if config.skip_unreadable and not readable.all():
+        gone.append(counted(int((~readable).sum()), "unreadable image"))
+        images = images.where(readable)
+    if config.skip_empty and not taught.all():
+        stays = taught[images.labels]
+        names = ", ".join(images.classes[label] for label in np.flatnonzero(~taught))
+        others = counted(int((~stays).sum()), "other image")
+        gone.append(f"{counted(int((~taught).sum()), 'class')} ({names}) with {others}")
+        images = images.where(stays).with_classes(np.flatnonzero(taught).tolist())
+    if not gone:
+        return images
+    note = f"left out, as asked: {' and '.join(gone)}; the table shows what is trained on"
+    return replace(images, notes=(*images.notes, note))
+
+
+def ways_out(problems: Sequence[Problem]) -> list[str]:
+    """Return a line for each kind of problem with the way to be rid of it; first what stops."""
     stopping = Counter((each.kind, each.remedy) for each in problems if each.remedy)
     lines = [f"stops training: {n} x {kind}; {remedy}" for (kind, remedy), n in stopping.items()]
-    others = sum(not (each.remedy or each.is_hint) for each in problems)
-    return [*lines, *([f"does not stop training: {others} other(s)"] if lines and others else [])]
+    others = Counter(each.kind for each in problems if not (each.remedy or each.is_hint))
+    return lines + [
+        f"does not stop training: {n} x {kind}; {WAY_OUT[kind]}"
+        for kind, n in others.items()
+        if kind in WAY_OUT
+    ]
 
 
 def _rows_of(ids: Sequence[str]) -> dict[str, list[int]]:
@@ -209,8 +250,8 @@ def _thin_classes(images: ImageSet, readable: np.ndarray, *, are_skipped: bool) 
         is_untaught = "train" in missing
         skipped = is_untaught and are_skipped
         remedy = SKIP_EMPTY if is_untaught and not skipped else ""
-        others = sum(count[label] for count in counts.values())
-        left_out = f": left out, with {others} other image(s)" if skipped else ""
+        others = sum(int(count[label]) for count in counts.values())
+        left_out = f": left out, with {counted(others, 'other image')}" if skipped else ""
         if len(missing) == len(present):
             message = f"class {name!r} has no readable image{': left out' if skipped else ''}"
             problems.append(Problem("empty", message, skipped, remedy))

@@ -1,6 +1,5 @@
 """Read a data set by name: split folders, class folders, a manifest, torchvision, a sample."""
 
-import difflib
 import os
 import re
 from collections import Counter
@@ -28,7 +27,7 @@ from smallset.data.split import (
 )
 from smallset.data.torchvision_sets import torchvision_folder
 from smallset.errors import ConfigError, DataError
-from smallset.files import given_path
+from smallset.files import given_path, near_name
 from smallset.groups import SPLITS, DataConfig
 from smallset.progress import Reporter
 from smallset.record.record import is_left_over
@@ -138,15 +137,8 @@ def _listed(data: Data) -> ImageSet:
         return _read_folder(sample_folder(name))
     if kind == "torchvision":
         return _read_folder(torchvision_folder(name))
+    refuse_missing(data)
     path = given_path(data)
-    if not path.exists():
-        beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, beside, n=1)
-        raise DataError(
-            f"no data at {path}; "
-            + (f"did you mean {path.parent / near[0]}? Or " if near else "")
-            + "give a folder, a .csv or .jsonl manifest, torchvision:NAME or sample:shapes"
-        )
     if path.is_file() and _is_image(path.name):
         raise DataError(f"{path} is one picture; give the folder that holds one for each class")
     if path.is_dir() and is_left_over(path):
@@ -156,6 +148,24 @@ def _listed(data: Data) -> ImageSet:
     images = read_manifest(path)
     _refuse_splits_as_classes(path, images.classes, kind="labels")
     return with_sound_names(images, path)
+
+
+def refuse_missing(data: str | Path) -> None:
+    """Refuse data that is not there, before anything is said or written for it.
+
+    Raises:
+        DataError: If there is no such file or folder; one of nearly its name is named.
+    """
+    if str(data).partition(":")[0] in ("sample", "torchvision"):
+        return
+    path = given_path(data)
+    if not path.exists():
+        near = near_name(path)
+        raise DataError(
+            f"no data at {path}; "
+            + (f"did you mean {near}? Or " if near else "")
+            + "give a folder, a .csv or .jsonl manifest, torchvision:NAME or sample:shapes"
+        )
 
 
 def _split_within(name: str) -> str | None:

@@ -39,7 +39,7 @@ from smallset.models.weights import file_sha256
 from smallset.progress import Reporter
 from smallset.record.measures import temperature
 from smallset.record.predictions import Predictions, write_predictions
-from smallset.record.record import Record, write_embeddings, write_history, write_result
+from smallset.record.record import Record, no_run, write_embeddings, write_history, write_result
 
 
 def join_runs(
@@ -123,10 +123,8 @@ def _refuse_unlike(records: Sequence[Record], temperatures: Sequence[float] | No
     first = records[0]
     for record in records:
         if not record.is_complete:
-            raise DataError(
-                f"{record.folder} is not the record of a finished run; "
-                f"`smallset train DATA --out {shlex.quote(str(record.folder))}` leaves one"
-            )
+            place = shlex.quote(str(record.folder))
+            raise no_run(record.folder, f"`smallset train DATA --out {place}` leaves one")
         for what, of, fix in (
             ("classes", _classes, "train them on the same classes"),
             (

@@ -35,7 +35,7 @@ from smallset.learn.try_out import try_own_code
 from smallset.models.registry import Weights, outline, resolve_weights
 from smallset.models.weights import file_sha256
 from smallset.progress import Reporter
-from smallset.record.record import Record
+from smallset.record.record import Record, no_run
 
 
 @dataclass(frozen=True)
@@ -274,9 +274,7 @@ def _start_file(config: RunConfig, classes: tuple[str, ...]) -> Path:
     folder = given_path(config.start_from)
     file = folder / "model.safetensors"
     if not file.exists():
-        raise DataError(
-            f"start_from: {folder} is not the record of a finished run: it has no {file.name}"
-        )
+        raise DataError(f"start_from: {no_run(folder, f'it has no {file.name}')}")
     there = Record(folder).model
     for what, old, new in (
         ("model", there["model"], config.model),

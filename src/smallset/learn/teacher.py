@@ -24,7 +24,7 @@ from smallset.models.probe import HEAD_PENALTIES
 from smallset.models.probe import held_out as probes_held_out
 from smallset.record.doubt import held_out, read_temperature
 from smallset.record.measures import tempered
-from smallset.record.record import HELD_OUT, Record
+from smallset.record.record import HELD_OUT, Record, no_run
 
 SHARE = 0.5  # of the loss, that the teacher's answers have
 
@@ -95,7 +95,7 @@ def read_teacher(
     """
     record = Record(given_path(place))
     if not record.is_complete:
-        raise DataError(f"teacher: {record.folder} is not the record of a finished run")
+        raise DataError(f"teacher: {no_run(record.folder, 'it has no result.json')}")
     said = record.predictions
     if said.classes != tuple(classes):
         others = sorted(set(said.classes) ^ set(classes))

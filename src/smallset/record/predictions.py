@@ -12,12 +12,14 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from smallset.files import csv_text, write_atomic
+from smallset.errors import need_package
+from smallset.files import csv_text, html_table, write_atomic
 from smallset.groups import SPLITS
 from smallset.reading import read_csv
+from smallset.words import singular
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictions:
     """Every scored image of a run; rows in the order of predictions.csv."""
 
@@ -78,6 +80,52 @@ class Predictions:
             name: float(counts[i, i] / totals[i]) if totals[i] else None
             for i, name in enumerate(self.classes)
         }
+
+    def to_pandas(self) -> Any:
+        """Return a pandas table with the rows and columns of predictions.csv.
+
+        Raises:
+            ConfigError: If pandas is not installed.
+        """
+        need_package("predictions.to_pandas()", "pandas")
+        from pandas import DataFrame
+
+        named = [
+            [self.classes[k] for k in column]
+            for column in (self.labels, self.given_labels, self.predicted)
+        ]
+        columns = (self.ids, self.paths, self.splits.tolist(), *named)
+        shares = {f"p_{name}": self.probs[:, k] for k, name in enumerate(self.classes)}
+        return DataFrame(dict(zip(PREDICTION_COLUMNS, columns, strict=True)) | shares)
+
+    def __repr__(self) -> str:
+        """Say how many there are, not each of them."""
+        counts = ((split, int((self.splits == split).sum())) for split in SPLITS)
+        said = ", ".join(f"{count} {split}" for split, count in counts if count)
+        count, classes = len(self.ids), len(self.classes)
+        return singular(f"<Predictions of {count} images ({said}), {classes} classes>")
+
+    def _repr_html_(self) -> str:
+        """Show the first of them in a notebook."""
+        names, best = self.classes, self.probs.max(axis=1)
+        rows = [
+            [
+                self.paths[row], self.splits[row], names[self.labels[row]],
+                names[self.predicted[row]], f"{best[row]:.1%}",
+            ]
+            for row in range(min(len(self.ids), SHOWN))
+        ]  # fmt: skip
+        table = html_table(["picture", "split", "label", "predicted", "probability"], rows)
+        return table + shown_of(len(self.ids))
+
+
+SHOWN = 100
+"""Rows of a table in a notebook."""
+
+
+def shown_of(count: int) -> str:
+    """Return what stands below a table in a notebook that shows only some of its rows."""
+    return f"<p>the first {SHOWN} of {count:,}</p>" if count > SHOWN else ""
 
 
 PREDICTION_COLUMNS = ("id", "path", "split", "label", "given_label", "predicted")

@@ -1,6 +1,7 @@
 """The folder that a run leaves: what is in it, how it is written and read. No torch here."""
 
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,21 @@ from numpy import ndarray
 from smallset import contents
 from smallset.config import RunConfig, build_config, change, override
 from smallset.errors import ConfigError, DataError
-from smallset.files import file_sum, html_table, write_arrays, write_atomic, write_json
+from smallset.files import (
+    did_you_mean,
+    file_sum,
+    given_path,
+    html_table,
+    write_arrays,
+    write_atomic,
+    write_json,
+)
 from smallset.reading import read_arrays, read_json, read_json_lines, reading
 from smallset.recipes import RECIPES, suits
 from smallset.record.command import FLAGS, join_command, set_option, setting_text
 from smallset.record.predictions import Predictions, read_predictions
 from smallset.settings import flat
+from smallset.stats import share_interval
 
 _DEFAULT = flat(RunConfig().model_dump(mode="json"))
 SUMMED = ("epochs.jsonl", "predictions.csv", "embeddings.npz", "model.safetensors")
@@ -33,11 +43,19 @@ GOVERNED = frozenset(name for recipe in RECIPES.values() for name in recipe)
 """Settings that some recipe says."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Record:
     """A run on disk, read when asked for."""
 
     folder: Path
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Open a run; nothing is read yet.
+
+        Raises:
+            ConfigError: If `folder` cannot be a path.
+        """
+        object.__setattr__(self, "folder", given_path(folder))
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -171,12 +189,24 @@ class Record:
             state = "begun, not finished" if self.has_begun else "no run"
             return html_table(["record", "state"], [[self.folder, state]])
         config, result = self.config["config"], self.result
-        shares = [result[f"{split}_accuracy"] for split in ("train", "val", "test")]
+        shares = [result[f"{split}_accuracy"] for split in ("train", "val")]
         cells = ["" if share is None else f"{share:.1%}" for share in shares]
-        head = ["record", "model", "loss", "train", "val", "test", "seconds"]
+        scored = "out of fold" if "folds" in result else "test"
+        head = ["record", "model", "loss", "train", "val", f"{scored} (95% interval)", "seconds"]
         loss = "" if self.joined else config["loss"]
-        row = [self.folder, config["model"], loss, *cells, result["seconds"]]
+        row = [self.folder, config["model"], loss, *cells, self._scored(), result["seconds"]]
         return html_table(head, [row])
+
+    def _scored(self) -> str:
+        """Return the accuracy on what was not learnt from, with its interval."""
+        if folds := self.result.get("folds"):
+            share, low, high = (folds[name] for name in ("accuracy", "low", "high"))
+        else:
+            counts = self.predictions.confusion("test")
+            if not counts.any():
+                return ""
+            share, low, high = share_interval(int(counts.trace()), int(counts.sum()))
+        return f"{share:.1%} ({low:.1%} to {high:.1%})"
 
     @property
     def has_begun(self) -> bool:
@@ -201,10 +231,7 @@ class Record:
         """
         path = self.folder / name
         if not path.is_file():
-            raise DataError(
-                f"{self.folder} is not the record of a finished run: it has no {name}"
-                f"{runs_near(self.folder)}"
-            )
+            raise no_run(self.folder, f"it has no {name}")
         promised = self.result.get("files", {}).get(name) if self.is_complete else None
         if promised is not None:
             with reading(path, FIX):
@@ -215,10 +242,7 @@ class Record:
     def _json(self, name: str, shape: Any) -> dict[str, Any]:
         path = self.folder / name
         if not path.is_file():
-            raise DataError(
-                f"{self.folder} is not the record of a finished run: it has no {name}"
-                f"{runs_near(self.folder)}"
-            )
+            raise no_run(self.folder, f"it has no {name}")
         return read_json(path, shape, fix=FIX)
 
 
@@ -229,9 +253,21 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     write_json(folder / "result.json", {**result, "files": sums})
 
 
+def no_run(folder: Path, why: str) -> DataError:
+    """Return the error of a folder that is no finished run, or is not there at all.
+
+    Args:
+        why: What it lacks.
+    """
+    if not folder.exists():
+        return DataError(f"there is no folder {folder}{did_you_mean(folder)}{runs_near(folder)}")
+    return DataError(f"{folder} is not the record of a finished run: {why}{runs_near(folder)}")
+
+
 def runs_near(folder: Path) -> str:
     """Say which finished runs there are, where a folder is none: in it, or in runs/."""
-    found = [file.parent for at in (folder, Path("runs")) for file in at.glob("*/result.json")]
+    there = [file.parent for at in (folder, Path("runs")) for file in at.glob("*/result.json")]
+    found = {run.resolve(): run for run in there}.values()
     newest = sorted(found, key=lambda run: -(run / "result.json").stat().st_mtime)
     return f"; finished runs: {', '.join(map(str, newest[:3]))}" if newest else ""
 

@@ -36,11 +36,16 @@ def studies_table(studies: Mapping[str, StudySpec], seeds: int | None) -> Table:
     Args:
         seeds: Runs per arm; None takes the studies' own number.
     """
-    table = Table("study", "about", "arms x seeds", "report")
+    table = Table("study", "what it compares", "arms x seeds", "report")
+    # A line each: what a study compares is cut where the terminal ends, and nothing else.
+    cut = table.columns[1]
+    table.expand, cut.ratio, cut.no_wrap, cut.overflow = True, 1, True, "ellipsis"
     for name, spec in studies.items():
         size = f"{len(spec.arms)} x {seeds or spec.seeds}"
         section = re.match(r"[\d., ]*", spec.report)
-        table.add_row(name, Text(spec.title), size, section[0].strip(" ,") if section else "")
+        table.add_row(
+            name, Text(spec.about.strip()), size, section[0].strip(" ,") if section else ""
+        )
     return table
 
 

@@ -26,7 +26,7 @@ from smallset.models.restore import changed_code, refuse_own_code, restore
 from smallset.models.weights import file_sha256
 from smallset.record.doubt import fit_sets, held_out, read_temperature
 from smallset.record.new_pictures import Block, Row, ranked, rows_of, seen_in
-from smallset.record.record import Record, runs_near
+from smallset.record.record import Record, no_run
 from smallset.record.strange import fit_refusal
 
 T = TypeVar("T")
@@ -60,10 +60,7 @@ def open_record(folder: Path) -> Record:
                 f"{folder} is a run that is not finished; `smallset train DATA --out "
                 f"{shlex.quote(str(folder))} --resume` goes on with it"
             )
-        raise DataError(
-            f"{folder} is no record of a run; give the folder that train or best named at its end"
-            f"{runs_near(folder)}"
-        )
+        raise no_run(folder, "give the folder that train or best named at its end")
     return record
 
 

@@ -435,6 +435,17 @@ def test_among_many_pairs_of_few_images_few_are_called_confused():
     assert alarms <= 0.02 * 400
 
 
+def test_a_pair_is_the_same_whichever_way_it_is_confused_more_often():
+    def named(label, said):
+        made = predictions()
+        probs, rows = made.probs.copy(), np.flatnonzero(made.labels == label)[::3]
+        probs[rows] = np.where(np.arange(K) == said, 0.9, 0.1 / (K - 1))
+        [found] = [f for f in find(facts(replace(made, probs=probs))) if f.kind == "confused"]
+        return found.sentence.say("en"), [each.say("en") for each in found.named]
+
+    assert named(1, 4) == named(4, 1) == ("Often confused: b and e.", ["b and e"])
+
+
 def test_a_net_that_guesses_has_no_confused_pairs():
     made = guessing()
     probs = made.probs.copy()

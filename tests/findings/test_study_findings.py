@@ -18,7 +18,7 @@ from smallset.findings.in_words import headline, in_words, study_notes
 from smallset.paired import PairedResult
 from smallset.record.record import Record
 from smallset.stats import Interval, luck_of_arms
-from smallset.words import text
+from smallset.words import joined, text
 
 
 def arm(name, *seen):
@@ -67,6 +67,54 @@ def test_a_finding_of_most_seeds_is_one_of_the_arm():
     assert name == "triplet"
     assert line.say("en").endswith("(2 of 3 seeds)")
     assert one.command == "do collapse"
+
+
+def of_seeds(*seen):
+    """Return what a study says of an arm whose seeds each have one finding."""
+    by_seed = {str(n): each for n, each in enumerate(seen)}
+    [one] = find_in_study(
+        found((arm("a", *by_seed),)), look=lambda record: [by_seed[record.folder.name]]
+    )
+    return [line.say("en") for _, line in one.lines]
+
+
+def test_numbers_that_differ_between_seeds_are_given_as_their_range():
+    def promised(said, true, how="high"):
+        template = f"Too {how}: {{said:.0%}} on average, but {{true:.0%}} of {{count}} are right."
+        sentence = text(template, said=said, true=true, count=1400)
+        return finding("miscalibrated")._replace(sentence=sentence)
+
+    assert of_seeds(promised(0.44, 0.549), promised(0.44, 0.58), promised(0.44, 0.567)) == [
+        "Too high: 44% on average, but 55\N{EN DASH}58% of 1400 are right. (3 of 3 seeds; numbers "
+        "from the lowest to the highest of them)"
+    ]
+    assert of_seeds(promised(0.44, 0.55), promised(0.44, 0.55)) == [
+        "Too high: 44% on average, but 55% of 1400 are right. (2 of 2 seeds)"
+    ]
+    two_ways = of_seeds(promised(0.6, 0.5), promised(0.4, 0.5, "low"), promised(0.3, 0.5, "low"))
+    assert [line.split(":")[0] for line in two_ways] == ["Too high", "Too low"]
+    assert two_ways[0].endswith("(1 of 3 seeds)")
+    assert "30\N{EN DASH}40% on average" in two_ways[1]
+    assert "(2 of 3 seeds; numbers" in two_ways[1]
+
+
+def test_pairs_are_those_that_the_seeds_share_and_else_the_seed_is_named():
+    def confusing(*pairs):
+        named = tuple(text("{a} and {b}", a=a, b=b) for a, b in pairs)
+        sentence = text("Often confused: {names}.", names=joined(named[:4]))
+        return finding("confused")._replace(sentence=sentence, named=named)
+
+    first = confusing("ab", "cd", "ef")
+    assert of_seeds(first, confusing("ef", "gh", "cd")) == [
+        "Often confused: c and d, e and f. (2 of 2 seeds; only what all of them share is named)"
+    ]
+    assert of_seeds(first, first) == ["Often confused: a and b, c and d, e and f. (2 of 2 seeds)"]
+    many = [confusing(*(f"{k}x" for k in order)) for order in ("bcdefghi", "ihgfedcb")]
+    assert "e and x, f and x, g and x, and 2 more." in of_seeds(*many)[0]
+    assert of_seeds(first, confusing("gh")) == [
+        "Often confused: a and b, c and d, e and f. (2 of 2 seeds; this is seed 0, the others "
+        "differ in what they name)"
+    ]
 
 
 def test_what_to_try_next_comes_from_a_run_that_has_not_done_it():

@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal
 
 from smallset.compare.summary import Arm, Summary
 from smallset.findings.facts import Finding, read_facts
 from smallset.findings.finders import KINDS, find
 from smallset.findings.in_words import over
 from smallset.record.record import Record
-from smallset.words import Text, text
+from smallset.words import Text, some, text
 
 MOST_SEEDS = 30  # a study of more is no advice
+MOST_NAMES = 6  # of classes, or pairs of them
+
+OfSeeds = list[tuple[int, Finding]]
+"""What was found in an arm, by seed."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,12 @@ def find_in_study(
         look: Finds in one run; None takes all of `smallset.findings.finders`.
     """
     look = look or (lambda record: find(read_facts(record)))
-    by_kind: dict[str, list[tuple[Arm, list[Finding]]]] = {}
+    by_kind: dict[str, list[tuple[Arm, OfSeeds]]] = {}
     for arm in summary.arms:
-        found: dict[str, list[Finding]] = {}
-        for record in arm.records:
+        found: dict[str, OfSeeds] = {}
+        for seed, record in zip(arm.seeds, arm.records, strict=True):
             for finding in look(record):
-                found.setdefault(finding.kind, []).append(finding)
+                found.setdefault(finding.kind, []).append((seed, finding))
         for kind, those in found.items():
             if 2 * len(those) >= len(arm.records):
                 by_kind.setdefault(kind, []).append((arm, those))
@@ -55,16 +60,70 @@ def find_in_study(
     return sorted(said, key=lambda f: (f.level == "hint", known.get(f.kind, len(known))))
 
 
-def _of_runs(kind: str, arms: list[tuple[Arm, list[Finding]]]) -> StudyFinding:
-    first = arms[0][1][0]
-    command = next((each.command for _, those in arms for each in those if each.command), None)
-    lines: list[tuple[str, Text]] = []
-    for arm, those in arms:
-        count, said = {"seeds": len(those), "all": len(arm.records)}, those[0].sentence
-        lines.append(
-            (arm.name, text("{sentence} ({seeds} of {all} seeds)", sentence=said, **count))
-        )
+def _of_runs(kind: str, arms: list[tuple[Arm, OfSeeds]]) -> StudyFinding:
+    first = arms[0][1][0][1]
+    command = next((each.command for _, those in arms for _, each in those if each.command), None)
+    lines = [(arm.name, said) for arm, those in arms for said in _of_seeds(those, len(arm.records))]
     return StudyFinding(kind, first.level, KINDS[kind].title, tuple(lines), command)
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Numbers of several seeds, which stand in a sentence in place of one."""
+
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        low, high = format(self.low, spec), format(self.high, spec)
+        return low if low == high else f"{low.removesuffix('%')}\N{EN DASH}{high}"
+
+
+def _of_seeds(those: OfSeeds, num_seeds: int) -> list[Text]:
+    """Say what an arm's seeds show, each kind of sentence once; nothing of one seed for all."""
+    kinds: dict[str, OfSeeds] = {}
+    for seed, finding in those:
+        kinds.setdefault(finding.sentence.template, []).append((seed, finding))
+    return [_together(alike, num_seeds) for alike in kinds.values()]
+
+
+def _together(alike: OfSeeds, num_seeds: int) -> Text:
+    """Say one sentence of several seeds, with ranges of its numbers and the names in common."""
+    seed, first = alike[0]
+    count: dict[str, Any] = {"seeds": len(alike), "all": num_seeds}
+    values = dict(first.sentence.values)
+    shared = [name for name in first.named if all(name in each.named for _, each in alike)]
+    ranges = False
+    for key, value in first.sentence.values.items():
+        of_seeds = [each.sentence.values[key] for _, each in alike]
+        if all(each == value for each in of_seeds):
+            continue
+        if all(isinstance(each, Real) for each in of_seeds):
+            values[key], ranges = _Range(min(of_seeds), max(of_seeds)), True
+        elif key == "names" and shared:
+            values[key] = some(shared, MOST_NAMES)
+        else:
+            return text(
+                "{sentence} ({seeds} of {all} seeds; this is seed {seed}, the others differ in "
+                "what they name)",
+                sentence=first.sentence,
+                seed=seed,
+                **count,
+            )
+    said = Text(first.sentence.template, values)
+    if ranges:
+        return text(
+            "{sentence} ({seeds} of {all} seeds; numbers from the lowest to the highest of them)",
+            sentence=said,
+            **count,
+        )
+    if any(each.sentence.values != first.sentence.values for _, each in alike):
+        return text(
+            "{sentence} ({seeds} of {all} seeds; only what all of them share is named)",
+            sentence=said,
+            **count,
+        )
+    return text("{sentence} ({seeds} of {all} seeds)", sentence=said, **count)
 
 
 def _failed(summary: Summary) -> StudyFinding | None:

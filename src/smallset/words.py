@@ -77,6 +77,19 @@ def listed(names: Sequence[str | Text]) -> Text:
     return text("{a} and {b}", a=joined(first), b=last) if first else joined([last])
 
 
+def sentences(said: Sequence[Text]) -> Text:
+    """Return sentences after each other, with a space between them in English.
+
+    Example:
+        >>> sentences([text("Only {n}.", n=1), text("Or {n}.", n=2)]).say("en")
+        'Only 1. Or 2.'
+    """
+    first, *others = said
+    for each in others:
+        first = text("{first} {claim}", first=first, claim=each)
+    return first
+
+
 def some(names: Sequence[str | Text], most: int) -> Text:
     """Return the first of some names joined by commas, and how many more there are.
 

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from smallset import api
 from smallset.cli import app
 from smallset.errors import ConfigError, DataError
+from smallset.findings.headline import headline
 from smallset.findings.in_study import StudyFinding
 from smallset.record.measures import tempered
 from smallset.record.record import Record
@@ -809,9 +810,25 @@ def test_a_study_leaves_a_page_with_its_arms(study, visit):
     ]
 
 
+def test_a_study_page_opens_with_its_answer_and_counts_with_a_subject(study, visit, tmp_path):
+    page = visit(study.folder / "report.html")
+    said = [each.say("en") for each in headline(study)]
+    shown = page.locator("#headline > p").all_inner_texts()
+    assert [line.replace("\N{MINUS SIGN}", "-") for line in shown[: len(said)]] == said
+    assert page.locator("#headline > p b").all_inner_texts() == shown[:1]
+    assert "compared pairs 1" in " ".join(page.inner_text("#headline .facts").split())
+    assert "of these better" in " ".join(page.inner_text("#headline .facts").split())
+    assert "Only some of its arms" not in page.inner_text("header")
+    called = (*study.called, "--arms", "low,high")
+    some = replace(study, folder=tmp_path, called=called)
+    page = visit(write_study_page(some, None, lang="en"))
+    names = ", ".join(study.spec.arms)
+    assert f"Only some of its arms were run: {names}." in page.inner_text("body")
+
+
 def test_the_verdict_of_an_arm_is_its_first_comparison(study, visit, tmp_path):
     [first] = study.comparisons
-    more = (first, first._replace(against="another"))
+    more = (first, first._replace(against=first.arm))
     path = write_study_page(replace(study, folder=tmp_path, comparisons=more), None, lang="en")
     verdict = visit(path).locator("#arm-table tbody tr", has_text=first.arm).locator("td").nth(4)
     assert verdict.inner_text().endswith(f" {first.against}")

@@ -278,31 +278,11 @@ def still_improving(facts: Facts) -> Seen | None:
     schedule = facts.settings["schedule"]
     if schedule["name"] == "multistep":
         changes["schedule.milestones"] = [2 * m for m in schedule["milestones"]]
-    points = 100 * rise.gain
-    if rise.left:
-        why = text(
-            "Accuracy on val still rose by {gain:.1f} points, and its loss fell, in the last epoch "
-            "before the learning rate fell; training ended one epoch later.",
-            gain=points,
-        )
-    elif rise.epochs == 1:
-        why = text(
-            "In the last epoch accuracy on val rose by {gain:.1f} points over the best before, and "
-            "its loss fell.",
-            gain=points,
-        )
-    else:
-        why = text(
-            "Accuracy on val rose by {gain:.1f} points from the {k} epochs before to the last {k}, "
-            "and its loss fell.",
-            gain=points,
-            k=rise.epochs,
-        )
     return Seen(
         text("The network was still improving when training ended."),
-        why,
+        rise.said,
         facts.try_next(changes),
-        effect=points,
+        effect=100 * rise.gain,
     )
 
 

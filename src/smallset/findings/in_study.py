@@ -6,13 +6,15 @@ from numbers import Real
 from typing import Any, Literal
 
 from smallset.compare.summary import Arm, Summary
-from smallset.findings.facts import Finding, read_facts
+from smallset.findings.facts import Finding, level_of, read_facts
 from smallset.findings.finders import KINDS, find
 from smallset.findings.in_words import over
+from smallset.findings.trained import rise_of_arm
 from smallset.record.record import Record
 from smallset.words import Text, some, text
 
 MOST_SEEDS = 30  # a study of more is no advice
+RISING = "still-improving"
 MOST_NAMES = 6  # of classes, or pairs of them
 
 OfSeeds = list[tuple[int, Finding]]
@@ -38,7 +40,8 @@ def find_in_study(
 ) -> list[StudyFinding]:
     """Return what is to be said about a study, problems first.
 
-    A finding of runs counts for an arm where at least half of its seeds have it.
+    A finding of runs counts for an arm where at least half of its seeds have it; whether an arm was
+    still improving, the mean over its seeds says.
 
     Args:
         look: Finds in one run; None takes all of `smallset.findings.finders`.
@@ -53,8 +56,10 @@ def find_in_study(
         for kind, those in found.items():
             if 2 * len(those) >= len(arm.records):
                 by_kind.setdefault(kind, []).append((arm, those))
+    rising = [each for _, those in by_kind.pop(RISING, ()) for _, each in those]
     said = [_of_runs(kind, arms) for kind, arms in by_kind.items()]
-    said += [each for each in (_failed(summary), _cannot_tell(summary)) if each is not None]
+    others = (_failed(summary), _still_improving(summary, rising), _cannot_tell(summary))
+    said += [each for each in others if each is not None]
     order = ["failed", *KINDS]
     known = {kind: number for number, kind in enumerate(order)}
     return sorted(said, key=lambda f: (f.level == "hint", known.get(f.kind, len(known))))
@@ -124,6 +129,21 @@ def _together(alike: OfSeeds, num_seeds: int) -> Text:
             **count,
         )
     return text("{sentence} ({seeds} of {all} seeds)", sentence=said, **count)
+
+
+def _still_improving(summary: Summary, of_runs: list[Finding]) -> StudyFinding | None:
+    """Arms whose mean over seeds was rising at the end, with what a run of them would try next."""
+    rises = {arm.name: (rise_of_arm(arm), len(arm.seeds)) for arm in summary.arms}
+    lines = tuple(
+        (name, text("{sentence} (mean over {seeds} seeds)", sentence=rise.said, seeds=seeds))
+        for name, (rise, seeds) in rises.items()
+        if rise is not None
+    )
+    if not lines:
+        return None
+    largest = max(rise.gain for rise, _ in rises.values() if rise is not None)
+    command = next((each.command for each in of_runs if each.command), None)
+    return StudyFinding(RISING, level_of(100 * largest), KINDS[RISING].title, lines, command)
 
 
 def _failed(summary: Summary) -> StudyFinding | None:

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from smallset.words import Text, text
+
 
 class Rise(NamedTuple):
     """How much accuracy on val still rose at the end of training."""
@@ -17,6 +19,28 @@ class Rise(NamedTuple):
     """The last so many against as many before; 1: the last against the best before."""
     left: int
     """Epochs after the rise, at a rate that had just fallen."""
+
+    @property
+    def said(self) -> Text:
+        """Return what was seen, in words."""
+        if self.left:
+            return text(
+                "Accuracy on val still rose by {gain:.1f} points, and its loss fell, in the last "
+                "epoch before the learning rate fell; training ended one epoch later.",
+                gain=100 * self.gain,
+            )
+        if self.epochs == 1:
+            return text(
+                "In the last epoch accuracy on val rose by {gain:.1f} points over the best before, "
+                "and its loss fell.",
+                gain=100 * self.gain,
+            )
+        return text(
+            "Accuracy on val rose by {gain:.1f} points from the {k} epochs before to the last {k}, "
+            "and its loss fell.",
+            gain=100 * self.gain,
+            k=self.epochs,
+        )
 
 
 def last_rise(stage: Sequence[Mapping[str, Any]], num_val: int) -> Rise | None:

@@ -11,8 +11,9 @@ import numpy as np
 
 from smallset.compare.summary import Arm, Summary
 from smallset.files import write_atomic
+from smallset.findings.headline import headline
 from smallset.findings.in_study import find_in_study
-from smallset.findings.in_words import headline, in_words, study_notes
+from smallset.findings.in_words import in_words, study_notes
 from smallset.paired import PRACTICAL, Verdict
 from smallset.settings import flat
 from smallset.show.report.render import render, signed
@@ -130,9 +131,10 @@ def _context(summary: Summary) -> dict[str, Any]:
     return {
         "title": title,
         "about": about,
+        "only_some": "--arms" in summary.called,
         "summary": summary,
         "headline": headline(summary),
-        "verdicts": {v: verdicts.count(v) for v in _possible(summary)},
+        "verdicts": {v: verdicts.count(v) for v in _possible(summary)} if verdicts else {},
         "words": in_words(summary),
         "findings": find_in_study(summary),
         "arm_rows": [

@@ -884,6 +884,19 @@ def test_the_charts_of_a_study_hold_its_numbers(study, visit):
     assert points == [pytest.approx(100 * study.comparisons[0].result.difference.value)]
 
 
+def test_a_chart_has_its_ticks_where_something_was_measured(study, visit, tmp_path):
+    [chart] = study.spec.charts
+    named = dict(zip(("low", "high"), (0.1, 0.3), strict=True))
+    of_noise = chart.model_copy(update={"x": "data.noise_rate", "log": False})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(study.arms[0]), "at", lambda arm, _: named[arm.name])
+        spec = study.spec.model_copy(update={"charts": (of_noise,)})
+        page = visit(write_study_page(replace(study, folder=tmp_path, spec=spec), None, lang="en"))
+    page.locator("#chart-0").scroll_into_view_if_needed()
+    ticks = page.locator("#chart-0 svg text[text-anchor=middle]").all_text_contents()
+    assert ticks == ["10%", "30%"]
+
+
 def test_a_built_in_study_speaks_chinese_on_a_chinese_page(study, visit, tmp_path):
     [chart] = study.spec.charts
     [arms] = chart.curves.values()
@@ -904,6 +917,29 @@ def test_the_scale_of_a_study_holds_its_intervals_and_round_ticks():
     assert all(at == pytest.approx(100 * (tick - 0.22) / 0.61) for at, tick in axis.ticks())
     steps = {0.61: 0, 0.04: 0, 0.019: 1, 0.0019: 2}
     assert {width: study_page.Axis(0.95, 0.95 + width).decimals for width in steps} == steps
+
+
+def test_the_scale_of_a_study_is_the_whole_one_unless_its_arms_are_close(study, visit, tmp_path):
+    def shown(*bounds, chance=0.1):
+        arms = [
+            replace(arm, accuracy=Interval(sum(each) / 2, *each))
+            for arm, each in zip(study.arms, bounds, strict=True)
+        ]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(study), "chance", chance)
+            some = replace(study, folder=tmp_path, arms=tuple(arms))
+            page = visit(write_study_page(some, None, lang="en"))
+        bars = page.locator("#arm-table .range i").evaluate_all("all => all.map(x => x.style.left)")
+        return page.inner_text("#arms"), page.locator("#arms .ticks").inner_text(), bars
+
+    said, ticks, bars = shown((0.32, 0.36), (0.62, 0.66))
+    assert ". The scale goes from 0% to 100%." in said
+    assert "100%" in ticks
+    assert sorted(bars) == ["32%", "62%"]
+    said, ticks, _ = shown((0.912, 0.93), (0.94, 0.958))
+    assert "The scale goes from 90% to 96%." in said
+    assert "This is left of where the scale begins." in said
+    assert "90%" in ticks
 
 
 @pytest.mark.parametrize(("chance", "is_on"), [(0.03, False), (0.88, True)])

@@ -59,10 +59,10 @@ def test_a_translation_has_the_same_places():
 
 def test_a_text_inside_a_text_is_said_in_the_same_language():
     inner = text("{a} and {b}", a="x", b="y")
-    assert text("Often confused: {pairs}.", pairs=inner).say("zh") == (
+    assert text("Often confused: {names}.", names=inner).say("zh") == (
         "经常互相混淆：x 与 y。"  # noqa: RUF001
     )
-    assert text("Often confused: {pairs}.", pairs=inner).say("en").endswith("x and y.")
+    assert text("Often confused: {names}.", names=inner).say("en").endswith("x and y.")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,7 @@ def test_one_of_something_is_singular_in_english(count, expected):
         .say("en")
         .endswith("1 epoch of 1,001 images")
     )
+    assert text("0\N{EN DASH}1 images").say("en") == "0\N{EN DASH}1 images"
 
 
 def test_a_study_with_another_network_keeps_its_chinese():

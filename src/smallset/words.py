@@ -31,7 +31,8 @@ class Text(NamedTuple):
 
 
 _ONE = re.compile(
-    r"(?<![\d.,+±-])\b1 ((?:more |test |val |training |generated |out-of-fold |pretrained )?)"
+    r"(?<![\d.,+±\u2013-])\b1 "
+    r"((?:more |test |val |training |generated |out-of-fold |pretrained )?)"
     r"(image|picture|epoch|class|seed|run|fold|check|label|mistake)(?:es|s)\b"
     r"(?: (are|were|have|lie)\b)?"
 )
@@ -87,6 +88,31 @@ def listed(names: Sequence[str | Text]) -> Text:
     """
     *first, last = names
     return text("{a} and {b}", a=joined(first), b=last) if first else joined([last])
+
+
+def sentences(said: Sequence[Text]) -> Text:
+    """Return sentences after each other, with a space between them in English.
+
+    Example:
+        >>> sentences([text("Only {n}.", n=1), text("Or {n}.", n=2)]).say("en")
+        'Only 1. Or 2.'
+    """
+    first, *others = said
+    for each in others:
+        first = text("{first} {claim}", first=first, claim=each)
+    return first
+
+
+def some(names: Sequence[str | Text], most: int) -> Text:
+    """Return the first of some names joined by commas, and how many more there are.
+
+    Example:
+        >>> some(["a", "b", "c"], 2).say("en")
+        'a, b, and 1 more'
+    """
+    first = joined(names[:most])
+    more = len(names) - most
+    return text("{names}, and {more} more", names=first, more=more) if more > 0 else first
 
 
 def recognised(said: str, templates: Sequence[str] = ()) -> Text:

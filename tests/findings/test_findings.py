@@ -12,6 +12,7 @@ from smallset.findings.curves import gradient_ratio
 from smallset.findings.facts import Facts, read_facts
 from smallset.findings.finders import KINDS, find
 from smallset.findings.mistakes import confused_pairs, memorised_classes, small_classes
+from smallset.findings.rise import last_rise
 from smallset.findings.test_set import few_test_images, label_suspects
 from smallset.groups import LossConfig
 from smallset.learn.objectives import build_stages
@@ -451,6 +452,17 @@ def test_among_many_pairs_of_few_images_few_are_called_confused():
     assert alarms <= 0.02 * 400
 
 
+def test_a_pair_is_the_same_whichever_way_it_is_confused_more_often():
+    def named(label, said):
+        made = predictions()
+        probs, rows = made.probs.copy(), np.flatnonzero(made.labels == label)[::3]
+        probs[rows] = np.where(np.arange(K) == said, 0.9, 0.1 / (K - 1))
+        [found] = [f for f in find(facts(replace(made, probs=probs))) if f.kind == "confused"]
+        return found.sentence.say("en"), [each.say("en") for each in found.named]
+
+    assert named(1, 4) == named(4, 1) == ("Often confused: b and e.", ["b and e"])
+
+
 def test_a_net_that_guesses_has_no_confused_pairs():
     made = guessing()
     probs = made.probs.copy()
@@ -515,6 +527,37 @@ def test_a_run_that_still_improves_is_asked_to_go_on():
     found = said(facts(lines=history(curve, curve), **smooth), "still-improving")
     assert "milestones" not in str(found.command)
     assert "still-improving" not in kinds(facts(lines=history(CALM, CALM), epochs=12))
+
+
+def test_a_short_run_that_still_improves_is_named_where_its_epochs_can_tell():
+    # val of `gce-10` and `nothing-10` on butterflies35, 3 epochs, the rate falling in the last
+    rising = facts(lines=history([0.25, 0.33, 0.41], [0.25, 0.33, 0.41]), epochs=3)
+    found = said(rising, "still-improving")
+    assert "In the last epoch accuracy on val rose by 8.0 points" in found.evidence.say("en")
+    assert "'epochs': 6" in str(found.command)
+    lr = [0.01, 0.01, 0.001]
+    cut = said(facts(lines=history([0.2, 0.3, 0.35], [0.2, 0.3, 0.35], lr=lr)), "still-improving")
+    assert "rose by 10.0 points" in cut.evidence.say("en")
+    assert "before the learning rate fell; training ended one epoch later" in cut.evidence.say("en")
+    for val in ([0.4, 0.39, 0.68], [0.4, 0.42, 0.68]):  # only the fall of the rate brought more
+        assert "still-improving" not in kinds(facts(lines=history(val, val, lr=lr)))
+    levelled = [0.2, 0.3, 0.5, 0.5, 0.5]
+    lr = [0.01, 0.01, 0.001, 0.001, 0.001]
+    assert "still-improving" not in kinds(facts(lines=history(levelled, levelled, lr=lr)))
+    for val in ([0.3], [0.6, 0.6, 0.6, 0.62, 0.6], [0.2, 0.6, 0.4, 0.62], [0.2, 0.4, 0.6, 0.63]):
+        assert "still-improving" not in kinds(facts(lines=history(val, val))), val
+
+
+@pytest.mark.parametrize("epochs", [2, 3, 4, 5])
+def test_a_short_flat_curve_is_hardly_ever_said_to_rise(epochs):
+    rng = np.random.default_rng(epochs)
+    alarms = 0
+    for _ in range(1000):
+        # Each epoch is another draw of what a net is right about; some images are easier.
+        right = rng.random((epochs, 350)) < rng.random(350)
+        val = right.mean(axis=1).tolist()
+        alarms += last_rise(history(val, val), 350) is not None
+    assert alarms <= 40
 
 
 def test_a_loss_that_falls_while_accuracy_stands_is_no_improvement():

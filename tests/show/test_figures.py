@@ -7,6 +7,8 @@ import smallset
 from smallset.show.embed import Plane, neighbour_accuracy, principal_axes, tsne
 from smallset.show.fonts import FontChoice, choose_fonts
 from smallset.show.run_plots import confusion_matrix, feature_scatter, training_curves
+from smallset.show.study_plots import Point, accuracy_chart
+from smallset.stats import Interval
 
 
 def blobs(per_class, seed):
@@ -174,3 +176,11 @@ def test_features_of_a_network_that_diverged_are_drawn_as_those_of_another():
     assert axes.plane.explained == pytest.approx(principal_axes(train, test).plane.explained)
     assert np.isfinite(axes.train).all()
     assert np.isfinite(axes.test).all()
+
+
+def test_a_chart_of_a_study_has_ticks_at_what_was_measured_and_shares_in_percent():
+    points = [Point(x, Interval(0.5, 0.4, 0.6)) for x in (0.1, 0.3)]
+    for percents, expected in ((True, ["10%", "30%"]), (False, ["0.1", "0.3"])):
+        figure = accuracy_chart({"a": points}, title="t", x_label="x", log=False, percents=percents)
+        [axis] = figure.axes
+        assert [tick.get_text() for tick in axis.get_xticklabels()] == expected

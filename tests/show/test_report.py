@@ -21,6 +21,7 @@ from smallset import api
 from smallset.cli import app
 from smallset.errors import ConfigError, DataError
 from smallset.findings.facts import Finding
+from smallset.findings.headline import headline
 from smallset.findings.in_study import StudyFinding
 from smallset.record.measures import tempered
 from smallset.record.record import Record
@@ -823,9 +824,25 @@ def test_a_study_leaves_a_page_with_its_arms(study, visit):
     ]
 
 
+def test_a_study_page_opens_with_its_answer_and_counts_with_a_subject(study, visit, tmp_path):
+    page = visit(study.folder / "report.html")
+    said = [each.say("en") for each in headline(study)]
+    shown = page.locator("#headline > p").all_inner_texts()
+    assert [line.replace("\N{MINUS SIGN}", "-") for line in shown[: len(said)]] == said
+    assert page.locator("#headline > p b").all_inner_texts() == shown[:1]
+    assert "compared pairs 1" in " ".join(page.inner_text("#headline .facts").split())
+    assert "of these better" in " ".join(page.inner_text("#headline .facts").split())
+    assert "Only some of its arms" not in page.inner_text("header")
+    called = (*study.called, "--arms", "low,high")
+    some = replace(study, folder=tmp_path, called=called)
+    page = visit(write_study_page(some, None, lang="en"))
+    names = ", ".join(study.spec.arms)
+    assert f"Only some of its arms were run: {names}." in page.inner_text("body")
+
+
 def test_the_verdict_of_an_arm_is_its_first_comparison(study, visit, tmp_path):
     [first] = study.comparisons
-    more = (first, first._replace(against="another"))
+    more = (first, first._replace(against=first.arm))
     path = write_study_page(replace(study, folder=tmp_path, comparisons=more), None, lang="en")
     verdict = visit(path).locator("#arm-table tbody tr", has_text=first.arm).locator("td").nth(4)
     assert verdict.inner_text().endswith(f" {first.against}")
@@ -881,6 +898,19 @@ def test_the_charts_of_a_study_hold_its_numbers(study, visit):
     assert points == [pytest.approx(100 * study.comparisons[0].result.difference.value)]
 
 
+def test_a_chart_has_its_ticks_where_something_was_measured(study, visit, tmp_path):
+    [chart] = study.spec.charts
+    named = dict(zip(("low", "high"), (0.1, 0.3), strict=True))
+    of_noise = chart.model_copy(update={"x": "data.noise_rate", "log": False})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(study.arms[0]), "at", lambda arm, _: named[arm.name])
+        spec = study.spec.model_copy(update={"charts": (of_noise,)})
+        page = visit(write_study_page(replace(study, folder=tmp_path, spec=spec), None, lang="en"))
+    page.locator("#chart-0").scroll_into_view_if_needed()
+    ticks = page.locator("#chart-0 svg text[text-anchor=middle]").all_text_contents()
+    assert ticks == ["10%", "30%"]
+
+
 def test_a_built_in_study_speaks_chinese_on_a_chinese_page(study, visit, tmp_path):
     [chart] = study.spec.charts
     [arms] = chart.curves.values()
@@ -901,6 +931,29 @@ def test_the_scale_of_a_study_holds_its_intervals_and_round_ticks():
     assert all(at == pytest.approx(100 * (tick - 0.22) / 0.61) for at, tick in axis.ticks())
     steps = {0.61: 0, 0.04: 0, 0.019: 1, 0.0019: 2}
     assert {width: study_page.Axis(0.95, 0.95 + width).decimals for width in steps} == steps
+
+
+def test_the_scale_of_a_study_is_the_whole_one_unless_its_arms_are_close(study, visit, tmp_path):
+    def shown(*bounds, chance=0.1):
+        arms = [
+            replace(arm, accuracy=Interval(sum(each) / 2, *each))
+            for arm, each in zip(study.arms, bounds, strict=True)
+        ]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(study), "chance", chance)
+            some = replace(study, folder=tmp_path, arms=tuple(arms))
+            page = visit(write_study_page(some, None, lang="en"))
+        bars = page.locator("#arm-table .range i").evaluate_all("all => all.map(x => x.style.left)")
+        return page.inner_text("#arms"), page.locator("#arms .ticks").inner_text(), bars
+
+    said, ticks, bars = shown((0.32, 0.36), (0.62, 0.66))
+    assert ". The scale goes from 0% to 100%." in said
+    assert "100%" in ticks
+    assert sorted(bars) == ["32%", "62%"]
+    said, ticks, _ = shown((0.912, 0.93), (0.94, 0.958))
+    assert "The scale goes from 90% to 96%." in said
+    assert "This is left of where the scale begins." in said
+    assert "90%" in ticks
 
 
 @pytest.mark.parametrize(("chance", "is_on"), [(0.03, False), (0.88, True)])

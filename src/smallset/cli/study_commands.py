@@ -173,7 +173,8 @@ def report(
 
 def print_summary(summary: Any) -> None:
     """Print the tables of a study, and name its files."""
-    from smallset.findings.in_words import headline, study_notes
+    from smallset.findings.headline import headline
+    from smallset.findings.in_words import study_notes
     from smallset.show.terminal import arms_table, comparisons_table
 
     shown = console()
@@ -183,7 +184,8 @@ def print_summary(summary: Any) -> None:
     for note in study_notes(summary):
         said = f"note: {note.say('en')}"
         shown.print(said, style="yellow", markup=False, highlight=False)
-    shown.print(headline(summary).say("en"), markup=False, highlight=False)
+    for answer in headline(summary):
+        shown.print(answer.say("en"), markup=False, highlight=False)
     for file in ("summary.csv", "comparisons.csv"):
         print(f"table:    {summary.folder / file}")
     for figure in sorted((summary.folder / "figures").glob("*.png")):

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from smallset.compare.family import Looked, read_family
-from smallset.compare.leader import Leader, find_leader
 from smallset.compare.spec import FIX, Chart, StudySpec, read_study_json
 from smallset.errors import ConfigError, DataError, suggest
 from smallset.files import csv_text, html_table, write_atomic, write_json
@@ -122,8 +121,6 @@ class Summary:
     family: tuple[Looked, ...]
     """All comparisons of the study, those that cannot be made yet among them: what is said of one
     holds together with what is said of the others."""
-    leader: Leader | None
-    """The best arm; None where there is one alone."""
     power_law: PowerLaw | None
     failed: tuple[tuple[str, str], ...]
     """Run and reason."""
@@ -220,12 +217,10 @@ def summarise(folder: Path, *, all_pairs: bool = False) -> Summary:
     by_name = {arm.name: arm for arm in arms}
     family = read_family(content.get("comparisons", ()), spec, all_pairs=all_pairs)
     family = [each.again(len(_common_seeds(by_name, each))) for each in family]
-    several = len(arms) > 1
     summary = Summary(
         folder, content["study"], spec, content["seeds"], tuple(arms),
         tuple(_compare(by_name, family)),
         tuple(family),
-        find_leader([a.correct for a in arms], [a.luck for a in arms]) if several else None,
         _power_law(arms) if spec.power_law else None,
         tuple((run["folder"], run["error"]) for run in runs if run.get("error")),
         content["missing"],

@@ -1,7 +1,6 @@
 """What the curves show: steps too large or too small, a collapse, an end that came too soon."""
 
 import itertools
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy import ndarray
 from scipy.stats import t as student
 
 from smallset.findings.facts import Facts, Seen
+from smallset.findings.rise import falls, last_rise
 from smallset.recipes import steps_at_default
 from smallset.stats import directions
 from smallset.words import Text, text
@@ -275,18 +275,8 @@ def still_improving(facts: Facts) -> Seen | None:
     """Accuracy on val that was still rising when training ended."""
     if not facts.history:
         return None
-    stage, num_val = facts.stages()[-1], len(facts.rows("val"))
-    # What a fall of the rate brought is not what more epochs would bring.
-    settled = stage[max(_falls(stage), default=0) :]
-    k = min(max(2, round(0.2 * len(stage))), len(settled) // 2)
-    if len(stage) < 6 or k < 2 or not num_val:
-        return None
-    scores = np.array([line["val_accuracy"] for line in settled])
-    losses = np.array([line["val_loss"] for line in settled])
-    gain = scores[-k:].mean() - scores[-2 * k : -k].mean()
-    # Two scores of a net on the same images differ by chance by less than two of different nets.
-    chance = np.sqrt(0.25 / num_val)
-    if gain < max(0.015, chance) or losses[-k:].mean() > 0.98 * losses[-2 * k : -k].mean():
+    rise = last_rise(facts.stages()[-1], len(facts.rows("val")))
+    if rise is None:
         return None
     changes: dict[str, Any] = {"epochs": 2 * facts.settings["epochs"]}
     schedule = facts.settings["schedule"]
@@ -294,14 +284,9 @@ def still_improving(facts: Facts) -> Seen | None:
         changes["schedule.milestones"] = [2 * m for m in schedule["milestones"]]
     return Seen(
         text("The network was still improving when training ended."),
-        text(
-            "Accuracy on val rose by {gain:.1f} points from the {k} epochs before to the last {k}, "
-            "and its loss fell.",
-            gain=100 * gain,
-            k=k,
-        ),
+        rise.said,
         facts.try_next(changes),
-        effect=float(100 * gain),
+        effect=100 * rise.gain,
     )
 
 
@@ -338,7 +323,7 @@ def below_its_probe(facts: Facts) -> Seen | None:
 
 def milestone_jump(facts: Facts) -> Seen | None:
     """Accuracy that jumps when the rate falls: it was too high before."""
-    places = ((stage, at) for stage in facts.stages() for at in _falls(stage) if at >= 3)
+    places = ((stage, at) for stage in facts.stages() for at in falls(stage) if at >= 3)
     for (stage, at), split in itertools.product(places, ("val", "train")):
         scores = [line[f"{split}_accuracy"] for line in stage]
         if None in scores:
@@ -365,11 +350,6 @@ def milestone_jump(facts: Facts) -> Seen | None:
                 facts.try_next({"schedule.name": "cosine"}),
             )
     return None
-
-
-def _falls(stage: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Return the epochs at whose start the rate fell to half or less."""
-    return [n for n in range(1, len(stage)) if stage[n]["lr"] <= 0.5 * stage[n - 1]["lr"]]
 
 
 def _upper_forecast(scores: Float[ndarray, " n"], ahead: int) -> float:

@@ -39,6 +39,8 @@ class Seen(NamedTuple):
     """How much it matters; None for what its effect says, or else its kind."""
     effect: float | None = None
     """Points of accuracy that are at stake, at most; None where nobody can say."""
+    named: tuple[Text, ...] = ()
+    """All that the {names} of the sentence may name, worst first."""
 
 
 class Judged(NamedTuple):
@@ -62,6 +64,9 @@ class Finding(NamedTuple):
     images: tuple[int, ...]
     effect: float | None = None
     """Points of accuracy that are at stake, at most; None where nobody can say."""
+    named: tuple[Text, ...] = ()
+    """All that the {names} of the sentence may name, worst first: a study says what its seeds have
+    in common."""
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def find(facts: Facts) -> list[Finding]:
         if seen.level is None and seen.effect is not None:
             level = level_of(seen.effect)
         said = _owned_up(name, seen, facts)
-        found.append(Finding(name, level, *said[:4], said.effect))
+        found.append(Finding(name, level, *said[:4], said.effect, said.named))
     return sorted(found, key=lambda finding: (finding.level == "hint", -(finding.effect or 0)))
 
 

@@ -4,80 +4,9 @@ from collections.abc import Sequence
 
 from smallset.compare.family import Looked
 from smallset.compare.summary import Arm, Comparison, Summary
+from smallset.findings.trained import alike, pair_in_training
 from smallset.stats import PowerLaw
-from smallset.words import Text, joined, listed, text
-
-NOTHING = 0.0005  # of accuracy, which is printed to a tenth of a point
-UNEQUAL = 1.1  # times the images that another arm saw
-
-
-def headline(summary: Summary) -> Text:
-    """Say in a few sentences what the study lets one say."""
-    if not summary.arms:
-        return text("No run of this study is finished yet.")
-    if summary.leader is None:
-        [arm] = summary.arms
-        return text(
-            "{arm} has {accuracy:.1%} test accuracy.", arm=arm.name, accuracy=arm.accuracy[0]
-        )
-    best, second = summary.arms[summary.leader.arm], summary.arms[summary.leader.second]
-    value, low, high = summary.leader.expected
-    seen = {"best": best.name, "accuracy": best.accuracy.value, "count": len(summary.arms)}
-    seen |= {"value": value, "low": low, "high": high}
-    first = text(
-        "{best} has the highest test accuracy, {accuracy:.1%}. The highest of {count} is too high: "
-        "without the luck of being picked, {value:.1%} ({low:.1%} to {high:.1%}).",
-        **seen,
-    )
-    if abs(value - best.accuracy.value) < NOTHING:
-        first = text(
-            "{best} has the highest test accuracy, {accuracy:.1%} ({low:.1%} to {high:.1%}); that "
-            "it was picked among {count} adds nothing to it.",
-            **seen,
-        )
-    claim = text("{first} {claim}", first=first, claim=_of_family(best.name, summary))
-    if len(summary.arms) == 2:
-        return claim
-    result = summary.leader.result
-    ahead = {"second": second.name, "points": 100 * result.difference.value}
-    if result.verdict == "cannot tell":
-        after = text(
-            "The second, {second} ({points:.1f} points behind), cannot be told from it.", **ahead
-        )
-    elif result.verdict == "these two networks differ":
-        after = text(
-            "Its network differs from that of the second, {second}, by {points:.1f} points, "
-            "held against all pairs.",
-            **ahead,
-        )
-    else:
-        after = text(
-            "It is better than the second, {second}, by {points:.1f} points, held against "
-            "all pairs of arms.",
-            **ahead,
-        )
-    return text("{first} {claim}", first=claim, claim=after)
-
-
-def _of_family(best: str, summary: Summary) -> Text:
-    """Say which arms the best one beats in the comparisons that the study decided on."""
-    others: dict[str, list[str]] = {}
-    for arm, against, _, found in summary.comparisons:
-        if best in (arm, against) and found.verdict != "cannot tell":
-            won = found.verdict == ("better" if arm == best else "worse")
-            how = "better" if won else found.verdict
-            others.setdefault(how, []).append(against if arm == best else arm)
-    if "better" in others:
-        return text(
-            "It is better than {others} by more than luck.", others=listed(others["better"])
-        )
-    if differ := others.get("these two networks differ"):
-        return text(
-            "Its network differs from that of {others} by more than the luck of the images. One "
-            "seed each says nothing of the settings: another training may turn it round.",
-            others=listed(differ),
-        )
-    return text("No comparison of the study shows that this is more than luck.")
+from smallset.words import Text, joined, listed, sentences, text
 
 
 def study_notes(summary: Summary) -> list[Text]:
@@ -109,7 +38,7 @@ def study_notes(summary: Summary) -> list[Text]:
         )
     notes += _of_looks(summary.family)
     if summary.arms:
-        notes += _unequal(summary.arms) + _at_chance(summary.arms, summary.chance)
+        notes += _at_chance(summary.arms, summary.chance)
     if summary.power_law is not None:
         notes.append(_of_power_law(summary.power_law))
     return notes
@@ -146,23 +75,6 @@ def _of_looks(family: Sequence[Looked]) -> list[Text]:
     ]  # fmt: skip
 
 
-def _unequal(arms: Sequence[Arm]) -> list[Text]:
-    """Say that some arms had more training than others."""
-    least = min(arms, key=lambda arm: arm.images_seen)
-    most = max(arms, key=lambda arm: arm.images_seen)
-    if most.images_seen <= UNEQUAL * least.images_seen:
-        return []
-    return [
-        text(
-            "The arms were not trained alike: {most} saw {more:,.0f} images (epochs times training "
-            "images) in {longer:,.0f} s, {least} {fewer:,.0f} in {shorter:,.0f} s. What longer "
-            "training gives is part of a difference.",
-            longer=most.seconds, shorter=least.seconds,
-            most=most.name, more=most.images_seen, least=least.name, fewer=least.images_seen,
-        )
-    ]  # fmt: skip
-
-
 def _at_chance(arms: Sequence[Arm], chance: float) -> list[Text]:
     """Name the arms that may only guess."""
     names = [arm.name for arm in arms if arm.accuracy.low <= chance]
@@ -178,7 +90,11 @@ def _at_chance(arms: Sequence[Arm], chance: float) -> list[Text]:
 
 def in_words(summary: Summary) -> list[Text]:
     """Return a sentence for each comparison, as it may stand in a paper, and one for the method."""
-    said = [_in_words(each, summary.num_images) for each in summary.comparisons]
+    arms = {arm.name: arm for arm in summary.arms}
+    said: list[Text] = []
+    for each in summary.comparisons:
+        trained = pair_in_training(arms[each.arm], arms[each.against])
+        said.append(sentences([_in_words(each, summary.num_images), *trained]))
     return [*said, _method(summary)] if said else []
 
 
@@ -202,7 +118,7 @@ def _method(summary: Summary) -> Text:
             how=how,
             count=looks,
         )
-    return how
+    return sentences([how, *alike(summary.arms)])
 
 
 def _in_words(compared: Comparison, images: int) -> Text:

@@ -1,6 +1,6 @@
 """What was memorised, which classes are confused, and how far probabilities hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from smallset.paired import mcnemar
 from smallset.record.measures import UNEVEN, calibration
 from smallset.record.predictions import Predictions
 from smallset.stats import LEVEL, share_interval
-from smallset.words import Text, joined, text
+from smallset.words import joined, some, text
 
 AGAINST_MEMORISING = {
     "augment.flip": True,
@@ -102,7 +102,7 @@ def memorised(facts: Facts) -> Seen | None:
     # What there is to win if these classes were recognised as often as the network's average.
     behind = sum((right.mean() - right[labels[rows] == k]).sum() for k in classes)
     return Seen(
-        text("Memorised, not learnt: {names}.", names=_listed(names)),
+        text("Memorised, not learnt: {names}.", names=some(names, 6)),
         text(
             "Of {name}, {train:.0%} of the training images are predicted right and {judged:.0%} of "
             "the {split} images (all classes together: {all:.0%}). Its other images are most often "
@@ -117,6 +117,7 @@ def memorised(facts: Facts) -> Seen | None:
         facts.try_next({"augment.flip": True, "augment.crop_fraction": 0.1, "augment.color": 0.2}),
         tuple(row for k in classes for row in _wrong(facts, rows, label=k)),
         effect=float(100 * behind / len(rows)),
+        named=tuple(joined([name]) for name in names),
     )
 
 
@@ -233,13 +234,14 @@ def confused(facts: Facts) -> Seen | None:
         return None
     i, j = pairs[0]
     names = facts.predictions.classes
-    listed = [text("{a} and {b}", a=names[a], b=names[b]) for a, b in pairs[:4]]
+    # Whichever way they are confused more often: two seeds then name the same pair.
+    named = tuple(text("{a} and {b}", a=names[a], b=names[b]) for a, b in map(sorted, pairs))
     both_ways = [way for a, b in pairs[:4] for way in ((a, b), (b, a))]
     rows = tuple(
         row for x, y in both_ways for row in _wrong(facts, facts.test, label=x, predicted=y)
     )
     return Seen(
-        text("Often confused: {pairs}.", pairs=joined(listed)),
+        text("Often confused: {names}.", names=joined(named[:4])),
         text(
             "{count} of {of} images of {a} are predicted as {b}, and {back} of {back_of} the other "
             "way; evenly spread errors would give {expected:.1f}.",
@@ -253,6 +255,7 @@ def confused(facts: Facts) -> Seen | None:
         ),
         images=rows,
         effect=100 * len(rows) / len(facts.test),
+        named=named,
     )
 
 
@@ -340,9 +343,3 @@ def _wrong(
     if predicted is not None:
         keep &= p.predicted[rows] == predicted
     return tuple(int(row) for row in rows[keep])
-
-
-def _listed(names: Sequence[str], most: int = 6) -> Text:
-    if len(names) <= most:
-        return text("{names}", names=", ".join(names))
-    return text("{names} and {more} more", names=", ".join(names[:most]), more=len(names) - most)

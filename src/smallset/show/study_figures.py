@@ -25,6 +25,9 @@ AXIS_NAMES = {
     "data.noise_rate": "share of wrong training labels", "optim.weight_decay": "weight decay",
 }  # fmt: skip
 
+SHARES = ("data.noise_rate", "data.train_fraction")
+"""Settings that a chart shows in percent."""
+
 
 def draw_study(summary: Summary, *, lang: Lang = "en") -> None:
     """Draw arms, comparisons, curves and the study's own charts into its figures folder.
@@ -60,6 +63,7 @@ def draw_study(summary: Summary, *, lang: Lang = "en") -> None:
                 figures[chart.name] = accuracy_chart(
                     curves, title=translate(chart.title, lang),
                     x_label=AXIS_NAMES.get(chart.x, chart.x), log=chart.log, lang=lang,
+                    percents=chart.x in SHARES,
                 )  # fmt: skip
         for name, figure in figures.items():
             save_figure(figure, folder / f"{name}.png")

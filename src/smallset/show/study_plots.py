@@ -102,9 +102,19 @@ def forest_plot(comparisons: Sequence[Comparison], *, title: str, lang: Lang = "
 
 
 def accuracy_chart(
-    curves: Mapping[str, Sequence[Point]], *, title: str, x_label: str, log: bool, lang: Lang = "en"
+    curves: Mapping[str, Sequence[Point]],
+    *,
+    title: str,
+    x_label: str,
+    log: bool,
+    percents: bool = False,
+    lang: Lang = "en",
 ) -> Figure:
-    """Draw test accuracy against a number the arms differ in, one curve per label."""
+    """Draw test accuracy against a number the arms differ in, one curve per label.
+
+    Args:
+        percents: The number is a share, and said in percent.
+    """
     say = partial(translate, lang=lang)
     figure, [axis] = _axes(7.4, 4.6)
     places = sorted({point.x for points in curves.values() for point in points})
@@ -124,7 +134,9 @@ def accuracy_chart(
     if log:
         axis.set_xscale("log")
         axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.set_xticks(places, [f"{place:,g}" for place in places])
+    axis.set_xticks(
+        places, [f"{100 * place:g}%" if percents else f"{place:,g}" for place in places]
+    )
     axis.minorticks_off()
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axis.set(xlabel=say(x_label), ylabel=say("test accuracy, 95% interval"))

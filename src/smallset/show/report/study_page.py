@@ -11,14 +11,17 @@ import numpy as np
 
 from smallset.compare.summary import Arm, Summary
 from smallset.files import write_atomic
+from smallset.findings.headline import headline
 from smallset.findings.in_study import find_in_study
-from smallset.findings.in_words import headline, in_words, study_notes
+from smallset.findings.in_words import in_words, study_notes
 from smallset.paired import PRACTICAL, Verdict
 from smallset.settings import flat
 from smallset.show.report.render import render, signed
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails
-from smallset.show.study_figures import AXIS_NAMES
+from smallset.show.study_figures import AXIS_NAMES, SHARES
 from smallset.words import Lang
+
+WHOLE = 0.2  # of accuracy, from the lowest bound to the highest: then arms have the whole scale
 
 
 def write_study_page(
@@ -116,6 +119,7 @@ def _charts(summary: Summary) -> list[dict[str, Any]]:
         if len({point["x"] for points in curves.values() for point in points}) > 1:
             charts.append({
                 "title": chart.title, "x": AXIS_NAMES.get(chart.x, chart.x), "log": chart.log,
+                "percents": chart.x in SHARES,
                 "curves": {k: v for k, v in curves.items() if v},
             })  # fmt: skip
     return charts
@@ -130,9 +134,10 @@ def _context(summary: Summary) -> dict[str, Any]:
     return {
         "title": title,
         "about": about,
+        "only_some": "--arms" in summary.called,
         "summary": summary,
         "headline": headline(summary),
-        "verdicts": {v: verdicts.count(v) for v in _possible(summary)},
+        "verdicts": {v: verdicts.count(v) for v in _possible(summary)} if verdicts else {},
         "words": in_words(summary),
         "findings": find_in_study(summary),
         "arm_rows": [
@@ -142,6 +147,7 @@ def _context(summary: Summary) -> dict[str, Any]:
             for arm in sorted(summary.arms, key=lambda arm: -arm.accuracy.value)
         ],
         "chance": axis.at(summary.chance) if has_chance else None,
+        "scale": [f"{end:.{axis.decimals}%}" for end in (axis.low, axis.high)],
         "ticks": [(at, f"{tick:.{axis.decimals}%}") for at, tick in axis.ticks()],
         "forest": _forest(summary),
         "is_open": any(r.equal_within is not None or r.needed_seeds or r.needed_images
@@ -181,6 +187,12 @@ class Axis(NamedTuple):
         first, last = int(np.ceil(self.low / step)), int(np.floor(self.high / step))
         return [(self.at(n * step), n * step) for n in range(first, last + 1)]
 
+    def rounded(self) -> "Axis":
+        """Return the scale from a tick to a tick, among shares."""
+        step = self.step
+        low, high = np.floor(self.low / step + 1e-6), np.ceil(self.high / step - 1e-6)
+        return Axis(max(0.0, float(low * step)), min(1.0, float(high * step)))
+
     @property
     def step(self) -> float:
         """Return the distance of the ticks."""
@@ -197,14 +209,18 @@ class Axis(NamedTuple):
 def _scale(summary: Summary) -> tuple[Axis, bool]:
     """Return the scale of the arms, and whether chance is on it.
 
-    Where it would take more than half of the width, differences between arms could not be seen.
+    From 0 to 100 %, so that no bar looks full that is not, but where arms differ by less than
+    `WHOLE`: there, differences could not be seen. Chance is left out where it would take more than
+    half of the width.
     """
     chance = summary.chance
     bounds = [v for arm in summary.arms for v in arm.accuracy] or [chance]
     low, high = min(bounds), max(bounds)
+    if high - low >= WHOLE:
+        return Axis(0.0, 1.0), True
     if low - chance > high - low:
-        return Axis(low, high), False
-    return Axis(min(low, chance), max(high, chance)), True
+        return Axis(low, high).rounded(), False
+    return Axis(min(low, chance), max(high, chance)).rounded(), True
 
 
 def _forest(summary: Summary) -> dict[str, Any]:

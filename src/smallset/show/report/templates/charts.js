@@ -62,7 +62,7 @@ function steps(from, to, most, least = 0) {
 const rounded = (value) => String(Number(value.toPrecision(3))).replace(/^-/, "−");
 
 /* Where values lie along a line of so many pixels, with its ticks. */
-function axis({ range, log, percents, whole, fromZero }, values, length) {
+function axis({ range, log, percents, whole, fromZero, measured }, values, length) {
   let [from, to] = range ?? [Math.min(...values), Math.max(...values)];
   const at = log ? Math.log10 : (value) => value,
     most = Math.max(2, Math.floor(Math.abs(length) / (percents || fromZero ? 44 : 60)));
@@ -76,7 +76,7 @@ function axis({ range, log, percents, whole, fromZero }, values, length) {
   }
   const place = (value) => (length * (at(value) - at(from))) / (at(to) - at(from));
   let ticks = steps(from, to, most, whole ? 1 : 0);
-  if (log) {
+  if (log || measured) {
     // Where something was measured, as far as the numbers have room.
     ticks = [];
     for (const value of [...new Set(values)].sort((a, b) => a - b))

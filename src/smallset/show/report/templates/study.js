@@ -3,7 +3,7 @@ D.charts.forEach((spec, n) => {
   byId("chart-list").append(make("div", { cls: "chart", id: `chart-${n}` }));
   chart(`chart-${n}`, () => ({
     title: known(spec.title),
-    x: { label: known(spec.x), log: spec.log },
+    x: { label: known(spec.x), log: spec.log, percents: spec.percents, measured: true },
     y: { label: T("test accuracy"), percents: true },
     series: Object.entries(spec.curves).map(([name, points], c) => ({
       ...{ name: known(name), marks: true },

@@ -1,8 +1,15 @@
 "use strict";
-/* How probable the class is that the image looks like, where there is something to say: labels that
-   looks alone contradict are mostly probable themselves. */
+const WHY = {
+  contradicted: () => T("looks more like another class"),
+  nowhere: () => T("far from every class"),
+};
+/* Of what looks contradict, labels alone say nothing: a probability is what an assumption makes it,
+   and is not said without it. */
+const isOpen = (one) => one.why in WHY;
+const assumed = (one, said) => (isOpen(one) ? T(D.assumption, { said }) : said);
+/* How probable the class is that the image looks like, where there is something to say. */
 const likely = (one, digits, before) =>
-  one.likely >= 0.005 ? before + probability(one.likely, digits) : "";
+  one.likely >= 0.005 && !isOpen(one) ? before + probability(one.likely, digits) : "";
 /* One suspect: the thumbnail, what it is given as, what it looks like, and what was decided. */
 function tile(row) {
   const one = D.suspects[row],
@@ -17,10 +24,6 @@ function tile(row) {
   caption.push(make("br"), make("span", { cls: "soft", text: T(one.decision) + by }));
   return framed(row, one.path, caption);
 }
-const WHY = {
-  contradicted: () => T("looks more like another class"),
-  nowhere: () => T("far from every class"),
-};
 function closer(row) {
   const one = D.suspects[row],
     content = byId("closer-content");
@@ -31,7 +34,10 @@ function closer(row) {
     one.path,
     `${T("given as")} ${one.given}`,
     `${T("looks like")} ${one.suggested}` + likely(one, 1, ": "),
-    `${T("the given label is right with probability")} ${probability(one.probability, 2)}`,
+    assumed(
+      one,
+      T("the given label is right with probability {p}", { p: probability(one.probability, 2) }),
+    ),
     `${T(one.decision)} (${one.by})`,
     ...(one.why in WHY ? [WHY[one.why]()] : []),
   ])

@@ -309,6 +309,20 @@ def test_axe_finds_no_fault_in_the_page_of_a_cleaning(cleaned, visit):
     assert faults(page, "#closer", WAYS[:2]) == []
 
 
+def test_the_dialog_goes_from_suspect_to_suspect(cleaned, visit):
+    folder, _, _ = cleaned("--noise", "0.2", "--lang", "en")
+    first, second = [row["path"] for row in rows_of(folder) if row["why"]][:2]
+    page = visit(folder / "report.html")
+    page.locator("#gallery .tile button").first.click()
+    dialog = page.locator("#closer")
+    assert first in dialog.inner_text()
+    dialog.get_by_role("button", name="next").click()
+    assert second in dialog.inner_text()
+    page.keyboard.press("ArrowLeft")
+    assert first in dialog.inner_text()
+    assert dialog.get_by_role("button", name="previous").get_attribute("aria-disabled") == "true"
+
+
 def test_a_weak_judge_says_so_and_guesses_no_rate(cleaned, browser):
     folder, said, _ = cleaned("--noise", "0.9", "--lang", "en")
     assert json.loads((folder / "clean.json").read_text())["is_weak"]

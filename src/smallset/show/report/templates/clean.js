@@ -24,13 +24,9 @@ function tile(row) {
   caption.push(make("br"), make("span", { cls: "soft", text: T(one.decision) + by }));
   return framed(row, one.path, caption);
 }
-function closer(row) {
-  const one = D.suspects[row],
-    content = byId("closer-content");
-  content.replaceChildren();
-  const source = thumb(row);
-  if (source) content.append(make("img", { src: source, alt: "" }));
-  for (const line of [
+function closer(row, beside) {
+  const one = D.suspects[row];
+  const lines = [
     one.path,
     `${T("given as")} ${one.given}`,
     `${T("looks like")} ${one.suggested}` + likely(one, 1, ": "),
@@ -39,10 +35,10 @@ function closer(row) {
       T("the given label is right with probability {p}", { p: probability(one.probability, 2) }),
     ),
     `${T(one.decision)} (${one.by})`,
-    ...(one.why in WHY ? [WHY[one.why]()] : []),
-  ])
-    content.append(make("p", { text: line }));
-  byId("closer").showModal();
+    ...(isOpen(one) ? [WHY[one.why]()] : []),
+  ];
+  const said = lines.map((line) => make("p", { text: line }));
+  enlarge(row, beside, one.path, said);
 }
 const all = D.suspects.map((_, row) => row);
 function fill() {

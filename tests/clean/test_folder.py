@@ -309,6 +309,36 @@ def test_axe_finds_no_fault_in_the_page_of_a_cleaning(cleaned, visit):
     assert faults(page, "#closer", WAYS[:2]) == []
 
 
+def test_many_suspects_are_folded_on_a_phone_and_shown_and_printed_in_part(cleaned, visit):
+    folder, _, _ = cleaned()
+    rows = rows_of(folder)
+    write_rows(folder, [row | {"why": "contradicted", "decision": "keep"} for row in rows])
+    [path] = api.report(folder, lang="en")
+    page = visit(path, width=390)
+    tiles, table = page.locator("#gallery .tile"), page.locator("#class-table")
+    assert [page.locator(each).is_visible() for each in ("#gallery", "#class-table")] == [False] * 2
+    assert not page.locator("#decided .facts").is_visible()
+    assert page.locator("#next pre").first.is_visible()
+    assert page.evaluate("document.documentElement.scrollHeight") < 2000
+    page.click("nav a[href='#flows']")
+    assert table.is_visible()
+    page.click("#suspects h2")
+    assert (tiles.count(), len(rows)) == (36, 52)
+    tiles.first.locator("button").click()
+    assert page.inner_text("#closer .steps-row span") == "1 / 52"
+    page.keyboard.press("Escape")
+    assert not page.locator("#printed").is_visible()
+    page.get_by_role("button", name="16 more").click()
+    assert tiles.count() == 52
+    page.click("#language")
+    page.click("#language")
+    page.emulate_media(media="print")
+    assert not page.get_by_role("button", name="16 more").is_visible()
+    page.evaluate("document.querySelector('#gallery > button').click()")
+    assert sum(tile.is_visible() for tile in tiles.all()) == 36
+    assert page.inner_text("#printed").startswith("The first 36 of 52 images;")
+
+
 def test_the_dialog_goes_from_suspect_to_suspect(cleaned, visit):
     folder, _, _ = cleaned("--noise", "0.2", "--lang", "en")
     first, second = [row["path"] for row in rows_of(folder) if row["why"]][:2]

@@ -24,7 +24,8 @@ function tile(row) {
   caption.push(make("br"), make("span", { cls: "soft", text: T(one.decision) + by }));
   return framed(row, one.path, caption);
 }
-function closer(row, beside) {
+let list = []; // of the class that is chosen, whether they are drawn yet or not
+function closer(row) {
   const one = D.suspects[row];
   const lines = [
     one.path,
@@ -38,9 +39,9 @@ function closer(row, beside) {
     ...(isOpen(one) ? [WHY[one.why]()] : []),
   ];
   const said = lines.map((line) => make("p", { text: line }));
-  enlarge(row, beside, one.path, said);
+  enlarge(row, list, one.path, said);
 }
-const all = D.suspects.map((_, row) => row);
+const FIRST = 36; // as in page.css, which prints so many
 function fill() {
   const kept = byId("of").value,
     counts = {};
@@ -53,11 +54,19 @@ function fill() {
       .map((k) => make("option", { value: k, text: `${k} (${counts[k]})` })),
   );
   byId("of").value = kept;
-  const list = all.filter(
-    (row) => !kept || D.suspects[row].given === kept || D.suspects[row].suggested === kept,
+  list = D.suspects.flatMap(({ given, suggested }, row) =>
+    !kept || given === kept || suggested === kept ? [row] : [],
   );
   byId("shown").textContent = T("{count} images", { count: list.length });
-  gallery(byId("gallery"), list);
+  gallery(byId("gallery"), list, FIRST);
+  const all = list.length;
+  byId("printed").textContent =
+    all > FIRST
+      ? T("The first {count} of {all} images; the page on a screen has the others.", {
+          count: FIRST,
+          all,
+        })
+      : "";
 }
 byId("of").addEventListener("change", fill);
 onRedraw(fill);

@@ -192,11 +192,12 @@ function bar(name, share) {
 }
 
 /* A long list, some at a time; `build` returns what shows a part, told how many came before. */
-function inParts(place, list, most, build) {
+function inParts(place, list, most, build, first = most) {
   let shown = 0;
   const add = () => {
-    place.append(...build(list.slice(shown, shown + most), shown));
-    shown += most;
+    const end = shown ? shown + most : first;
+    place.append(...build(list.slice(shown, end), shown));
+    shown = end;
     if (list.length <= shown) return;
     const more = make("button", {
       type: "button",
@@ -216,7 +217,8 @@ addEventListener("beforeprint", () =>
   document.querySelectorAll("details.lines").forEach((each) => (each.open = true)),
 );
 /* Images; each page has a `tile` of its own. */
-const gallery = (place, list) => inParts(place, list, 200, (part) => part.map((row) => tile(row)));
+const gallery = (place, list, first) =>
+  inParts(place, list, 200, (part) => part.map((row) => tile(row)), first);
 
 /* On a phone a section is its heading, until it is opened; a link to it opens it. */
 const phone = matchMedia("(max-width: 640px)"); // as in page.css

@@ -247,6 +247,15 @@ def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):
     assert sum(given) == 32 + 12 + 8
     doubted = page.locator("#class-table td:nth-child(3)").all_inner_texts()
     assert sum(map(int, doubted)) == len(suspects)
+    # The menu counts as the table does, and apart from it those of other classes.
+    names = page.locator("#class-table td:nth-child(1)").all_inner_texts()
+    to_look_at = dict(zip(names, map(int, doubted), strict=True))
+    for name in {row["given"] for row in suspects} | {row["suggested"] for row in suspects}:
+        like = sum(row["suggested"] == name != row["given"] for row in suspects)
+        said = f"{name}: {to_look_at[name]} by label, {like} by looks"
+        assert page.locator(f"#of option[value='{name}']").inner_text() == said
+        page.select_option("#of", name)
+        assert page.locator("#gallery .tile").count() == to_look_at[name] + like
     counted = page.inner_text("#headline .facts").split()
     named = sum(float(row["probability"]) < 0.5 for row in suspects)
     assert counted[counted.index("suspects") + 1] == str(named)
@@ -312,7 +321,9 @@ def test_axe_finds_no_fault_in_the_page_of_a_cleaning(cleaned, visit):
 def test_many_suspects_are_folded_on_a_phone_and_shown_and_printed_in_part(cleaned, visit):
     folder, _, _ = cleaned()
     rows = rows_of(folder)
-    write_rows(folder, [row | {"why": "contradicted", "decision": "keep"} for row in rows])
+    suggested = {"suggested": "humming_bird_hawk_moth_of_the_north"}
+    doubted = {"why": "contradicted", "decision": "keep", **suggested}
+    write_rows(folder, [row | doubted for row in rows])
     [path] = api.report(folder, lang="en")
     page = visit(path, width=390)
     tiles, table = page.locator("#gallery .tile"), page.locator("#class-table")
@@ -324,6 +335,7 @@ def test_many_suspects_are_folded_on_a_phone_and_shown_and_printed_in_part(clean
     assert table.is_visible()
     page.click("#suspects h2")
     assert (tiles.count(), len(rows)) == (36, 52)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     tiles.first.locator("button").click()
     assert page.inner_text("#closer .steps-row span") == "1 / 52"
     page.keyboard.press("Escape")

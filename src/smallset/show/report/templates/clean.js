@@ -44,14 +44,20 @@ function closer(row) {
 const FIRST = 36; // as in page.css, which prints so many
 function fill() {
   const kept = byId("of").value,
-    counts = {};
-  for (const one of D.suspects)
-    for (const k of new Set([one.given, one.suggested])) counts[k] = (counts[k] || 0) + 1;
+    counts = Object.create(null); // a class may be called constructor
+  const count = (k, what) => (counts[k] ??= { given: 0, like: 0 })[what]++;
+  for (const one of D.suspects) {
+    count(one.given, "given");
+    if (one.suggested !== one.given) count(one.suggested, "like");
+  }
   byId("of").replaceChildren(
     make("option", { value: "", text: T("all classes") }),
     ...Object.keys(counts)
       .sort()
-      .map((k) => make("option", { value: k, text: `${k} (${counts[k]})` })),
+      .map((k) => {
+        const text = T("{name}: {given} by label, {like} by looks", { name: k, ...counts[k] });
+        return make("option", { value: k, text });
+      }),
   );
   byId("of").value = kept;
   list = D.suspects.flatMap(({ given, suggested }, row) =>

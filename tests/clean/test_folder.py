@@ -310,6 +310,29 @@ def test_what_labels_alone_cannot_settle_is_a_range_and_has_its_condition(
     assert "0.0%" not in line
 
 
+@pytest.mark.parametrize(
+    ("changes", "applied", "decided"),
+    [
+        ({}, "there was nothing to apply", "nothing is changed: there was nothing to apply"),
+        ({"dropped": 1}, "✓", "relabel 0, drop 1"),
+        ({"relabelled": 2}, "✓", "relabel 2, drop 0"),
+        ({"chosen": None}, "", "nothing is changed"),
+    ],
+)
+def test_a_cleaning_that_changes_nothing_is_not_said_to_be_applied(
+    cleaned, visit, changes, applied, decided
+):
+    folder, _, _ = cleaned()
+    none = {"value": 0.0, "low": 0.0, "high": 0.0}
+    gate = [{"cleaning": name, "gain": none} for name in ("posterior", "contradicted")]
+    about = {"is_weak": False, "gate": gate, "relabelled": 0, "dropped": 0, "chosen": "posterior"}
+    edit_json(folder / "clean.json", **about | changes)
+    [path] = api.report(folder, lang="en", without_images=True)
+    cells = visit(path).locator("#decided tbody td:last-child").all_inner_texts()
+    assert cells == [applied, ""]
+    assert f"decided:  {decided}" in tell(json.loads((folder / "clean.json").read_text()))
+
+
 def test_axe_finds_no_fault_in_the_page_of_a_cleaning(cleaned, visit):
     folder, _, _ = cleaned("--noise", "0.2", "--lang", "en")
     page = visit(folder / "report.html")

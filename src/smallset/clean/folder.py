@@ -152,7 +152,11 @@ def tell(about: Mapping[str, Any]) -> list[str]:
             "noise:    differs from class to class: some classes are confused with each other"
         )
     decided = f"relabel {about['relabelled']}, drop {about['dropped']}"
-    lines.append(f"decided:  {'nothing is changed' if about['chosen'] is None else decided}")
+    if about["chosen"] is None:
+        decided = "nothing is changed"
+    elif not about["relabelled"] and not about["dropped"]:
+        decided = "nothing is changed: there was nothing to apply"
+    lines.append(f"decided:  {decided}")
     return lines
 
 

@@ -194,6 +194,7 @@ class Cleaned(TypedDict):
     splits: NotRequired[list[str]]
     images: NotRequired[int]
     files: NotRequired[dict[str, str]]
+    noise_kind: NotRequired[Literal["even", "by class"]]
 
 
 class Cleaning(Cleaned):
@@ -203,7 +204,6 @@ class Cleaning(Cleaned):
     most_wrong: NotRequired[float]
     accuracy: float
     is_weak: bool
-    noise_kind: str
     suspects: int
     contradicted: NotRequired[int]
     nowhere: NotRequired[int]

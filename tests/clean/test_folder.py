@@ -15,8 +15,9 @@ from support import edit_json
 from smallset import api, contents
 from smallset.clean.decide import Cleaning
 from smallset.clean.find import Found
-from smallset.clean.folder import _table
+from smallset.clean.folder import _table, tell
 from smallset.clean.review import read_rows
+from smallset.clean.rules import span
 from smallset.cli import main
 from smallset.data.prepare import Prepared
 from smallset.data.read import read_data
@@ -41,6 +42,13 @@ def cleaned(split_folders, tmp_path, monkeypatch, capsys, squeeze_file):
 def rows_of(folder):
     with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def write_rows(folder, rows):
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def test_clean_leaves_a_row_per_image_judged_and_touches_no_file(cleaned, split_folders):
@@ -152,10 +160,7 @@ def test_a_cleaned_folder_is_data_with_its_decisions(cleaned, split_folders):
     for number, row in enumerate(rows):
         row["decision"] = {0: "drop", 1: "relabel"}.get(number, "keep")
     rows[1]["suggested"] = "dog" if rows[1]["given"] != "dog" else "ant"
-    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(folder, rows)
     images, origin = read_data(folder), read_data(split_folders)
     assert set(origin.paths) - set(images.paths) == {rows[0]["path"]}
     assert images.root == origin.root
@@ -247,7 +252,7 @@ def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):
     page.goto((folder / "report.html").as_uri())
     page.wait_for_selector("html[data-ready=yes]")
     about = json.loads((folder / "clean.json").read_text())
-    assert page.inner_text(".big") == f"{about['rate']['value']:.1%}"
+    assert page.inner_text(".big") == span(about["rate"]["low"], about["most_wrong"]).say("en")
     assert f"up to {about['most_wrong']:.1%}" in page.inner_text(".headline")
     tiles = page.locator("#gallery .tile")
     assert tiles.count() == len(suspects)
@@ -259,6 +264,15 @@ def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):
     assert sum(given) == 32 + 12 + 8
     doubted = page.locator("#class-table td:nth-child(3)").all_inner_texts()
     assert sum(map(int, doubted)) == len(suspects)
+    # The menu counts as the table does, and apart from it those of other classes.
+    names = page.locator("#class-table td:nth-child(1)").all_inner_texts()
+    to_look_at = dict(zip(names, map(int, doubted), strict=True))
+    for name in {row["given"] for row in suspects} | {row["suggested"] for row in suspects}:
+        like = sum(row["suggested"] == name != row["given"] for row in suspects)
+        said = f"{name}: {to_look_at[name]} by label, {like} by looks"
+        assert page.locator(f"#of option[value='{name}']").inner_text() == said
+        page.select_option("#of", name)
+        assert page.locator("#gallery .tile").count() == to_look_at[name] + like
     counted = page.inner_text("#headline .facts").split()
     named = sum(float(row["probability"]) < 0.5 for row in suspects)
     assert counted[counted.index("suspects") + 1] == str(named)
@@ -267,12 +281,128 @@ def test_clean_leaves_a_page_of_its_suspects(cleaned, split_folders, browser):
     assert complaints == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "assumed"),
+    [("even", "if mistakes are spread evenly"), ("by class", "if mistakes differ by class")],
+)
+def test_what_labels_alone_cannot_settle_is_a_range_and_has_its_condition(
+    cleaned, visit, kind, assumed
+):
+    folder, _, _ = cleaned("--noise", "0.2")
+    none = {"value": 3.2e-7, "low": 0.0, "high": 0.0}
+    edit_json(folder / "clean.json", rate=none, most_wrong=0.1532, noise_kind=kind, is_weak=False)
+    rows = rows_of(folder)
+    for row in rows:
+        other = "dog" if row["given"] != "dog" else "ant"
+        row |= {"why": "", "decision": "keep", "probability": "0.99", "suggested": other,
+                "suggested_probability": "0.3"}  # fmt: skip
+    rows[0] |= {"why": "contradicted", "probability": "0.999849"}
+    rows[1] |= {"why": "nowhere", "probability": "0.000151"}
+    rows[2] |= {"why": "improbable", "probability": "0.2"}
+    write_rows(folder, rows)
+    [path] = api.report(folder, lang="en")
+    page = visit(path)
+    assert page.inner_text(".big") == "0 to 15%"
+    said = page.inner_text("#headline")
+    assert "labels alone cannot tell where in this range" in said
+    assert f"0 to 0.1%, {assumed}; up to 15.3% if they sit between" in said
+    assert "0.0%" not in said
+    tiles = page.locator("#gallery .tile")
+    assert ["30%" in tile for tile in tiles.all_inner_texts()] == [False, False, True]
+    right = "the given label is right with probability"
+    for n, (line, likely) in enumerate([
+        (f"{right} 99.98%, {assumed}", False),
+        (f"{right} 0.02%, {assumed}", False),
+        (f"{right} 20.00%", True),
+    ]):  # fmt: skip
+        tiles.nth(n).locator("button").click()
+        told = page.locator("#closer p").all_inner_texts()
+        assert line in told
+        assert ("30.0%" in " ".join(told)) == likely
+        page.keyboard.press("Escape")
+    about = json.loads((folder / "clean.json").read_text())
+    [line] = [line for line in tell(about) if line.startswith("wrong labels:")]
+    assert line.startswith("wrong labels: 0 to 15% of 52 labels of train + val + extra; labels")
+    assert f"(0 to 0.1%, {assumed}; up to 15.3% if they sit" in line
+    assert "0.0%" not in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "applied", "decided"),
+    [
+        ({}, "there was nothing to apply", "nothing is changed: there was nothing to apply"),
+        ({"dropped": 1}, "✓", "relabel 0, drop 1"),
+        ({"relabelled": 2}, "✓", "relabel 2, drop 0"),
+        ({"chosen": None}, "", "nothing is changed"),
+    ],
+)
+def test_a_cleaning_that_changes_nothing_is_not_said_to_be_applied(
+    cleaned, visit, changes, applied, decided
+):
+    folder, _, _ = cleaned()
+    none = {"value": 0.0, "low": 0.0, "high": 0.0}
+    gate = [{"cleaning": name, "gain": none} for name in ("posterior", "contradicted")]
+    about = {"is_weak": False, "gate": gate, "relabelled": 0, "dropped": 0, "chosen": "posterior"}
+    edit_json(folder / "clean.json", **about | changes)
+    [path] = api.report(folder, lang="en", without_images=True)
+    cells = visit(path).locator("#decided tbody td:last-child").all_inner_texts()
+    assert cells == [applied, ""]
+    assert f"decided:  {decided}" in tell(json.loads((folder / "clean.json").read_text()))
+
+
 def test_axe_finds_no_fault_in_the_page_of_a_cleaning(cleaned, visit):
     folder, _, _ = cleaned("--noise", "0.2", "--lang", "en")
     page = visit(folder / "report.html")
     assert faults(page) == []
     page.locator("#gallery .tile button").first.click()
     assert faults(page, "#closer", WAYS[:2]) == []
+
+
+def test_many_suspects_are_folded_on_a_phone_and_shown_and_printed_in_part(cleaned, visit):
+    folder, _, _ = cleaned()
+    rows = rows_of(folder)
+    suggested = {"suggested": "humming_bird_hawk_moth_of_the_north"}
+    doubted = {"why": "contradicted", "decision": "keep", **suggested}
+    write_rows(folder, [row | doubted for row in rows])
+    [path] = api.report(folder, lang="en")
+    page = visit(path, width=390)
+    tiles, table = page.locator("#gallery .tile"), page.locator("#class-table")
+    assert [page.locator(each).is_visible() for each in ("#gallery", "#class-table")] == [False] * 2
+    assert not page.locator("#decided .facts").is_visible()
+    assert page.locator("#next pre").first.is_visible()
+    assert page.evaluate("document.documentElement.scrollHeight") < 2000
+    page.click("nav a[href='#flows']")
+    assert table.is_visible()
+    page.click("#suspects h2")
+    assert (tiles.count(), len(rows)) == (36, 52)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    tiles.first.locator("button").click()
+    assert page.inner_text("#closer .steps-row span") == "1 / 52"
+    page.keyboard.press("Escape")
+    assert not page.locator("#printed").is_visible()
+    page.get_by_role("button", name="16 more").click()
+    assert tiles.count() == 52
+    page.click("#language")
+    page.click("#language")
+    page.emulate_media(media="print")
+    assert not page.get_by_role("button", name="16 more").is_visible()
+    page.evaluate("document.querySelector('#gallery > button').click()")
+    assert sum(tile.is_visible() for tile in tiles.all()) == 36
+    assert page.inner_text("#printed").startswith("The first 36 of 52 images;")
+
+
+def test_the_dialog_goes_from_suspect_to_suspect(cleaned, visit):
+    folder, _, _ = cleaned("--noise", "0.2", "--lang", "en")
+    first, second = [row["path"] for row in rows_of(folder) if row["why"]][:2]
+    page = visit(folder / "report.html")
+    page.locator("#gallery .tile button").first.click()
+    dialog = page.locator("#closer")
+    assert first in dialog.inner_text()
+    dialog.get_by_role("button", name="next").click()
+    assert second in dialog.inner_text()
+    page.keyboard.press("ArrowLeft")
+    assert first in dialog.inner_text()
+    assert dialog.get_by_role("button", name="previous").get_attribute("aria-disabled") == "true"
 
 
 def test_a_weak_judge_says_so_and_guesses_no_rate(cleaned, browser):
@@ -292,10 +422,7 @@ def test_the_page_tells_what_was_decided_by_hand(cleaned, browser, monkeypatch):
     folder, _, _ = cleaned("--noise", "0.2")
     rows = rows_of(folder)
     rows[0] |= {"decision": "relabel", "suggested": "dog", "by": "ann"}
-    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(folder, rows)
     # A review writes it again at its end.
     monkeypatch.setattr("smallset.use.review_server.serve_review", lambda *_, **__: None)
     said: list[str] = []

@@ -636,7 +636,14 @@ def test_another_class_filters_and_language(folder, serve, tab):
     page = tab[0](address)
     first = shown(page)
     assert page.inner_text("#doubt") == "In doubt: far from every class"
-    assert page.inner_text("#suggested p") == "suggested; right with probability 97.0%"
+    assumed = "if mistakes are spread evenly"  # labels alone cannot tell
+    assert page.inner_text("#given p") == f"given; right with probability 1.0%, {assumed}"
+    assert page.inner_text("#suggested p") == f"suggested; right with probability 97.0%, {assumed}"
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(f"body:not([data-shown='{first}'])")
+    assert page.inner_text("#given p") == "given; right with probability 1.0%"
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector(f"body[data-shown='{first}']")
     page.keyboard.press("c")
     page.keyboard.type("no such class")
     page.keyboard.press("Enter")

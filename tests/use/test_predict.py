@@ -540,6 +540,10 @@ def test_the_page_shows_pictures_by_doubt_and_by_class(run, many, tmp_path, visi
     assert "张测试图像" in shown.inner_text("#headline")  # what the sets and the limits did there
     shown.click("#gallery .tile button >> nth=0")
     assert shown.locator("#closer .bar").count() == 4
+    first = shown.inner_text("#closer p:has-text('.')")
+    assert shown.inner_text("#closer .steps-row span") == f"1 / {strange}"
+    shown.keyboard.press("ArrowRight")
+    assert (shown.inner_text("#closer p:has-text('.')") == first) == (strange == 1)
     assert "odd.jpg" in shown.inner_text("#unreadable")
     # What stands below a picture is said in words.
     two = "{top: [[0, 0.6], [1, 0.4]], set: [], unknown: [], seen: 'test'}"

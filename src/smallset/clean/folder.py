@@ -12,7 +12,7 @@ from smallset.clean.decide import Cleaning
 from smallset.clean.find import Found, find_wrong_labels
 from smallset.clean.judges import Judge, families_judged, features_of, plan_judges
 from smallset.clean.review import TOOL
-from smallset.clean.rules import RULES
+from smallset.clean.rules import RULES, rate_said, span
 from smallset.compute import torch_as_it_was, versions
 from smallset.config import RunConfig
 from smallset.data.cleaned import WRITTEN, Why
@@ -112,11 +112,11 @@ def tell(about: Mapping[str, Any]) -> list[str]:
             "CAREFUL:  TEST labels are judged too, as asked; a test accuracy on the cleaned set is "
             "measured against labels that this cleaning may have changed"
         )
+    within = span(rate["low"], rate["high"] if about["is_weak"] else about["most_wrong"]).say("en")
+    guess = f"cannot tell, a guess is {rate['value']:.1%} ({within})"
     lines.append(
-        f"wrong labels: {'cannot tell, a guess is ' if about['is_weak'] else ''}"
-        f"{rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%}) of "
-        f"{about['images']:,} labels of {' + '.join(about['splits'])}"
-        + ("" if about["is_weak"] else _at_most(about))
+        f"wrong labels: {guess if about['is_weak'] else within} of {about['images']:,} labels of "
+        f"{' + '.join(about['splits'])}" + ("" if about["is_weak"] else _assumed(about))
     )
     if about["is_weak"]:
         return [
@@ -153,7 +153,11 @@ def tell(about: Mapping[str, Any]) -> list[str]:
             "noise:    differs from class to class: some classes are confused with each other"
         )
     decided = f"relabel {about['relabelled']}, drop {about['dropped']}"
-    lines.append(f"decided:  {'nothing is changed' if about['chosen'] is None else decided}")
+    if about["chosen"] is None:
+        decided = "nothing is changed"
+    elif not about["relabelled"] and not about["dropped"]:
+        decided = "nothing is changed: there was nothing to apply"
+    lines.append(f"decided:  {decided}")
     return lines
 
 
@@ -169,14 +173,11 @@ def _precision(about: Mapping[str, Any]) -> str:
     return f"{low}%" if low == high else f"{low} to {high}%"
 
 
-def _at_most(about: Mapping[str, Any]) -> str:
-    """Return what the rate takes for granted, and how high it is otherwise."""
-    if "most_wrong" not in about:
-        return ""
-    spread = "differ by class" if about["noise_kind"] == "by class" else "are spread evenly"
+def _assumed(about: Mapping[str, Any]) -> str:
+    """Return what either end of the range takes for granted."""
     return (
-        f" if mistakes {spread}; up to {about['most_wrong']:.1%} if they sit between look-alikes "
-        "or show something else: labels alone cannot settle it"
+        f"; labels alone cannot tell where in this range ({rate_said(about).say('en')}; up to "
+        f"{about['most_wrong']:.1%} if they sit between look-alikes or show something else)"
     )
 
 

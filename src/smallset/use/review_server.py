@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field
 from starlette.types import ASGIApp
 
 from smallset.clean.review import TOOL, Conflict, Review, Row, alone, find_images, read_rows
+from smallset.clean.rules import assumption
 from smallset.data.cleaned import FIX, read_about
 from smallset.data.pictures import Unreadable, decode, read_file
 from smallset.errors import ConfigError, DataError, RunError, suggest
@@ -109,11 +110,13 @@ class Album:
         rows = read_rows(folder)
         images = find_images(folder, rows, data)
         self.classes, self.root = images.classes, images.root
+        about = read_about(folder)
+        self.assumption = assumption(about)
         self.features: np.ndarray | None = None
         stored = folder / "features.npy"
         if stored.exists():
             with reading(stored, FIX):
-                promised = read_about(folder).get("files", {}).get(stored.name)
+                promised = about.get("files", {}).get(stored.name)
                 if promised is not None and file_sum(stored) != promised:
                     raise ValueError("its checksum is not the one in clean.json")
             features = read_array(stored, fix=FIX).astype(np.float32)
@@ -211,6 +214,7 @@ def _serve_images(app: FastAPI, review: Review, album: Album) -> None:
             "by": review.by,
             "folder": str(review.folder),
             "words": catalogue(),
+            "assumption": album.assumption,
             "images": [
                 {"path": row.path, "given": row.given, "probability": row.probability,
                  "suspect": row.is_suspect, "why": row.why, **_decided(row)}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from smallset.clean.review import TOOL, Row, find_images, read_rows
-from smallset.clean.rules import RULES
+from smallset.clean.rules import RULES, assumption, rate_said, span
 from smallset.contents import Cleaning
 from smallset.data.cache import load_pixels
 from smallset.data.cleaned import read_about
@@ -19,7 +19,9 @@ from smallset.show.report.render import render
 from smallset.show.report.thumbnails import SIZES, Pictures, fit_thumbnails
 from smallset.words import Lang, text
 
-EARLIER = {"splits": [], "contradicted": 0, "nowhere": 0, "highest_precision": None}
+EARLIER = {
+    "splits": [], "noise_kind": "even", "contradicted": 0, "nowhere": 0, "highest_precision": None,
+}  # fmt: skip
 """What cleanings of earlier versions do not say."""
 
 
@@ -58,6 +60,7 @@ def write_clean_page(
             for row in suspects
         ],
         "thumbs": {},
+        "assumption": assumption(about),
     }
     decided = Counter(row.decision for row in rows)
     context: dict[str, Any] = {
@@ -66,6 +69,9 @@ def write_clean_page(
         "about": {**EARLIER, "images": len(rows), **about},
         "decisions": {name: decided[name] for name in ("keep", "relabel", "drop")},
         "by_hand": sum(row.by != TOOL for row in rows),
+        "wrong": span(about["rate"]["low"], about.get("most_wrong", about["rate"]["high"])),
+        "wrong_if": text(assumption(about), said=text("of the labels are wrong")),
+        "rate_said": rate_said(about),
         "classes": _classes(rows),
         "gate_words": RULES,
         "version": version("smallset"),

@@ -84,6 +84,8 @@ const WHY = {
   contradicted: () => T("looks more like another class"),
   nowhere: () => T("far from every class"),
 };
+/* Of these a probability is what an assumption makes it, and is not said without it. */
+const assumed = (image, said) => (image.why in WHY ? T(S.assumption, { said }) : said);
 const inDoubt = ({ probability, why, decision }) =>
   probability < 0.5 || why !== "" || decision !== "keep";
 const WHICH = {
@@ -174,7 +176,7 @@ function show() {
     "given",
     n,
     image.given,
-    T("given; right with probability {p}", { p: percent(image.probability) }),
+    assumed(image, T("given; right with probability {p}", { p: percent(image.probability) })),
   );
   candidate(
     "suggested",
@@ -185,7 +187,10 @@ function show() {
         ? T("chosen by {by}", { by: image.by })
         : image.likely === null
           ? T("suggested")
-          : T("suggested; right with probability {p}", { p: percent(image.likely) })
+          : assumed(
+              image,
+              T("suggested; right with probability {p}", { p: percent(image.likely) }),
+            )
       : "",
   );
   byId("relabel").disabled = !other;

@@ -138,6 +138,51 @@ function framed(row, path, caption, cls = "tile") {
   const below = make("figcaption", {}, ...caption);
   return make("figure", { cls, "data-row": row }, make("button", open, picture), below);
 }
+/* One picture in the dialog, with what its page says of it. Two buttons and the arrow keys go
+   through the pictures that stood beside it. */
+let around = [];
+function enlarge(row, beside = [row], path, said) {
+  around = beside;
+  const content = byId("closer-content"),
+    dialog = byId("closer"),
+    at = around.indexOf(row),
+    source = thumb(row);
+  content.replaceChildren();
+  // A button at the end keeps the focus, so that arrow keys and Enter go on.
+  const stepper = (by, text, name) =>
+    make("button", {
+      ...{ type: "button", text, "aria-label": name, "data-by": by },
+      "aria-disabled": around[at + by] == null,
+      onclick: () => {
+        step(by);
+        content.querySelector(`[data-by="${by}"]`).focus();
+      },
+    });
+  if (around.length > 1)
+    content.append(
+      make(
+        "p",
+        { cls: "steps-row" },
+        stepper(-1, "‹", T("previous")),
+        make("span", { cls: "soft", text: `${at + 1} / ${around.length}` }),
+        stepper(1, "›", T("next")),
+      ),
+    );
+  if (source) content.append(make("img", { src: source, alt: path }));
+  content.append(...said);
+  dialog.dataset.row = row;
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
+}
+function step(by) {
+  const next = around[around.indexOf(Number(byId("closer").dataset.row)) + by];
+  if (next != null) closer(next, around);
+}
+// Of the window: what had the focus inside may be gone with the picture before.
+addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (by && byId("closer")?.open) step(by);
+});
 /* A class with its probability. */
 function bar(name, share) {
   const length = make("i");
@@ -147,11 +192,12 @@ function bar(name, share) {
 }
 
 /* A long list, some at a time; `build` returns what shows a part, told how many came before. */
-function inParts(place, list, most, build) {
+function inParts(place, list, most, build, first = most) {
   let shown = 0;
   const add = () => {
-    place.append(...build(list.slice(shown, shown + most), shown));
-    shown += most;
+    const end = shown ? shown + most : first;
+    place.append(...build(list.slice(shown, end), shown));
+    shown = end;
     if (list.length <= shown) return;
     const more = make("button", {
       type: "button",
@@ -171,7 +217,8 @@ addEventListener("beforeprint", () =>
   document.querySelectorAll("details.lines").forEach((each) => (each.open = true)),
 );
 /* Images; each page has a `tile` of its own. */
-const gallery = (place, list) => inParts(place, list, 200, (part) => part.map((row) => tile(row)));
+const gallery = (place, list, first) =>
+  inParts(place, list, 200, (part) => part.map((row) => tile(row)), first);
 
 /* On a phone a section is its heading, until it is opened; a link to it opens it. */
 const phone = matchMedia("(max-width: 640px)"); // as in page.css

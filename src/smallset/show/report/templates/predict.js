@@ -32,20 +32,16 @@ function tile(row) {
     );
   return framed(row, one.path, caption);
 }
-function closer(row) {
+function closer(row, beside) {
   const one = P[row],
-    content = byId("closer-content"),
-    source = thumb(row);
-  content.replaceChildren();
-  if (source) content.append(make("img", { src: source, alt: "" }));
-  content.append(make("p", { text: one.path }));
-  if (one.unknown.length) content.append(make("p", { cls: "wrong", text: refused(one) }));
+    said = [make("p", { text: one.path })];
+  if (one.unknown.length) said.push(make("p", { cls: "wrong", text: refused(one) }));
   if (one.seen) {
-    const said = T("also a picture of the run: {split}", { split: T(one.seen) });
-    content.append(make("p", { text: said }));
+    const also = T("also a picture of the run: {split}", { split: T(one.seen) });
+    said.push(make("p", { text: also }));
   }
-  for (const [k, p] of one.top) content.append(bar(D.classes[k], p));
-  byId("closer").showModal();
+  said.push(...one.top.map(([k, p]) => bar(D.classes[k], p)));
+  enlarge(row, beside, one.path, said);
 }
 document.querySelectorAll(".reason").forEach((cell) => {
   const said = cell.textContent;

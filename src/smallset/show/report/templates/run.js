@@ -16,69 +16,39 @@ function tile(row) {
   return framed(row, I.path[row], caption, right ? "tile right-edge" : "tile wrong-edge");
 }
 /* One picture in the dialog: what it is, what was said, where the network looked, what it learnt
-   that is most like it. Arrow keys go through the pictures that stood beside it. */
-let around = [];
-function closer(row, beside = [row]) {
-  around = beside;
-  const content = byId("closer-content"),
-    at = around.indexOf(row),
-    source = thumb(row),
-    right = I.predicted[row] === I.label[row];
-  content.replaceChildren();
-  // A button at the end keeps the focus, so that arrow keys and Enter go on.
-  const stepper = (by, text, name) =>
-    make("button", {
-      ...{ type: "button", text, "aria-label": name, "data-by": by },
-      "aria-disabled": around[at + by] == null,
-      onclick: () => {
-        step(by);
-        content.querySelector(`[data-by="${by}"]`).focus();
-      },
-    });
-  if (around.length > 1)
-    content.append(
-      make(
-        "p",
-        { cls: "steps-row" },
-        stepper(-1, "‹", T("previous")),
-        make("span", { cls: "soft", text: `${at + 1} / ${around.length}` }),
-        stepper(1, "›", T("next")),
-      ),
-    );
-  if (source) content.append(make("img", { src: source, alt: I.path[row] }));
+   that is most like it. */
+function closer(row, beside) {
+  const right = I.predicted[row] === I.label[row];
   const line = (name, text, cls) => {
     const said = make("b", cls ? { cls } : {}, ...named(text));
     return make("p", { cls: "fact" }, make("span", { cls: "soft", text: name }), said);
   };
-  content.append(
+  const said = [
     line(
       T("predicted as"),
       `${D.classes[I.predicted[row]]}, ${probability(I.top[row][0][1])}`,
       right ? "right" : "wrong",
     ),
     line(T("true class"), D.classes[I.label[row]]),
-  );
-  if (I.given[row] !== I.label[row]) content.append(line(T("given as"), D.classes[I.given[row]]));
-  content.append(
+  ];
+  if (I.given[row] !== I.label[row]) said.push(line(T("given as"), D.classes[I.given[row]]));
+  said.push(
     make("p", { cls: "soft", text: `${T(SPLITS[I.split[row]])}: ${I.path[row]}` }),
     ...I.top[row].map(([k, p]) => bar(D.classes[k], p)),
   );
   const maps = document.querySelectorAll(`[data-cam="${row}"] img`);
   if (maps.length)
-    content.append(
+    said.push(
       make("h3", { text: T("Where it looked") }),
       make("div", { cls: "cams-row" }, ...[...maps].map((map) => map.cloneNode())),
     );
   const near = (D.near[row] ?? []).filter(thumb);
   if (near.length)
-    content.append(
+    said.push(
       make("h3", { text: T("The training images most like it, to the network") }),
       make("div", { cls: "near" }, ...near.map((other) => nearOne(other))),
     );
-  const dialog = byId("closer");
-  dialog.dataset.row = row;
-  if (!dialog.open) dialog.showModal();
-  dialog.scrollTop = 0;
+  enlarge(row, beside, I.path[row], said);
 }
 function nearOne(row) {
   const name = D.classes[I.given[row]];
@@ -89,15 +59,6 @@ function nearOne(row) {
     make("figcaption", {}, ...named(name)),
   );
 }
-function step(by) {
-  const next = around[around.indexOf(Number(byId("closer").dataset.row)) + by];
-  if (next != null) closer(next, around);
-}
-// Of the window: what had the focus inside may be gone with the picture before.
-addEventListener("keydown", (event) => {
-  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (by && byId("closer").open) step(by);
-});
 
 /* Curves; joined runs have none, and those of one epoch would be points. */
 if (D.history.length > 1) {

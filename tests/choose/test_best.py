@@ -14,7 +14,7 @@ from support import Listening, random_weights, same_numbers
 
 from smallset import api
 from smallset.choose import best, candidates, finetune, fresh, scratch
-from smallset.choose.best import refuse_unread
+from smallset.choose.asked import refuse_unread
 from smallset.choose.candidates import Candidate
 from smallset.choose.spread import Judging
 from smallset.cli import main
@@ -33,7 +33,7 @@ from smallset.record.command import best_command
 from smallset.record.measures import balanced, temperature, tempered
 from smallset.record.record import Record
 from smallset.show.report import search_section
-from smallset.show.report.headline import headline
+from smallset.show.report.how_good import headline
 from smallset.show.report.run_page import write_run_page
 from smallset.show.report.trust import trust
 from smallset.stats import Interval

@@ -6,7 +6,6 @@ clearly better on val (`finetune.chosen_of`); the winner is trained on train + v
 the end, for two arms: the winner, and the plain choice that no search was needed for.
 """
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -18,13 +17,13 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from smallset import contents
+from smallset.choose.asked import SEARCH, asked_of, refuse_other, refuse_unread
 from smallset.choose.candidates import (
     DELETE,
     Bench,
     Candidate,
     Notebook,
     choose_networks,
-    refuse_other,
 )
 from smallset.choose.finetune import HELD_OUT, Tuner
 from smallset.choose.fresh import FRESH, Fresh
@@ -33,7 +32,7 @@ from smallset.choose.scratch import JOINED, Scratch
 from smallset.choose.spread import Spread
 from smallset.compute import torch_as_it_was
 from smallset.config import RunConfig, override
-from smallset.errors import ConfigError, RunError
+from smallset.errors import RunError
 from smallset.files import holds_files, make_folder, write_json
 from smallset.learn.join import join_runs
 from smallset.learn.run import train_run
@@ -43,16 +42,11 @@ from smallset.progress import Reporter, noting_once
 from smallset.reading import read_arrays, read_json
 from smallset.record.doubt import keep_held_out
 from smallset.record.record import Record
-from smallset.settings import flat
 from smallset.stats import Interval
 
-SEARCH = ".search"  # in the record, while the search goes on
 MEMBERS = Path("members")  # in the record of joined networks
 PLAIN_ORDER = ("efficientnet_lite0", "mobilenet_v2", "resnet18", "squeezenet1_1")
 """The plain choice is a head on the first of these that is at hand, else on the first network."""
-READ = ("seed", "balance", "image_size", "data", "compute", "figures")
-"""Settings and groups that a search reads; all others, and these of data, it chooses or does."""
-NOT_READ = ("data.train_on", "data.clean")
 TIED = 0.2
 """A single network with this share of the leader's chance to be the best counts as good as it."""
 
@@ -328,45 +322,6 @@ def cheapest_of_the_best(
         each for each, share in zip(networks, chance, strict=True) if share >= TIED * chance.max()
     ]
     return min(tied, key=lambda each: each.cost)
-
-
-def asked_of(
-    data: str | Path, minutes: float, networks: Sequence[str], config: RunConfig
-) -> dict[str, Any]:
-    """Return what a search was asked for, as its files keep it; figures do not change it."""
-    settings = config.model_dump(mode="json", exclude_unset=True, exclude={"figures"})
-    named = {"minutes": minutes, "networks": list(networks), "data": os.path.normpath(data)}
-    return {**named, "settings": settings}
-
-
-def refuse_unread(config: RunConfig) -> None:
-    """Refuse settings that a search would not read, or not in all that it does.
-
-    Raises:
-        ConfigError: If there is one; names it, and what is read.
-    """
-    # One that stands at its default counts too: head="sgd" is another head than recipes choose.
-    unread = [
-        name
-        for name, value in flat(config.model_dump(mode="json", exclude_unset=True)).items()
-        if name in NOT_READ or (name.partition(".")[0] not in READ and value != "auto")
-    ]
-    if not unread:
-        return
-    raise ConfigError(
-        f"best does not read {', '.join(unread)}: it chooses networks, recipes and what is learnt "
-        f"from by itself, and reads {', '.join(READ)} (not {' and '.join(NOT_READ)}); leave the "
-        "others out, or train with them (smallset train); labels are cleaned before (smallset "
-        "clean)"
-    )
-
-
-def is_stopped(folder: Path, asked: Mapping[str, Any]) -> bool:
-    """Whether a folder holds a search for the same that is not at its end."""
-    file = folder / SEARCH / "search.json"
-    if (folder / "best.json").exists() or not file.exists():
-        return False
-    return read_json(file, contents.Search)["asked"] == asked
 
 
 def _estimated(story: Mapping[str, Any], best: Interval) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from smallset import contents
+from smallset.choose.asked import refuse_other
 from smallset.config import RunConfig, override
 from smallset.data.prepare import DataSource, Prepared, families_of
 from smallset.data.preprocessing import square_of
-from smallset.errors import ConfigError, RunError
+from smallset.errors import ConfigError
 from smallset.files import clear_unfinished, make_folder, write_arrays, write_json
 from smallset.learn.plan import Plan, Planner
 from smallset.learn.run import build_run
@@ -31,7 +32,6 @@ from smallset.models.probe import FOLDS, fit_head, held_out
 from smallset.models.registry import outline, resolve_weights, weight_sources
 from smallset.progress import Reporter
 from smallset.reading import read_arrays, read_json
-from smallset.settings import flat
 
 DELETE = "delete the folder of the search, or that file, and search again"
 TRIED = 32  # pictures that a network is timed on, as many as it will see at a time
@@ -283,22 +283,6 @@ class Bench(Heads):
         size = self.plan(first).config.image_size or 224
         fixed = has_attention(outline(first, 2, size).features)
         return Candidate(name, cost, round(seconds, 1), accuracy, is_of_one_size=fixed)
-
-
-def refuse_other(folder: Path, known: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Refuse to go on with a search that was asked for something else, and say what that is."""
-    if known == asked:
-        return
-    before, now = flat(known), flat(asked)
-    unlike = [
-        f"{name.removeprefix('settings.')} {before.get(name)}, not {now.get(name)}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
-    raise RunError(
-        f"{folder} holds another search ({'; '.join(unlike)}); give another --out, or ask for the "
-        "same"
-    )
 
 
 def choose_networks(asked: Sequence[str]) -> dict[str, str]:

@@ -73,7 +73,7 @@ def train_place(data: str, *, resume: bool) -> Path:
 
 def best_place(data: str, minutes: float, networks: Sequence[str], settings: Any) -> Path:
     """Return where `best` goes on with a search that was asked for the same, or begins one."""
-    from smallset.choose.best import asked_of, is_stopped
+    from smallset.choose.asked import asked_of, is_stopped
 
     asked = asked_of(data, minutes, networks, settings)
 

@@ -12,7 +12,7 @@ from smallset.models.registry import stated_licences
 from smallset.record.measures import held_out_share
 from smallset.record.predictions import Predictions
 from smallset.record.record import Record
-from smallset.show.report.headline import Headline, headline
+from smallset.show.report.how_good import Headline, headline
 from smallset.show.report.search_section import search_section
 from smallset.stats import Interval
 from smallset.words import Text, text

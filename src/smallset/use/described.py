@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from smallset.compute import versions
 from smallset.models.weights import file_sha256
 from smallset.record.record import Record
-from smallset.show.report.headline import headline
+from smallset.show.report.how_good import headline
 from smallset.use.limits import Limits
 from smallset.use.predictor import Predictor
 

@@ -19,7 +19,7 @@ from smallset.files import write_atomic
 from smallset.record.doubt import read_temperature
 from smallset.record.predictions import Predictions
 from smallset.record.strange import NEAREST, Refusal, Space, fit_refusal
-from smallset.show.report.headline import headline
+from smallset.show.report.how_good import headline
 from smallset.show.report.render import render
 from smallset.show.report.thumbnails import find_pictures, fit_thumbnails
 from smallset.stats import directions

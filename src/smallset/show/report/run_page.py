@@ -34,7 +34,7 @@ from smallset.record.record import Record
 from smallset.settings import flat
 from smallset.show.embed import neighbour_accuracy, principal_axes, tsne
 from smallset.show.report.class_table import class_rows
-from smallset.show.report.headline import accuracies_beside, headline, time_taken
+from smallset.show.report.how_good import accuracies_beside, headline, time_taken
 from smallset.show.report.render import render
 from smallset.show.report.search_section import search_section
 from smallset.show.report.thumbnails import Pictures, fit_thumbnails, webp

@@ -110,7 +110,7 @@ def test_leaks_are_test_images_with_the_pixels_of_training_images():
     assert said(spaced, "leak").command == "smallset check 'my pets/$1'"
 
 
-def test_a_small_test_set_names_the_study_of_the_data_in_quotes():
+def test_a_small_test_set_asks_for_pictures_and_names_no_command_that_cannot_run():
     few = facts()
     rows = np.r_[few.train, few.test[:40]]
     made = few.predictions
@@ -121,8 +121,8 @@ def test_a_small_test_set_names_the_study_of_the_data_in_quotes():
     )  # fmt: skip
     seen = few_test_images(replace(few, predictions=small, data="my pets"))
     assert seen is not None
-    command = "smallset study --list; smallset study NAME --data 'my pets'"
-    assert seen.command == command
+    assert seen.command is None
+    assert seen.evidence.say("en").startswith("Four times as many pictures would halve that.")
 
 
 # -- Not learning ----------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def _print_search(record: Any, story: Any) -> None:
             f"for {story['estimate_of']}{less if estimate['value'] < story['naive'] else ''}"
         )
         if story["chosen"] != story["estimate_of"]:
-            print("          that is of this head alone; what was chosen was first measured on test")
+            print("          that head alone; what was chosen was first measured on test")
     elif "folds" in record.result:
         print(_folds(record.result["folds"]))
     if story["test"] is not None:

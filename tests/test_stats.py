@@ -269,6 +269,8 @@ def test_an_arm_that_is_far_ahead_owes_nothing_to_being_picked():
     assert leader.expected.value == pytest.approx(drawn[0].mean())
     assert leader.result.verdict == "better"
     assert leader.result.p_corrected == pytest.approx(6 * leader.result.p)
+    among = find_leader(drawn, luck_of_arms(drawn), of=8)  # others of the study have another task
+    assert among.result.p_corrected == pytest.approx(28 * leader.result.p)
 
 
 def test_one_seed_of_networks_without_luck_claims_in_one_of_twenty_at_most():

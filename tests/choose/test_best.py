@@ -232,12 +232,11 @@ def test_a_network_from_scratch_is_taken_where_it_is_clearly_better(
         sure = 0.96 if place == fresh.FRESH else 0.0
         return sure * np.eye(4)[labels] + (1 - sure) / 4, labels, 1.0
 
-    def hopeless(self, name, data, *_):
+    def hopeless(self, name, data, **_):
         return np.full((len(data.of("val")), 4), 0.25)
 
     monkeypatch.setattr(finetune.Trials, "answers", answers)
-    monkeypatch.setattr(candidates.Bench, "probs_on_val", hopeless)
-    monkeypatch.setattr(candidates.Bench, "out_of_fold", hopeless)
+    monkeypatch.setattr(candidates.Bench, "as_trained", hopeless)
     config = override(RunConfig(), {"image_size": 64, "figures.tsne": False})
     record, story = search(split_folders, tmp_path / "run", config=config, share_of_fresh=1.0)
     assert story["fresh"]["kept"]
@@ -341,13 +340,16 @@ def test_a_tuned_network_stays_as_it_is_where_no_time_is_left(
 
     monkeypatch.setattr(finetune, "answer_val", slow)
 
-    def wrong(self, name, data, *_):
+    refit: list[bool] = []
+
+    def wrong(self, name, data, *, others_refit):
+        refit.append(others_refit)
         return 0.97 * np.eye(4)[(data.given_labels[data.of("val")] + 1) % 4] + 0.0075
 
-    monkeypatch.setattr(candidates.Bench, "probs_on_val", wrong)
-    monkeypatch.setattr(candidates.Bench, "out_of_fold", wrong)
+    monkeypatch.setattr(candidates.Bench, "as_trained", wrong)
     listening = Listening()
     record, story = search(split_folders, tmp_path / "run", reporter=listening)
+    assert refit == [True, False]  # to be joined, and alone: then it would learn val, too
     assert story["finetune"]["kept"]
     assert story["chosen"].startswith("fine-tuned")
     assert record.config["data"]["images"] == {"train": 32, "val": 12, "test": 20}

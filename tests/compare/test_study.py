@@ -715,6 +715,6 @@ def test_a_damaged_run_of_another_study_stops_no_study(split_folders, tmp_path, 
     assert not found.failed
     file = other / damage.replace("later", "config.json")
     [said] = [note for note in listening.notes if str(file) in note]
-    assert "1 run(s) of studies beside" in said or "slow/seed-0 is not taken over" in said
+    assert "1 run of studies beside" in said or "slow/seed-0 is not taken over" in said
     fast = "fast/seed-0/model.safetensors"  # which is whole, and taken over
     assert (tmp_path / "one/rates" / fast).samefile(tmp_path / "one/again" / fast)

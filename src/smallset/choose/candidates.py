@@ -184,9 +184,23 @@ class Heads:
         at = {pool.images.paths[row]: n for n, row in enumerate(pool.of("train").tolist())}
         return np.array([at[data.images.paths[row]] for row in data.of(split)])
 
-    def out_of_fold(self, name: str, data: Prepared, split: str) -> Float[ndarray, "m classes"]:
-        """Return what heads that had not learnt the images of a split say of them."""
-        return self.probs(name)[self.places(name, data, split)]
+    def as_trained(
+        self, name: str, data: Prepared, *, others_refit: bool
+    ) -> Float[ndarray, "n classes"]:
+        """Return what a head says of images that it had not learnt, to be compared with others.
+
+        A head learns val in the end, whatever time is left; so where the others will not, it is
+        judged by heads on other folds of train and val.
+
+        Args:
+            data: With train and val apart, but for folds.
+            others_refit: Whether what it is compared with will learn val, too.
+        """
+        if self.folds:
+            return self.probs(name)
+        if others_refit:
+            return self.probs_on_val(name, data)
+        return self.probs(name)[self.places(name, data, "val")]
 
     def probs_on_val(self, name: str, data: Prepared) -> Float[ndarray, "n classes"]:
         """Return what a head fitted to train alone says of the val images.

@@ -75,7 +75,7 @@ class Tuner(Trials):
     """Fine-tunes one network of a search; see `Trials`."""
 
     said: Float[ndarray, "n classes"] | None = None
-    """What its choice says of the images that it was judged by."""
+    """What was chosen over the head says of the images that both were judged by."""
 
     def tune(self, leader: Candidate, winner: Candidate) -> dict[str, Any] | None:
         """Fine-tune the best single network, and see on images it is new to whether it is better.
@@ -107,11 +107,8 @@ class Tuner(Trials):
             self.bench.reporter.note(f"not fine-tuned: {error}")
             return None
         refit = self._refit(plan, leader, winner, seconds)
-        said = (
-            bench.probs(winner.name) if bench.folds else bench.probs_on_val(winner.name, plan.data)
-        )
-        # A head alone learns val, too, in the end, whether there is time to tune again or not.
-        alone = said if bench.folds or refit else bench.out_of_fold(winner.name, plan.data, "val")
+        said = bench.as_trained(winner.name, plan.data, others_refit=True)
+        alone = bench.as_trained(winner.name, plan.data, others_refit=bool(refit))
         tuned, head = (each.argmax(axis=1) == labels for each in (probs, alone))
         # A few hundred images say more by log-loss than by accuracy.
         joins = not bench.folds and self._joins(plan, leader, winner)
@@ -120,10 +117,11 @@ class Tuner(Trials):
         if kept and not (bench.folds or refit):
             bench.reporter.note("there is no time to fit it again on train + val")
         settings |= refit
-        both = joined_of(probs, said, choice["temperatures"])
-        self.said = {"tuned": probs, "joined": both, "head": alone}[choice["chosen"]]
-        if kept and "data.train_on" in settings:
-            self.keep_answers(plan, self.said)
+        if kept:
+            both = joined_of(probs, said, choice["temperatures"])
+            self.said = both if choice["chosen"] == "joined" else probs
+            if refit:
+                self.keep_answers(plan, self.said)
         epochs, size = settings["epochs"], plan.config.image_size
         where = "out of fold" if bench.folds else "on val"
         self.bench.reporter.line(

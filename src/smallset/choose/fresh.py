@@ -62,10 +62,9 @@ class Fresh(Trials):
             As best.json has it.
         """
         bench, (plan, probs, labels, _) = self.bench, tried
-        if said is None and bench.folds:
-            said = bench.probs(winner.name)
-        elif said is None:
-            said = bench.out_of_fold(winner.name, plan.data, "val")
+        refits = not bench.folds and self._refits(tried)
+        if said is None:
+            said = bench.as_trained(winner.name, plan.data, others_refit=refits)
         own, other = (
             log_losses(tempered(each, temperature(each, labels)), labels) for each in (probs, said)
         )
@@ -73,7 +72,7 @@ class Fresh(Trials):
         kept = bool((own - other).mean() < -error)
         right, others = ((each.argmax(axis=1) == labels).mean() for each in (probs, said))
         settings = {"recipe": RECIPE}
-        if kept and not bench.folds and self._refits(tried):
+        if kept and refits:
             settings["data.train_on"] = bench.train_on
             self.keep_answers(plan, probs)
         bench.reporter.line(

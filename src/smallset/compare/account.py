@@ -16,6 +16,7 @@ from smallset.own_code import places
 from smallset.progress import Reporter
 from smallset.record.record import SUMMED, Record
 from smallset.settings import differences
+from smallset.words import counted
 
 Execute = Callable[[Sequence[Task]], Iterator[list[Outcome]]]
 """Runs tasks and yields how the runs of each ended: `execute` with its choices made."""
@@ -116,8 +117,8 @@ class Accountant:
                 unread.append(str(error))
         if unread:
             self.reporter.note(
-                f"{len(unread)} run(s) of studies beside this one cannot be read, and would be "
-                f"trained again where this study has the same; the first: {unread[0]}"
+                f"{counted(len(unread), 'run')} of studies beside this one cannot be read, and "
+                f"would be trained again where this study has the same; the first: {unread[0]}"
             )
         return known
 

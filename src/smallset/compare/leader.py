@@ -22,10 +22,15 @@ class Leader(NamedTuple):
     second: int
     """The arm with the next highest."""
     result: PairedResult
-    """The first against the second, held against all pairs of arms: any two might have led."""
+    """The first against the second, held against all pairs of the study: any two might have led."""
 
 
-def find_leader(arms: Sequence[Float[ndarray, "_ images"]], lucks: Sequence[Luck | None]) -> Leader:
+def find_leader(
+    arms: Sequence[Float[ndarray, "_ images"]],
+    lucks: Sequence[Luck | None],
+    *,
+    of: int | None = None,
+) -> Leader:
     """Return the best arm.
 
     The highest of several scores is too high: it was lucky as well as good. The choice is repeated
@@ -35,6 +40,7 @@ def find_leader(arms: Sequence[Float[ndarray, "_ images"]], lucks: Sequence[Luck
     Args:
         arms: `correct` (seeds, images) of two arms or more, on the same images.
         lucks: Of the arms.
+        of: Arms of the study, where others of it have another task; None for these alone.
 
     Source:
         BBC-CV (Tsamardinos, Greasidou & Borboudakis 2018, algorithm 4) with draws from the normal
@@ -66,6 +72,6 @@ def find_leader(arms: Sequence[Float[ndarray, "_ images"]], lucks: Sequence[Luck
     [result] = compare_all(
         [(arms[best][:common], arms[second][:common])],
         [(lucks[best], lucks[second])],
-        family=len(arms) * (len(arms) - 1) // 2,
+        family=(of or len(arms)) * ((of or len(arms)) - 1) // 2,
     )
     return Leader(best, share_interval(expected * worth, worth, freedom=freedom), second, result)

@@ -119,7 +119,9 @@ def _of_task(task: Mapping[str, Any]) -> Text:
 
 def _best(arms: Sequence[Arm], where: Text, summary: Summary) -> Text:
     """Say which of some arms is highest, and what may be claimed of it."""
-    leader = find_leader([arm.correct for arm in arms], [arm.luck for arm in arms])
+    leader = find_leader(
+        [arm.correct for arm in arms], [arm.luck for arm in arms], of=len(summary.arms)
+    )
     best, second = arms[leader.arm], arms[leader.second]
     value, low, high = leader.expected
     seen = {"where": where, "best": best.name, "accuracy": best.accuracy.value}

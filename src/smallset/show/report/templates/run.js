@@ -452,43 +452,27 @@ if (D.planes) {
   const tools = byId("plane-tools"),
     list = byId("class-list");
   const again = () => redraw("plane-chart");
-  if (Object.keys(D.planes).length > 1)
-    choice(
-      tools,
-      Object.keys(D.planes).map((p) => [p, () => (p === "pca" ? "PCA" : "t-SNE")]),
-      state.plane,
-      (v) => {
-        state.plane = v;
-        again();
-      },
-    );
-  choice(
-    tools,
-    [
-      ["label", () => T("colour: class")],
-      ["given", () => T("given label")],
-      ["right", () => T("right or wrong")],
-    ],
-    "label",
-    (v) => {
-      state.colour = v;
+  const pick = (key, options) =>
+    choice(tools, options, state[key], (value) => {
+      state[key] = value;
       again();
-    },
-  );
-  if (rows[0].length && rows[2].length)
-    choice(
-      tools,
-      [
-        ["both", () => T("train and test")],
-        ["train", () => T("train")],
-        ["test", () => T("test")],
-      ],
-      "both",
-      (v) => {
-        state.splits = v;
-        again();
-      },
+    });
+  if (Object.keys(D.planes).length > 1)
+    pick(
+      "plane",
+      Object.keys(D.planes).map((p) => [p, () => (p === "pca" ? "PCA" : "t-SNE")]),
     );
+  pick("colour", [
+    ["label", () => T("colour: class")],
+    ["given", () => T("given label")],
+    ["right", () => T("right or wrong")],
+  ]);
+  if (rows[0].length && rows[2].length)
+    pick("splits", [
+      ["both", () => T("train and test")],
+      ["train", () => T("train")],
+      ["test", () => T("test")],
+    ]);
   const boxes = D.classes.map((name, k) => {
     const box = make("input", { type: "checkbox", "data-class": k });
     box.checked = state.classes.has(k);

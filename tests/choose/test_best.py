@@ -149,6 +149,7 @@ def test_the_command_of_a_search_asks_for_the_same():
         "smallset best 'my data' --out runs/x --minutes 2.5 --networks a=f.pth,b --seed 3 "
         "--folds 5 --skip-empty"
     )
+    assert "--seed 0" in str(best_command({**asked, "settings": {"seed": 0}}))
     assert best_command({**asked, "settings": {"image_size": 64}}) is None
 
 
@@ -285,6 +286,21 @@ def test_with_folds_a_network_from_scratch_is_one_more_to_choose_among(
 
 def test_a_network_from_scratch_that_takes_long_is_not_tried(whole):
     assert whole[1]["fresh"] is None
+
+
+@pytest.mark.parametrize(("sure", "kept"), [(0.9, True), (0.67, False), (0.3, False)])
+def test_a_network_from_scratch_must_be_better_by_more_than_the_error(sure, kept):
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, 150)
+
+    def answers(right):
+        said = np.where(rng.random(150) < right, labels, (labels + 1) % 3)
+        return 0.85 * np.eye(3)[said] + 0.05
+
+    better, found = fresh.is_better(answers(sure), answers(0.6), labels)
+    gain = found["log_loss"]["other"] - found["log_loss"]["fresh"]
+    assert better == (gain > found["error"]) == kept
+    assert (gain > 0) == (sure > 0.6)
 
 
 def test_a_head_that_will_learn_val_is_compared_as_such():

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from smallset.compare.family import Looked
+from smallset.compare.leader import find_leader
 from smallset.compare.spec import StudySpec
 from smallset.compare.summary import Arm, Comparison, Summary
 from smallset.findings.facts import Finding
@@ -317,10 +318,18 @@ def given(summary, **data):
     return summary
 
 
-def test_arms_of_unequal_tasks_are_not_ranked_with_each_other():
+def test_arms_of_unequal_tasks_are_not_ranked_with_each_other(monkeypatch):
     shares = {"a-10": 0.9, "b-10": 0.8, "a-30": 0.7, "b-30": 0.6, "a-50": 0.5}
     noise = {name: ("noise_rate", int(name[2:]) / 100) for name in shares}
+    families: list[int | None] = []
+
+    def leader(*arms, of):
+        families.append(of)
+        return find_leader(*arms, of=of)
+
+    monkeypatch.setattr("smallset.findings.headline.find_leader", leader)
     low, high, _ = lines_of(given(led(shares), **noise))
+    assert families == [5, 5]  # what is said of one task holds together with the others
     assert low.startswith("Of the 2 arms with 10% wrong training labels, a-10 has the highest")
     assert high.startswith("Of the 2 arms with 30% wrong training labels, a-30 has the highest")
     fractions = given(led({"all": 0.9, "half": 0.8}), half=("train_fraction", 0.5))

@@ -219,12 +219,18 @@ def chosen_of(
     error = {}
     if joins:
         each["joined"] = log_losses((logs[0] + logs[1]) / 2, labels)
-        more = each["joined"] - each[chosen]
-        error = {"error": float(more.std() / len(more) ** 0.5)}
-        if more.mean() <= error["error"]:
+        more, error_of_it = difference(each["joined"], each[chosen])
+        error = {"error": error_of_it}
+        if more <= error_of_it:
             chosen = "joined"
     losses = {name: float(loss.mean()) for name, loss in each.items()}
     return {"chosen": chosen, "log_loss": losses, "temperatures": temperatures, **error}
+
+
+def difference(one: Float[ndarray, " n"], other: Float[ndarray, " n"]) -> tuple[float, float]:
+    """Return by how much the mean of some losses is larger than that of others, and its error."""
+    more = one - other
+    return float(more.mean()), float(more.std() / len(more) ** 0.5)
 
 
 def joined_of(

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from smallset.choose.candidates import Candidate, milliseconds
-from smallset.choose.finetune import RESERVE, SLACK, Trials
+from smallset.choose.finetune import RESERVE, SLACK, Trials, difference
 from smallset.config import override
 from smallset.errors import RunError
 from smallset.learn.plan import Plan
@@ -65,11 +65,7 @@ class Fresh(Trials):
         refits = not bench.folds and self._refits(tried)
         if said is None:
             said = bench.as_trained(winner.name, plan.data, others_refit=refits)
-        own, other = (
-            log_losses(tempered(each, temperature(each, labels)), labels) for each in (probs, said)
-        )
-        error = float((own - other).std() / len(labels) ** 0.5)
-        kept = bool((own - other).mean() < -error)
+        kept, losses = is_better(probs, said, labels)
         right, others = ((each.argmax(axis=1) == labels).mean() for each in (probs, said))
         settings = {"recipe": RECIPE}
         if kept and refits:
@@ -83,8 +79,7 @@ class Fresh(Trials):
         return {
             "network": plan.config.model, "epochs": plan.config.epochs,
             "size": plan.config.image_size, "kept": kept, "accuracy": float(right),
-            "other": float(others), "error": error, "cost": bench.notebook.known["fresh"]["cost"],
-            "log_loss": {"fresh": float(own.mean()), "other": float(other.mean())},
+            "other": float(others), "cost": bench.notebook.known["fresh"]["cost"], **losses,
             "settings": settings,
         }  # fmt: skip
 
@@ -113,3 +108,27 @@ class Fresh(Trials):
             refits = notebook.left() - RESERVE > needed
             notebook.remember(fresh={**notebook.known["fresh"], "refits": refits})
         return notebook.known["fresh"]["refits"]
+
+
+def is_better(
+    fresh: Float[ndarray, "n classes"],
+    other: Float[ndarray, "n classes"],
+    labels: Int[ndarray, " n"],
+) -> tuple[bool, dict[str, Any]]:
+    """Return whether one's log-loss is smaller by more than the error of the difference.
+
+    Args:
+        fresh: Probabilities by the network from scratch.
+        other: By what is chosen otherwise; each has its temperature, fitted on the same images.
+
+    Returns:
+        That, and as best.json has it: "log_loss" of both and the "error" of their difference.
+    """
+    losses = [
+        log_losses(tempered(each, temperature(each, labels)), labels) for each in (fresh, other)
+    ]
+    more, error = difference(*losses)
+    means = {
+        name: float(each.mean()) for name, each in zip(("fresh", "other"), losses, strict=True)
+    }
+    return more < -error, {"log_loss": means, "error": error}

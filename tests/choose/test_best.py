@@ -5,6 +5,8 @@ import json
 import re
 import shutil
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -301,6 +303,22 @@ def test_a_network_from_scratch_must_be_better_by_more_than_the_error(sure, kept
     gain = found["log_loss"]["other"] - found["log_loss"]["fresh"]
     assert better == (gain > found["error"]) == kept
     assert (gain > 0) == (sure > 0.6)
+
+
+@pytest.mark.parametrize(
+    ("folds", "others_refit", "first"), [(0, True, 0.1), (0, False, 0.7), (5, True, 0.5)]
+)
+def test_a_head_is_judged_as_it_will_be_trained(split_folders, folds, others_refit, first):
+    of_train = np.full((3, 2), 0.1)  # what a head that learnt train alone says of val
+    out_of_fold = np.array([[0.5, 0.5], [0.6, 0.4], [0.7, 0.3]])
+    heads: Any = SimpleNamespace(
+        folds=folds, probs=lambda _: out_of_fold, probs_on_val=lambda *_: of_train,
+        places=lambda *_: np.array([2]),
+    )  # fmt: skip
+    config = override(RunConfig(), {"image_size": 64, "model": "residual"})
+    data = Planner(DataSource(split_folders)).plan(config).data
+    said = candidates.Heads.as_trained(heads, "net", data, others_refit=others_refit)
+    assert said[0, 0] == first
 
 
 def test_a_head_that_will_learn_val_is_compared_as_such():

@@ -20,8 +20,9 @@ test: .venv/installed-test
 	wait $$types
 
 wheel-test: .venv/installed-test
-	$(BIN)/python scripts/wheel.py --lowest
-	$(BIN)/python scripts/wheel.py
+	# Side by side: each waits for pip most of the time.
+	$(BIN)/python scripts/wheel.py & trains=$$!; \
+	$(BIN)/python scripts/wheel.py --lowest && wait $$trains
 
 # What is imported is compiled then; compiling all of torch beforehand takes a minute.
 .venv/installed: pyproject.toml constraints.txt

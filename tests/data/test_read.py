@@ -336,8 +336,8 @@ def test_pictures_beside_class_folders_are_counted(tmp_path, place):
     )
     (tmp_path / place / "notes.txt").write_text("x")
     [note] = [note for note in read_data(tmp_path).notes if "beside" in note]
-    assert note.startswith("2 picture(s) beside the class folders")
-    assert note.endswith("left out: c.jpg, d.PNG")
+    assert note.startswith("left out, without a class: 2 pictures beside the class folders")
+    assert note.endswith("(c.jpg, d.PNG)")
 
 
 def test_an_address_is_no_data():
@@ -350,7 +350,7 @@ def test_pictures_in_hidden_folders_beside_class_folders_are_counted(tmp_path):
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").write_text("x")
     [note] = [note for note in read_data(tmp_path).notes if "hidden" in note]
-    assert note == f"2 picture(s) in the hidden folder {tmp_path / '.old'} were left out"
+    assert note == f"left out: 2 pictures in the hidden folder {tmp_path / '.old'}"
 
 
 def test_folders_inside_class_folders_are_counted(tmp_path):
@@ -358,7 +358,7 @@ def test_folders_inside_class_folders_are_counted(tmp_path):
     images = read_data(tmp_path)
     assert len(images) == 4
     [note] = [note for note in images.notes if "inside" in note]
-    assert note.startswith("2 pictures of a lie in 2 folder(s) inside")
+    assert note.startswith("2 pictures of a lie in 2 folders inside")
     assert "(day 1, day 2)" in note
 
 
@@ -504,5 +504,7 @@ def test_a_folder_of_the_wrong_level_says_which_is_the_right_one(tmp_path):
         picture(0, len(name)).save(tmp_path / "up/photos" / name / "0.png")
     with pytest.raises(DataError, match=r"look like classes \(ant, bee\): give \S+/up/photos$"):
         read_data(tmp_path / "up")
-    with pytest.raises(DataError, match=r"its 1 picture\(s\) have no class: give the folder above"):
+    with pytest.raises(
+        DataError, match=r"it holds 1 picture without a class: give the folder above"
+    ):
         read_data(tmp_path / "up/photos/ant")

@@ -346,7 +346,7 @@ def page_file(run, shared_cache, tmp_path_factory):
         patch.setattr(offline_page, "REFUSED", 0.5)
         out = tmp_path_factory.mktemp("page") / "page"
         exported = api.export(run, out, file_format="page", lang="en")
-    assert "classify.html: pixels within" in exported.said[1]
+    assert "classify.html: grey levels of pixels within" in exported.said[1]
     return exported.files[0]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from smallset.data.listing import ImageSet
 from smallset.errors import DataError
+from smallset.words import counted
 
 UNPRINTABLE = frozenset(["Cc", "Cs", "Zl", "Zp"])  # control, not UTF-8, line and paragraph ends
 TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -54,8 +55,8 @@ def with_sound_names(images: ImageSet, where: Path) -> ImageSet:
         )
     if odd:
         raise DataError(
-            f"{len(odd)} file name(s) below {_shown(str(where))} are not UTF-8, so no table "
-            f"can hold them; rename {', '.join(map(_shown, odd[:3]))} (convmv does many)"
+            f"not UTF-8: {counted(len(odd), 'file name')} below {_shown(str(where))}, which no "
+            f"table can hold; rename {', '.join(map(_shown, odd[:3]))} (convmv does many)"
         )
     for name in images.classes:
         if TURNING & set(name) or any(unicodedata.category(c) in UNPRINTABLE for c in name):
@@ -68,8 +69,8 @@ def with_sound_names(images: ImageSet, where: Path) -> ImageSet:
     if not live:
         return images
     note = (
-        f"{len(live)} name(s) begin like a formula, such as {live[0]}: tables hold them as they "
-        "are, and a spreadsheet may run them; import such columns as text"
+        f"{counted(len(live), 'name')} with the beginning of a formula, such as {live[0]}: "
+        "tables hold each as it is, and a spreadsheet may run it; import such columns as text"
     )
     return replace(images, notes=(*images.notes, note))
 

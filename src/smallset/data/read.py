@@ -31,6 +31,7 @@ from smallset.files import given_path, near_name
 from smallset.groups import SPLITS, DataConfig
 from smallset.progress import Reporter
 from smallset.record.record import is_left_over
+from smallset.words import counted
 
 MANY = 20_000
 """Of more training images no copies are looked for to carve val out: pairs grow with the square."""
@@ -252,9 +253,9 @@ def _without_folders(root: Path) -> str:
     if not pictures:
         return f"expected {root}/<class>/<image>"
     return (
-        f"its {pictures} picture(s) have no class: give the folder above it if {root.name} is one "
-        "of the classes, put the pictures of each class into a folder, or write a manifest "
-        "path,label"
+        f"it holds {counted(pictures, 'picture')} without a class: give the folder above it if "
+        f"{root.name} is one of the classes, put the pictures of each class into a folder, or "
+        "write a manifest path,label"
     )
 
 
@@ -289,14 +290,14 @@ def _beside(folders: Sequence[Path]) -> list[str]:
         if found:
             more = ", ..." if len(found) > 3 else ""
             notes.append(
-                f"{len(found)} picture(s) beside the class folders of {folder} have no class and "
-                f"were left out: {', '.join(found[:3])}{more}"
+                f"left out, without a class: {counted(len(found), 'picture')} beside the class "
+                f"folders of {folder} ({', '.join(found[:3])}{more})"
             )
         hidden = sorted(p for p in folder.iterdir() if p.name[0] == "." and p.is_dir())
         for each in hidden:
             inside = (name for _, _, files in os.walk(each) for name in files)
             if count := sum(map(_is_image, inside)):
-                notes.append(f"{count} picture(s) in the hidden folder {each} were left out")
+                notes.append(f"left out: {counted(count, 'picture')} in the hidden folder {each}")
     return notes
 
 
@@ -307,7 +308,7 @@ def _deeper(folder: Path, found: Sequence[Path]) -> list[str]:
         return []
     more = ", ..." if len(inner) > 3 else ""
     return [
-        f"{inner.total()} pictures of {folder.name} lie in {len(inner)} folder(s) inside "
+        f"{inner.total()} pictures of {folder.name} lie in {counted(len(inner), 'folder')} inside "
         f"{folder} ({', '.join(sorted(inner)[:3])}{more}); all of them count as {folder.name}"
     ]
 

@@ -107,7 +107,7 @@ class Shipment:
         found = {"file": any_size, "levels": parity.levels, "apart": parity.resized}
         found |= {"agree": parity.agree, "count": parity.pictures}
         said.append(
-            text("{file}: pixels within {levels} grey level(s), probabilities within {apart:.1e}, "
+            text("{file}: grey levels of pixels within {levels}, probabilities within {apart:.1e}, "
                  "the same class for {agree:,} of {count:,}.", **found)
         )  # fmt: skip
         if parity.right is not None:

@@ -691,6 +691,8 @@ def test_uneven_classes_have_their_balanced_accuracy_in_the_table(split_folders,
         recalls = [share for share in record.result["recall"].values() if share is not None]
         shares.append(f"{np.mean(recalls):.1%}")
     assert table["balanced"] == shares
+    written = rows(tmp_path / "uneven/summary.csv")
+    assert [f"{float(row['test_balanced_accuracy']):.1%}" for row in written] == shares
     assert "<th>balanced</th>" in summary._repr_html_()
     summary, table = shown("even")
     assert "balanced" not in table

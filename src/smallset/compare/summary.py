@@ -318,11 +318,12 @@ def _summary_rows(summary: Summary) -> list[list[str]]:
         [
             "arm", "seeds", "train_images", "train_accuracy", "val_accuracy", "test_accuracy",
             "test_low", "test_high", "luck", "test_sd_over_seeds", "images_seen",
+            "test_balanced_accuracy",
         ]
     ]  # fmt: skip
     for arm in summary.arms:
         numbers = [arm.mean("train"), arm.mean("val"), *arm.accuracy]
-        numbers += [arm.luck.sd if arm.luck else None, arm.spread, arm.images_seen]
+        numbers += [arm.luck.sd if arm.luck else None, arm.spread, arm.images_seen, arm.balanced]
         counts = [str(len(arm.seeds)), str(arm.train_images)]
         rows.append([arm.name, *counts, *map(_number, numbers)])
     return rows

@@ -544,6 +544,11 @@ def test_the_page_shows_pictures_by_doubt_and_by_class(run, many, tmp_path, visi
     assert shown.inner_text("#closer .steps-row span") == f"1 / {strange}"
     shown.keyboard.press("ArrowRight")
     assert (shown.inner_text("#closer p:has-text('.')") == first) == (strange == 1)
+    shown.keyboard.press("Escape")
+    assert shown.locator("#counts").is_visible() == (width == 1440)  # folded on a phone
+    for section in ("#unreadable", "#classes") if width == 390 else ():
+        shown.click(f"{section} h2")
+    assert shown.locator("#counts").is_visible()
     assert "odd.jpg" in shown.inner_text("#unreadable")
     # What stands below a picture is said in words.
     two = "{top: [[0, 0.6], [1, 0.4]], set: [], unknown: [], seen: 'test'}"
@@ -552,9 +557,13 @@ def test_the_page_shows_pictures_by_doubt_and_by_class(run, many, tmp_path, visi
     assert re.sub(r"\s", "", below) == f"{a}60%或{b}40%该次训练的测试图像"
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     ways = [way for way in WAYS[:2] if way[0] == width]
+    shown.click("#gallery .tile button >> nth=0")
     assert faults(shown, "#closer", ways) == []
     shown.keyboard.press("Escape")
     assert faults(shown, ways=ways) == []
+    shown.select_option("#of", "")
+    shown.evaluate("for (let n = 0; n < 99; n++) given.push(n % 9); fill()")
+    assert shown.locator(tiles).count() == (40 if width == 390 else 108)
 
 
 def test_parts_that_a_kill_left_after_the_end_go(run, many, tmp_path):

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from support import picture
 from test_cli import call
 
-from smallset.choose import candidates, finetune, scratch
+from smallset.choose import candidates, finetune, fresh, scratch
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -128,6 +128,7 @@ def test_photographs_of_a_phone_become_a_page_and_answers(use, phone, squeeze_fi
     for module in (candidates, finetune, scratch):
         monkeypatch.setattr(module, "milliseconds", lambda run, train=False: 9.0)
     monkeypatch.setattr(finetune, "MOST_EPOCHS", 0)
+    monkeypatch.setattr(fresh, "SHARE", 0.0)
     said = use(BEST, f"--networks squeezenet1_1={squeeze_file}")
     assert re.search(r"chosen: .*\n(.*\n)*page:     runs/best/report.html", said)
     story = json.loads((phone / "runs/best/best.json").read_text(encoding="utf-8"))

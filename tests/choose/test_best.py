@@ -724,6 +724,7 @@ def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
     words = ["best", data, "--out", tmp_path / "run", "--minutes", "5", "--quiet"]
     words += ["--networks", networks[0], "--lang", "en"]
     monkeypatch.setattr(finetune, "MOST_EPOCHS", 0)
+    monkeypatch.setattr(fresh, "SHARE", 0.0)
     monkeypatch.setattr(sys, "argv", ["smallset", *map(str, words)])
     with pytest.raises(SystemExit) as stop:
         main()

@@ -676,7 +676,10 @@ def test_what_takes_too_long_is_left_out_and_said(split_folders, search, tmp_pat
     _, story = search(
         split_folders, tmp_path / "run", reporter=Listening(line=lines.append), steady=steady
     )
-    assert [each["name"] for each in story["candidates"]] == ["shufflenet_v2_x0_5"]
+    taken, left_out = story["candidates"]
+    assert (taken["name"], taken["state"]) == ("shufflenet_v2_x0_5", "raced")
+    assert (left_out["name"], left_out["state"]) == ("squeezenet1_1", "left out")
+    assert left_out["why"] == "all pictures would take 576 s"  # 64 of 9 s
     assert any("squeezenet1_1" in line and "left out for time" in line for line in lines)
     assert story["chosen"] == "shufflenet_v2_x0_5"
     assert story["finetune"] is None

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from smallset.config import RunConfig, override
+from smallset.files import write_json
 from smallset.findings.facts import Finding
 from smallset.findings.finders import by_cause
 from smallset.findings.next_step import next_steps
@@ -79,6 +80,31 @@ def test_a_run_of_a_study_is_asked_for_no_other_network(tmp_path):
     assert commands(of_study, [], at_hand=["next"], beside=[better]) == [
         f"smallset predict {tmp_path}/arm/seed-0 NEW_PICTURES"
     ]
+
+
+def test_a_search_that_left_networks_out_is_advised_with_more_time(tmp_path):
+    asked = {"data": "DATA", "minutes": 2.0, "networks": [], "settings": {"seed": 1}}
+    story = {
+        "minutes": 2.0, "images": {}, "chosen": "a", "naive": 0.9, "estimate": None,
+        "estimate_of": "a", "settings": {}, "finetune": None, "plain": None, "asked": asked,
+        "seconds": 100.0,
+        "candidates": [
+            {"name": name, "cost": 1.0, "accuracy": share, "chance": share, "state": state,
+             "why": ""}
+            for name, share, state in (("a", 1.0, "raced"), ("b", None, "left out"))
+        ],
+    }  # fmt: skip
+    (tmp_path / "run").mkdir()
+    run = record(tmp_path / "run")
+    write_json(run.folder / "best.json", story)
+    first, second = next_steps(run, [], at_hand=["b"])
+    assert first.command == "smallset best DATA --out NEW --minutes 6 --seed 1"
+    assert first.brings.say("en").startswith("2 minutes were too few for b: ")
+    assert first.costs.say("en") == "6 minutes."
+    assert second.command.startswith("smallset predict")
+    story["candidates"].pop()
+    write_json(run.folder / "best.json", story)
+    assert len(next_steps(run, [], at_hand=["b"])) == 1
 
 
 def test_small_networks_come_before_others():

@@ -146,17 +146,18 @@ class Search:
 
     def _choose(self) -> dict[str, Any]:
         pool, bench = self.bench.open(), self.bench
-        costs = bench.measure()
+        costs, left_out = bench.measure()
         if self.spread is not None:
             bench.families()  # once, before several look for them
             self.spread(bench, str(self.data), list(costs))
-        singles = [bench.look(name, costs[name]) for name in sorted(costs, key=lambda n: costs[n])]
-        done = [each for each in singles if each.accuracy is not None]
-        ranked = sorted(done, key=lambda each: (-(each.accuracy or 0), each.cost))
+        looked = [bench.look(name, costs[name]) for name in sorted(costs, key=lambda n: costs[n])]
+        singles = [each for each in looked if each.accuracy is not None]
+        ranked = sorted(singles, key=lambda each: (-(each.accuracy or 0), each.cost))
         for few in (ranked[:n] for n in (2, 3) if len(ranked) >= n):
             name = "+".join(each.name for each in few)
-            done.append(bench.look(name, sum(each.cost for each in few)))
-        done = [each for each in done if each.accuracy is not None]
+            looked.append(bench.look(name, sum(each.cost for each in few)))
+        done = [each for each in looked if each.accuracy is not None]
+        left_out = [*(each for each in looked if each.accuracy is None), *left_out]
         right = np.stack([bench.right(each.name) for each in done])
         cost = np.array([each.cost for each in done])
         standing = race(right, cost)
@@ -184,9 +185,7 @@ class Search:
             "images": {"train + val": len(pool.of("train")), "test": len(pool.of("test"))},
             "folds": bench.folds,
             "classes": list(pool.images.classes),
-            "candidates": [
-                asdict(each) for each in [*raced, *(e for e in singles if e.accuracy is None)]
-            ],
+            "candidates": [asdict(each) for each in [*raced, *left_out]],
             "chosen": winner.name, "naive": naive, "estimate": estimate._asdict(),
             "estimate_of": winner.name,
             "settings": bench.head_settings(winner.name),

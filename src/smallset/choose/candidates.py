@@ -272,8 +272,12 @@ class Bench(Heads):
         super().__init__(data, networks, config, notebook.folder, reporter)
         self.notebook = notebook
 
-    def measure(self) -> dict[str, float]:
-        """Return the milliseconds per picture of the networks that there is time for."""
+    def measure(self) -> tuple[dict[str, float], list[Candidate]]:
+        """Time each network on a few pictures.
+
+        Returns:
+            The milliseconds per picture of the networks that there is time for, and the others.
+        """
         if "costs" not in self.notebook.known:
             costs = {}
             for number, name in enumerate(self.networks, start=1):
@@ -282,7 +286,7 @@ class Bench(Heads):
             self.notebook.remember(costs=costs)
         costs: dict[str, float] = self.notebook.known["costs"]
         pictures = len(self.plan(next(iter(costs))).data.images)
-        spent, taken = 0.0, {}
+        spent, taken, others = 0.0, {}, []
         for name in sorted(costs, key=lambda each: costs[each]):
             needed = costs[name] * pictures / 1000
             fits = not taken or spent + needed < SHARE_OF_FEATURES * self.notebook.seconds
@@ -292,7 +296,10 @@ class Bench(Heads):
             )
             if fits:
                 spent, taken[name] = spent + needed, costs[name]
-        return taken
+            else:
+                why = f"all pictures would take {needed:.0f} s"
+                others.append(Candidate(name, costs[name], state="left out", why=why))
+        return taken, others
 
     def look(self, name: str, cost: float) -> Candidate:
         """Judge a head on one network, or on several joined ones, if there is time."""

@@ -5,14 +5,16 @@ import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from smallset import contents
 from smallset.findings.facts import Finding
+from smallset.reading import read_json
 from smallset.recipes import steps_at_default
 from smallset.record.command import best_command
 from smallset.record.looks import best_on_val, study_of
-from smallset.record.record import Record
+from smallset.record.record import FIX, Record
 from smallset.settings import flat, nested
 from smallset.stats import share_interval
-from smallset.words import Text, text
+from smallset.words import Text, joined, text
 
 MOST = 3
 ENOUGH = 0.995  # of held-out images right: no other network is worth the time
@@ -62,11 +64,11 @@ HOPELESS = ("gradients-too-small", "gradients-too-large", "not-learning", "colla
 def _other_network(record: Record, at_hand: Sequence[str], beside: Sequence[Record]) -> Step | None:
     """Return how to come to a better network: one that is there, one at hand, or a search."""
     settings = record.config["config"]
-    # Of a study or a search, another network is not what was asked.
-    is_asked = record.joined is not None or (record.folder / "best.json").exists()
+    if (record.folder / "best.json").exists():
+        return _longer_search(record)
     if (
-        is_asked
-        or study_of(record)
+        record.joined is not None
+        or study_of(record)  # another network is not what was asked
         or settings["data"]["noise_rate"]
         or settings["data"]["classes"]
     ):
@@ -119,6 +121,26 @@ def _search(record: Record) -> Step:
             "head alone."
         ),
         text("Ten minutes, or what you give it."),
+    )
+
+
+def _longer_search(record: Record) -> Step | None:
+    """Return the search that a run is from with more time, where it had too little for networks."""
+    story = read_json(record.folder / "best.json", contents.Best, fix=FIX)
+    names = [each["name"] for each in story["candidates"] if each["state"] == "left out"]
+    minutes = 3 * story["minutes"]
+    command = best_command({**story["asked"], "minutes": minutes})
+    if not names or command is None:
+        return None
+    return Step(
+        command,
+        text(
+            "{minutes:g} minutes were too few for {names}: more of them are for these, and for "
+            "more epochs of fine-tuning.",
+            minutes=story["minutes"],
+            names=joined(names),
+        ),
+        text("{minutes:g} minutes.", minutes=minutes),
     )
 
 

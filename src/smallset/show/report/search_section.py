@@ -14,7 +14,7 @@ HEAD_FOLDS = 5  # as models/probe.py has it, which needs torch
 STATES = {
     "raced": text("may be the best"),
     "dropped": text("dropped: best in under 1%"),
-    "left out": text("left out: no time was left"),
+    "left out": text("left out for time"),
 }
 """What became of a candidate of `smallset best`."""
 

@@ -38,10 +38,13 @@ def span(low: float, high: float) -> Text:
     Example:
         >>> [span(*ends).say("en") for ends in ((0.0, 0.153), (0.004, 0.09), (0.0, 0.0))]
         ['0 to 15%', '0.4 to 9.0%', '0 to 0.1%']
+        >>> [span(*ends).say("en") for ends in ((0.061, 0.363), (0.004, 0.2))]
+        ['6 to 36%', '0.4 to 20%']
         >>> span(0.12, 0.12).say("zh")
         '12%'
     """
-    first, last = _digits(low), _digits(max(high, 0.001))
+    last = _digits(max(high, 0.001))
+    first = _digits(low) if "." in last or low < 0.01 else f"{100 * low:.0f}"
     return text("{low} to {high}%", low=first, high=last) if first != last else Text(f"{last}%", {})
 
 

@@ -99,7 +99,7 @@ def test_a_search_that_left_networks_out_is_advised_with_more_time(tmp_path):
     write_json(run.folder / "best.json", story)
     first, second = next_steps(run, [], at_hand=["b"])
     assert first.command == "smallset best DATA --out NEW --minutes 6 --seed 1"
-    assert first.brings.say("en").startswith("2 minutes were too few for b: ")
+    assert first.brings.say("en").startswith("A longer search tries b, too")
     assert first.costs.say("en") == "6 minutes."
     assert second.command.startswith("smallset predict")
     story["candidates"].pop()

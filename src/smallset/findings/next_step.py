@@ -135,9 +135,8 @@ def _longer_search(record: Record) -> Step | None:
     return Step(
         command,
         text(
-            "{minutes:g} minutes were too few for {names}: more of them are for these, and for "
-            "more epochs of fine-tuning.",
-            minutes=story["minutes"],
+            "A longer search tries {names}, too, for which there was no time, and has more epochs "
+            "for fine-tuning.",
             names=joined(names),
         ),
         text("{minutes:g} minutes.", minutes=minutes),

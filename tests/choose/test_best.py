@@ -790,6 +790,29 @@ def test_a_tuned_network_and_a_head_are_joined_where_that_is_better_on_val(
     assert not (tmp_path / "stopped/.search").exists()
 
 
+@pytest.mark.parametrize(("missing", "joins"), [(0, True), (29, True), (31, False)])
+def test_what_took_minutes_to_tune_is_joined_though_that_ends_a_little_later(
+    split_folders, missing, joins
+):
+    config = override(RunConfig(), {"model": "residual", "mirror": True, "image_size": 64})
+    plan = Planner(DataSource(split_folders)).plan(config)
+    leader, winner = Candidate("a", 100.0), Candidate("a+b", 250.0)
+    needed = 2 * 0.1 * (32 + 12 + 20) + 0.25 * 20 + finetune.RESERVE
+    known: dict[str, Any] = {"tuned": {"epochs": 3}}
+    tuner: Any = finetune.Tuner.__new__(finetune.Tuner)
+    tuner.bench = SimpleNamespace(
+        notebook=SimpleNamespace(
+            known=known,
+            left=lambda: needed - missing + 0.01,
+            seconds=600.0,
+            remember=lambda **found: known.update(found),
+        )
+    )
+    assert tuner._joins(plan, leader, winner) == joins
+    tuner.bench.notebook.left = lambda: 0.0
+    assert tuner._joins(plan, leader, winner) == joins  # it is decided once
+
+
 @pytest.mark.parametrize("chosen", ["head", "tuned"])
 def test_a_winner_that_learnt_val_keeps_what_was_said_of_it_before(
     split_folders, search, tmp_path, monkeypatch, chosen

@@ -30,6 +30,9 @@ SLACK = 1.25  # a step also augments, and moves the weights
 ALONE = ("tuned", "head")  # what may be chosen by itself
 HELD_OUT = "held_out.npz"  # in the work folder: answers about val by what then learnt it, too
 RESERVE = 20.0  # seconds, for figures and the page
+LATE = 0.05
+"""Of the time that was asked for: so much later a search may end, where a network that took minutes
+to tune would be thrown away otherwise."""
 
 
 class Trials:
@@ -150,7 +153,8 @@ class Tuner(Trials):
             needed = head_seconds(plan, winner) + scoring_seconds(plan, leader)
             if "image_size" in self.bench.notebook.known["tuned"]:  # of larger pictures, again
                 needed += scoring_seconds(plan, leader)
-            self.bench.notebook.remember(joins=self.bench.notebook.left() - RESERVE > needed)
+            left = self.bench.notebook.left() + LATE * self.bench.notebook.seconds
+            self.bench.notebook.remember(joins=left - RESERVE > needed)
         return self.bench.notebook.known["joins"]
 
     def _refit(

@@ -12,12 +12,11 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python scripts/house.py
-	# Three processes of one thread each for two cores: with more threads, pools fight over them, and
-	# a fifth of the time a test waits for a process or a browser. In order of their names the long
-	# files come early, so that all processes end at about the same time. The types are checked
-	# meanwhile.
+	# Two processes of one thread each: with more, they fight over two cores. In order of their names
+	# the long files come early, so that both processes end at about the same time. The types are
+	# checked meanwhile, where the tests wait for something.
 	nice $(BIN)/pyright & types=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder && \
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder && \
 	wait $$types
 
 wheel-test: .venv/installed-test

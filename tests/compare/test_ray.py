@@ -63,7 +63,11 @@ def cluster():
         import ray
         from ray.cluster_utils import Cluster
 
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        # On a busy machine a worker takes longer than Ray waits for one before it starts another.
+        patient = {"worker_register_timeout_seconds": 300}
+        cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": patient}
+        )
         yield cluster
         ray.shutdown()
         cluster.shutdown()

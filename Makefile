@@ -2,6 +2,8 @@
 # `make wheel-test` tests the package as people get it: built, and installed outside of the checkout.
 PYTHON ?= python3
 BIN := .venv/bin
+# Else each of the many processes of the tests compiles all of torch again, which takes ten seconds.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test wheel-test
 

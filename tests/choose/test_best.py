@@ -26,6 +26,7 @@ from smallset.config import RunConfig, override
 from smallset.data import feed
 from smallset.data.prepare import DataSource
 from smallset.errors import ConfigError, DataError, RunError
+from smallset.files import write_json
 from smallset.learn import training
 from smallset.learn.plan import Planner
 from smallset.models import probe
@@ -131,8 +132,17 @@ def test_the_page_knows_how_many_folds_judge_heads():
 def test_the_page_of_a_search_says_what_was_tried_and_what_it_gave(whole, tmp_path, visit):
     shutil.copytree(whole[0].folder, tmp_path / "run")
     story = whole[1]
+    late = {**story["candidates"][0], "name": "late", "state": "left out"}
+    late |= {"accuracy": None, "chance": None, "seconds": 0.0}
+    told = {**story, "candidates": [*story["candidates"], late]}
+    write_json(tmp_path / "run/best.json", told)
     page = visit(write_run_page(Record(tmp_path / "run"), None, None, findings=[], lang="en"))
-    assert page.locator("#search tbody").nth(0).locator("tr").count() == 3
+    rows = page.locator("#search tbody").nth(0).locator("tr")
+    assert rows.count() == 4
+    cells = rows.last.locator("td").all_inner_texts()
+    none = "\N{EN DASH}"
+    assert cells[1:4] == ["late", none, none]
+    assert cells[5:] == [none, "left out for time"]
     assert page.locator("#search-chart circle:not(.ring)").count() == 3
     assert page.locator("#search tbody").nth(1).locator("tr").count() == len(
         story["finetune"]["choice"]["log_loss"]

@@ -290,7 +290,10 @@ def test_what_labels_alone_cannot_settle_is_a_range_and_has_its_condition(
 ):
     folder, _, _ = cleaned("--noise", "0.2")
     none = {"value": 3.2e-7, "low": 0.0, "high": 0.0}
-    edit_json(folder / "clean.json", rate=none, most_wrong=0.1532, noise_kind=kind, is_weak=False)
+    edit_json(
+        folder / "clean.json", rate=none, most_wrong=0.1532, noise_kind=kind, is_weak=False,
+        suspects=3, expected_precision=0.95, highest_precision=0.98,
+    )  # fmt: skip
     rows = rows_of(folder)
     for row in rows:
         other = "dog" if row["given"] != "dog" else "ant"
@@ -306,6 +309,7 @@ def test_what_labels_alone_cannot_settle_is_a_range_and_has_its_condition(
     said = page.inner_text("#headline")
     assert "labels alone cannot tell where in this range" in said
     assert f"0 to 0.1%, {assumed}; up to 15.3% if they sit between" in said
+    assert "An estimated 95% of the suspects are wrong, or 98% if mistakes sit between" in said
     assert "0.0%" not in said
     tiles = page.locator("#gallery .tile")
     assert ["30%" in tile for tile in tiles.all_inner_texts()] == [False, False, True]
@@ -324,6 +328,7 @@ def test_what_labels_alone_cannot_settle_is_a_range_and_has_its_condition(
     [line] = [line for line in tell(about) if line.startswith("wrong labels:")]
     assert line.startswith("wrong labels: 0 to 15% of 52 labels of train + val + extra; labels")
     assert f"(0 to 0.1%, {assumed}; up to 15.3% if they sit" in line
+    assert "suspects: 3; an estimated 95 to 98% of them are wrong" in tell(about)
     assert "0.0%" not in line
 
 

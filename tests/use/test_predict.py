@@ -563,7 +563,7 @@ def test_the_page_shows_pictures_by_doubt_and_by_class(run, many, tmp_path, visi
     assert faults(shown, ways=ways) == []
     shown.select_option("#of", "")
     shown.evaluate("for (let n = 0; n < 99; n++) given.push(n % 9); fill()")
-    assert shown.locator(tiles).count() == (40 if width == 390 else 108)
+    assert shown.locator(tiles).count() == (36 if width == 390 else 108)
 
 
 def test_parts_that_a_kill_left_after_the_end_go(run, many, tmp_path):

@@ -77,7 +77,7 @@ function fill() {
   };
   const list = ORDERS[order]().filter(wanted[kept] || ((row) => first(row)[0] === Number(kept)));
   byId("shown").textContent = T("{count} images", { count: list.length });
-  gallery(byId("gallery"), list, phone.matches ? 40 : 200);
+  gallery(byId("gallery"), list, phone.matches ? 36 : undefined);
 }
 choice(
   byId("order"),

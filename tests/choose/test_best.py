@@ -296,6 +296,50 @@ def test_with_folds_a_network_from_scratch_is_one_more_to_choose_among(
     assert story["estimate"]["value"] <= story["naive"]
 
 
+@pytest.mark.parametrize(
+    ("sure", "wanted"), [(0.0, [(fresh.SHORT, 2)]), (0.9, [(fresh.SHORT, 2), (fresh.FRESH, 6)])]
+)
+def test_a_network_from_scratch_far_behind_after_a_third_of_its_epochs_gets_no_more(
+    split_folders, search, tmp_path, monkeypatch, sure, wanted
+):
+    asked = []
+
+    def answers(self, place, plan, settings):
+        asked.append((place, plan.config.epochs))
+        labels = plan.data.given_labels[plan.data.of("val")]
+        return sure * np.eye(4)[labels] + (1 - sure) / 4, labels, 1.0
+
+    def good(self, name, data, **_):
+        return 0.8 * np.eye(4)[data.given_labels[data.of("val")]] + 0.05
+
+    monkeypatch.setattr(finetune.Trials, "answers", answers)
+    monkeypatch.setattr(candidates.Bench, "as_trained", good)
+    monkeypatch.setitem(RECIPES, "quick", {**RECIPES["quick"], "epochs": 6})
+    monkeypatch.setattr(finetune.Tuner, "tune", lambda *_: None)
+    monkeypatch.setattr(fresh, "LITTLE", 0.0)
+    monkeypatch.setattr(fresh.Fresh, "_refits", lambda *_: True)
+    record, story = search(split_folders, tmp_path / "run", share_of_fresh=1.0)
+    assert asked == wanted
+    section = search_section.search_section(record)
+    assert section is not None
+    said = [each.say("en") for each in section["sentences"]]
+    assert ("After 2 epochs it made far more mistakes than the head" in " ".join(said)) == (
+        sure == 0
+    )
+    assert story["fresh"]["epochs"] == wanted[-1][1]
+    assert story["fresh"]["kept"] == (sure > 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "of_head", "far"), [(3, 0, False), (4, 0, True), (15, 5, False), (16, 5, True)]
+)
+def test_far_behind_is_three_times_the_mistakes_of_the_head(wrong, of_head, far):
+    def answers(count):
+        return np.eye(2)[(np.arange(40) < count) * 1]
+
+    assert fresh.is_far(answers(wrong), answers(of_head), np.zeros(40, int)) == far
+
+
 def test_a_network_from_scratch_that_takes_long_is_not_tried(whole):
     assert whole[1]["fresh"] is None
 

@@ -175,7 +175,7 @@ class Search:
             f"{winner.name} leads: {naive:.1%} out of fold{less if estimate.value < naive else ''}"
         )
         fresh = Fresh(bench, self.work, self._train)
-        tried = fresh.train_one()
+        tried = fresh.train_one(winner)
         leader = cheapest_of_the_best(ranked, [bench.right(each.name) for each in ranked])
         tuner = Tuner(bench, self.work, self._train)
         tuned = tuner.tune(leader, winner)

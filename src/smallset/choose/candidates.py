@@ -18,8 +18,7 @@ from numpy import ndarray
 from smallset import contents
 from smallset.choose.asked import refuse_other
 from smallset.config import RunConfig, override
-from smallset.data.prepare import DataSource, Prepared, families_of
-from smallset.data.preprocessing import square_of
+from smallset.data.prepare import DataSource, Prepared, families_of, squares_of
 from smallset.errors import ConfigError
 from smallset.files import clear_unfinished, make_folder, write_arrays, write_json
 from smallset.learn.plan import Plan, Planner
@@ -36,7 +35,8 @@ from smallset.record.measures import log_losses, temperature, tempered
 
 DELETE = "delete the folder of the search, or that file, and search again"
 TRIED = 32  # pictures that a network is timed on, as many as it will see at a time
-FROM_SCRATCH = ("strong", "quick")  # recipes, where no weights are at hand; the best first
+FROM_SCRATCH = ("strong", "quick")
+"""Recipes where no weights are at hand, the best first; beside pretrained networks the last one."""
 SHARE_OF_FEATURES = 0.4  # of the time, for looking at the pictures through all networks
 
 
@@ -115,11 +115,13 @@ class Heads:
         self.networks, self.config = networks, config
         self.folder, self.reporter = folder, reporter
         self.train_on, self.folds = "train+val", 0
-        asked = [self.head_settings(name) for name in networks]
-        asked = asked or [{"recipe": recipe} for recipe in FROM_SCRATCH]
+        asked = [(self.head_settings(name), True) for name in networks]
+        scratch = FROM_SCRATCH[-1:] if networks else FROM_SCRATCH
+        asked += [({"recipe": recipe}, False) for recipe in scratch]
         squares = [  # a picture is decoded once for all
-            square_of(settle(override(config, each), is_pretrained=bool(networks)))
-            for each in asked
+            square
+            for each, is_pretrained in asked
+            for square in squares_of(settle(override(config, each), is_pretrained=is_pretrained))
         ]
         self.source = DataSource(data, reporter, also=squares)
         self.planner = Planner(self.source, usual_folds=True)

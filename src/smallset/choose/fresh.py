@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from smallset.choose.candidates import Candidate, milliseconds
+from smallset.choose.candidates import FROM_SCRATCH, Candidate, milliseconds
 from smallset.choose.finetune import RESERVE, SLACK, Trials, difference
 from smallset.config import override
 from smallset.errors import RunError
@@ -17,9 +17,13 @@ from smallset.learn.run import build_run
 from smallset.progress import Reporter
 from smallset.record.measures import log_losses, temperature, tempered
 
-FRESH = "fresh"  # in the work folder
-RECIPE = "quick"
+FRESH, SHORT = "fresh", "fresh-short"  # in the work folder
+RECIPE = FROM_SCRATCH[-1]
 SHARE = 0.2  # of the time that is left: more is not spent on seeing what it is worth
+LITTLE = 0.05  # of it: where all epochs take no longer, a third of them is not tried first
+FAR = 3.0
+"""Times as many mistakes as the head makes, after a third of the epochs: no more are trained. All
+of them left a seventh to two thirds of the mistakes (docs/log.md)."""
 
 
 class Tried(NamedTuple):
@@ -29,22 +33,39 @@ class Tried(NamedTuple):
     probs: Float[ndarray, "n classes"]
     labels: Int[ndarray, " n"]
     seconds: float
+    is_far: bool = False
+    """Behind the head, after a part of the epochs."""
 
 
 class Fresh(Trials):
     """Trains a network from scratch for a search; see `Trials`."""
 
-    def train_one(self) -> Tried | None:
-        """Train it; None where that would take too long, or nothing tells whether it helps."""
+    def train_one(self, winner: Candidate) -> Tried | None:
+        """Train it; None where that would take too long, or nothing tells whether it helps.
+
+        Where it takes long, a third of the epochs is tried first, and is all that is trained if it
+        is far behind.
+
+        Args:
+            winner: The best head.
+        """
         bench, settings = self.bench, {"recipe": RECIPE}
         plan = bench.planner.plan(override(bench.config, settings))
         if not (bench.folds or len(plan.data.of("val"))):
             return None
         if "fresh" not in bench.notebook.known:
             bench.notebook.remember(fresh=self._affordable(plan))
-        if not bench.notebook.known["fresh"]["tried"]:
+        known = bench.notebook.known["fresh"]
+        if not known["tried"]:
             return None
         try:
+            if known.get("is_long"):
+                fewer = {**settings, "epochs": max(1, plan.config.epochs // 3)}
+                short = bench.planner.plan(override(bench.config, fewer))
+                tried = Tried(short, *self.answers(SHORT, short, fewer), is_far=True)
+                head = bench.as_trained(winner.name, short.data, others_refit=False)
+                if is_far(tried.probs, head, tried.labels):
+                    return tried
             return Tried(plan, *self.answers(FRESH, plan, settings))
         except RunError as error:
             bench.reporter.note(f"not trained from scratch: {error}")
@@ -61,24 +82,26 @@ class Fresh(Trials):
         Returns:
             As best.json has it.
         """
-        bench, (plan, probs, labels, _) = self.bench, tried
+        bench, plan, probs, labels = self.bench, tried.plan, tried.probs, tried.labels
         refits = not bench.folds and self._refits(tried)
         if said is None:
             said = bench.as_trained(winner.name, plan.data, others_refit=refits)
-        kept, losses = is_better(probs, said, labels)
+        better, losses = is_better(probs, said, labels)
+        kept = better and not tried.is_far
         right, others = ((each.argmax(axis=1) == labels).mean() for each in (probs, said))
         settings = {"recipe": RECIPE}
         if kept and refits:
             settings["data.train_on"] = bench.train_on
             self.keep_answers(plan, probs)
         bench.reporter.line(
-            f"{plan.config.model} from scratch: {right:.1%} "
+            f"{plan.config.model} from scratch, {plan.config.epochs} epochs: {right:.1%} "
             f"{'out of fold' if bench.folds else 'on val'}, where the best other has {others:.1%}: "
-            f"{'kept' if kept else 'not kept'}"
+            f"{'kept' if kept else 'not kept'}{', and given no more' if tried.is_far else ''}"
         )
         return {
             "network": plan.config.model, "epochs": plan.config.epochs,
-            "size": plan.config.image_size, "kept": kept, "accuracy": float(right),
+            "size": plan.config.image_size, "kept": kept, "is_far": tried.is_far,
+            "accuracy": float(right),
             "other": float(others), "cost": bench.notebook.known["fresh"]["cost"], **losses,
             "settings": settings,
         }  # fmt: skip
@@ -90,13 +113,17 @@ class Fresh(Trials):
         train, val = (len(plan.data.of(split)) for split in ("train", "val"))
         steps, looks = train * (plan.config.data.folds or 1), val * (1 + plan.config.mirror)
 
-        def is_quick(step: float) -> bool:
+        def share(step: float) -> float:
             seconds = plan.config.epochs * (SLACK * step * steps + look * looks) / 1000
-            return seconds < SHARE * (self.bench.notebook.left() - RESERVE)
+            return seconds / max(1.0, self.bench.notebook.left() - RESERVE)
 
-        # A step takes longer than a look.
-        tried = is_quick(look) and is_quick(milliseconds(run, train=True))
-        return {"tried": tried, "cost": look * (1 + plan.config.mirror)}
+        taken = share(look)
+        if taken < SHARE:  # a step takes longer than a look
+            taken = share(milliseconds(run, train=True))
+        is_long = taken > LITTLE and not self.bench.folds
+        return {
+            "tried": taken < SHARE, "is_long": is_long, "cost": look * (1 + plan.config.mirror),
+        }  # fmt: skip
 
     def _refits(self, tried: Tried) -> bool:
         """Whether there is time to train it again on train + val."""
@@ -108,6 +135,20 @@ class Fresh(Trials):
             refits = notebook.left() - RESERVE > needed
             notebook.remember(fresh={**notebook.known["fresh"], "refits": refits})
         return notebook.known["fresh"]["refits"]
+
+
+def is_far(
+    short: Float[ndarray, "n classes"],
+    head: Float[ndarray, "n classes"],
+    labels: Int[ndarray, " n"],
+) -> bool:
+    """Whether a network is so far behind a head that more epochs would not help.
+
+    Args:
+        short: Its probabilities, after a third of the epochs.
+    """
+    wrong, fewer = (int((each.argmax(axis=1) != labels).sum()) for each in (short, head))
+    return wrong > FAR * max(1, fewer)
 
 
 def is_better(

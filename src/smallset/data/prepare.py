@@ -157,7 +157,7 @@ def open_images(
         DataError: If a file is unreadable (unless such files are to be skipped).
     """
     square = square_of(config)
-    also = [square, *also, *_asked_later(config)]
+    also = [*squares_of(config), *also]
     images = read_data(data, config.data, reporter, also=also)
     if config.data.folds or (copies and len(images) <= MANY):
         also.append(replace(square, size=LOOKED_AT, resize="squash"))
@@ -172,12 +172,16 @@ def open_images(
     return Opened(images, pixels, problems, notes, name)
 
 
-def _asked_later(config: RunConfig) -> list[Square]:
-    """Return what else the pictures of a run become: thumbnails."""
+def squares_of(config: RunConfig) -> list[Square]:
+    """Return what the pictures of a run become: what the network sees, and thumbnails.
+
+    Args:
+        config: Settings of the run, its image size resolved.
+    """
     square = square_of(config)
     if config.figures.report and square.size < THUMBNAIL:
-        return [replace(square, size=THUMBNAIL)]
-    return []
+        return [square, replace(square, size=THUMBNAIL)]
+    return [square]
 
 
 def _asks_for_copies(config: RunConfig) -> bool:

@@ -69,6 +69,9 @@ def _sentences(story: Mapping[str, Any], estimate: Interval | None, count: int) 
             text("Pictures may be unlike those that pretrained networks know, so {network} was "
                  "trained from scratch, too.", **story["fresh"])
         )  # fmt: skip
+        if story["fresh"].get("is_far"):
+            said.append(text("After {epochs} epochs it made far more mistakes than the head, so it "
+                             "was given no more.", **story["fresh"]))  # fmt: skip
     if tuned:
         said.append(
             text("{network} was then fine-tuned for {epochs} epochs: of the single networks alone, "

@@ -30,7 +30,7 @@ from smallset.config import RunConfig, override
 DATA = "sample:shapes,scale=0.1"
 SETTINGS = {"image_size": 64, "data.classes": "1-6", "figures.tsne": False}
 MINUTES = 60.0  # so that no kill takes the time that something needs
-CLOCK = ("costs", "tuned", "refit", "joins", "fresh", "scratch")  # in search.json
+CLOCK = ("costs", "mirror", "tuned", "refit", "joins", "fresh", "scratch")  # in search.json
 FILES = ("model.safetensors", "model.json", "predictions.csv")
 
 

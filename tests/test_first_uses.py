@@ -129,6 +129,7 @@ def test_photographs_of_a_phone_become_a_page_and_answers(use, phone, squeeze_fi
         monkeypatch.setattr(module, "milliseconds", lambda run, train=False: 9.0)
     monkeypatch.setattr(finetune, "MOST_EPOCHS", 0)
     monkeypatch.setattr(fresh, "SHARE", 0.0)
+    monkeypatch.setattr(candidates, "SHARE_OF_MIRROR", 0.0)
     said = use(BEST, f"--networks squeezenet1_1={squeeze_file}")
     assert re.search(r"chosen: .*\n(.*\n)*page:     runs/best/report.html", said)
     story = json.loads((phone / "runs/best/best.json").read_text(encoding="utf-8"))

@@ -271,6 +271,8 @@ class Best(TypedDict):
     estimate_of: str | None
     settings: dict[str, Any]
     finetune: dict[str, Any] | None
+    mirror: NotRequired[dict[str, Any] | None]
+    """What averaging mirror images gave the best head."""
     fresh: NotRequired[dict[str, Any] | None]
     """A network from scratch beside pretrained ones."""
     plain: Plain | None

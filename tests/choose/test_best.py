@@ -33,7 +33,7 @@ from smallset.models import probe
 from smallset.reading import read_json
 from smallset.recipes import RECIPES
 from smallset.record.command import best_command
-from smallset.record.measures import balanced, temperature, tempered
+from smallset.record.measures import balanced, log_losses, temperature, tempered
 from smallset.record.record import Record
 from smallset.show.report import search_section
 from smallset.show.report.how_good import headline
@@ -69,6 +69,7 @@ def run_search(patch, data, out, **options):
     patch.setattr(finetune, "MOST_EPOCHS", 1)
     patch.setattr(best, "PLAIN_ORDER", options.pop("plain", ("shufflenet_v2_x0_5",)))
     patch.setattr(fresh, "SHARE", options.pop("share_of_fresh", 0.0))
+    patch.setattr(candidates, "SHARE_OF_MIRROR", options.pop("share_of_mirror", 0.0))
     settings = {"image_size": 64, "figures.tsne": False, "figures.report": False}
     config = override(RunConfig(), settings)
     return api.best(data, out=out, minutes=5, **{"config": config, **options})
@@ -782,6 +783,7 @@ def test_the_command_says_what_was_chosen_and_whether_it_was_worth_it(
     words += ["--networks", networks[0], "--lang", "en"]
     monkeypatch.setattr(finetune, "MOST_EPOCHS", 0)
     monkeypatch.setattr(fresh, "SHARE", 0.0)
+    monkeypatch.setattr(candidates, "SHARE_OF_MIRROR", 0.0)
     monkeypatch.setattr(sys, "argv", ["smallset", *map(str, words)])
     with pytest.raises(SystemExit) as stop:
         main()
@@ -940,6 +942,74 @@ def test_with_folds_nothing_is_saved_on_mirror_images(split_folders):
     long = Candidate("two", 1.0, seconds=30.0)  # its head is fitted on each fold again
     assert finetune.affordable(plan, leader, winner, 10.0, 35.0, fixed=True)["epochs"] > 0
     assert finetune.affordable(plan, leader, long, 10.0, 35.0, fixed=True)["epochs"] == 0
+
+
+def test_vectors_of_mirror_images_that_the_head_has_are_not_reckoned_twice(split_folders):
+    config = override(RunConfig(), {"image_size": 64, "model": "residual"})
+    plan = Planner(DataSource(split_folders)).plan(config)
+    leader, winner = Candidate("one", 1.0), Candidate("two", 1.0)
+
+    def epochs(left, known):
+        made = finetune.affordable(plan, leader, winner, 10.0, left, fixed=True, known=known)
+        return made["epochs"], made.get("mirror", True)
+
+    # A look at the 44 pictures of train and val takes 44 ms.
+    wants = [left for left in np.arange(20.5, 25, 0.001) if epochs(left, 1) == (3, True)]
+    has = [left for left in np.arange(20.5, 25, 0.001) if epochs(left, 2) == (3, True)]
+    assert min(wants) - min(has) == pytest.approx(0.044, abs=0.002)
+
+
+@pytest.mark.parametrize("gain", [0.01, -0.01])
+def test_the_best_head_averages_mirror_images_where_that_is_better(
+    split_folders, search, whole, tmp_path, monkeypatch, gain, visit
+):
+    monkeypatch.setattr(candidates, "difference", lambda *_: (-gain, 0.001))
+    monkeypatch.setattr(finetune, "difference", lambda *_: (0.0, 1.0))  # both are joined
+    config = override(RunConfig(), {"image_size": 64, "figures.tsne": False})
+    record, story = search(split_folders, tmp_path / "run", config=config, share_of_mirror=1.0)
+    found, kept = story["mirror"], gain > 0
+    assert found["kept"] == kept
+    assert found["once"] != found["twice"]
+    words = f"a head on {story['estimate_of']}" + ", mirror images averaged" * kept
+    assert story["chosen"].endswith(words)
+    assert ("mirror" in story["joined"]) == kept
+    head = Record(record.folder / "members/head")
+    assert bool(head.config["config"].get("mirror")) == head.model["mirror"] == kept
+    assert "mirror" not in story["plain"]["settings"]
+    scores = [[each["accuracy"] for each in told["candidates"]] for told in (story, whole[1])]
+    assert scores[0] == scores[1]  # they are judged without
+    page = visit(record.folder / "report.html")
+    assert ("mirror images averaged" in page.inner_text("#search")) == kept
+    assert f"it has {found['twice']:.4f} with both" in page.inner_text("#search")
+
+
+def test_a_head_with_mirror_images_that_is_taken_alone_is_judged_by_heads_with_them(
+    split_folders, search, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(candidates, "difference", lambda *_: (-1.0, 0.001))
+    monkeypatch.setattr(finetune.Tuner, "tune", lambda *_: None)
+    record, story = search(split_folders, tmp_path / "run", share_of_mirror=1.0)
+    assert story["chosen"] == story["estimate_of"] + ", mirror images averaged"
+    assert record.config["config"]["mirror"]
+    held = record.held_out
+    assert held is not None
+    labels = held.given_labels
+    logs = tempered(held.probs, temperature(held.probs, labels))
+    assert log_losses(logs, labels).mean() == pytest.approx(story["mirror"]["twice"], abs=1e-4)
+    section = search_section.search_section(record)
+    assert section is not None
+    assert [each["is_best"] for each in section["choices"]] == [False, True]
+    assert section["choices"][1]["cost"] == 2 * section["choices"][0]["cost"]
+
+
+def test_mirror_images_are_left_out_where_they_take_long_and_with_folds(
+    split_folders, search, whole, tmp_path
+):
+    assert whole[1]["mirror"] is None
+    settings = {"image_size": 64, "data.folds": 2, "figures.tsne": False, "figures.report": False}
+    config = override(RunConfig(), settings)
+    _, story = search(split_folders, tmp_path / "run", config=config, share_of_mirror=1.0)
+    assert story["mirror"] is None
 
 
 def test_of_networks_that_chance_ranked_the_cheapest_is_tuned():

@@ -47,6 +47,7 @@ from smallset.stats import Interval
 MEMBERS = Path("members")  # in the record of joined networks
 PLAIN_ORDER = ("efficientnet_lite0", "mobilenet_v2", "resnet18", "squeezenet1_1")
 """The plain choice is a head on the first of these that is at hand, else on the first network."""
+MIRRORED = ", mirror images averaged"
 TIED = 0.2
 """A single network with this share of the leader's chance to be the best counts as good as it."""
 
@@ -174,9 +175,10 @@ class Search:
         self.reporter.line(
             f"{winner.name} leads: {naive:.1%} out of fold{less if estimate.value < naive else ''}"
         )
+        leader = cheapest_of_the_best(ranked, [bench.right(each.name) for each in ranked])
+        winner, mirror = bench.try_mirror(winner)
         fresh = Fresh(bench, self.work, self._train)
         tried = fresh.train_one(winner)
-        leader = cheapest_of_the_best(ranked, [bench.right(each.name) for each in ranked])
         tuner = Tuner(bench, self.work, self._train)
         tuned = tuner.tune(leader, winner)
         plain = next((name for name in PLAIN_ORDER if name in costs), next(iter(costs)))
@@ -187,8 +189,8 @@ class Search:
             "classes": list(pool.images.classes),
             "candidates": [asdict(each) for each in [*raced, *left_out]],
             "chosen": winner.name, "naive": naive, "estimate": estimate._asdict(),
-            "estimate_of": winner.name,
-            "settings": bench.head_settings(winner.name),
+            "estimate_of": winner.name, "mirror": mirror,
+            "settings": bench.head_settings(winner.name, mirror=winner.name == bench.mirrored),
             "finetune": tuned,
             "fresh": fresh.judge(tried, tuner.said, winner) if tried else None,
             "plain": {"name": plain, "settings": bench.head_settings(plain)},
@@ -267,7 +269,10 @@ def decide(
         right: Which images each head is right about, out of fold.
         cost: Of each head.
     """  # fmt: skip
-    tuned = story["finetune"]
+    tuned, head = story["finetune"], f"a head on {winner.name}"
+    if winner.name == bench.mirrored:
+        story["chosen"] += MIRRORED
+        head += MIRRORED
     if story["fresh"] and story["fresh"]["kept"] and tuned:
         tuned["kept"] = False
     if bench.folds:  # these were judged as the heads were: more to choose among
@@ -281,12 +286,12 @@ def decide(
         story["settings"] = story["fresh"]["settings"]
         story["chosen"] = f"{story['fresh']['network']} from scratch"
     elif tuned and tuned["kept"]:
-        head, story["settings"] = story["settings"], tuned["settings"]
+        alone, story["settings"] = story["settings"], tuned["settings"]
         story["chosen"] = f"fine-tuned {leader.name}"
         if tuned["choice"] and tuned["choice"]["chosen"] == "joined":
-            story["chosen"] += f" & a head on {winner.name}"
+            story["chosen"] += f" & {head}"
             train_on = tuned["settings"].get("data.train_on", "train")
-            story["joined"] = {**head, "data.train_on": train_on}
+            story["joined"] = {**alone, "data.train_on": train_on}
 
 
 def with_held_out(record: Record, story: Mapping[str, Any], bench: Bench, work: Path) -> Record:
@@ -305,7 +310,7 @@ def with_held_out(record: Record, story: Mapping[str, Any], bench: Bench, work: 
         return keep_held_out(record, found["paths"].tolist(), found["probs"], "val")
     data = bench.open()
     paths = [data.images.paths[row] for row in data.of("train")]
-    return keep_held_out(record, paths, bench.probs(story["chosen"]), "train")
+    return keep_held_out(record, paths, bench.probs(story["estimate_of"]), "train")
 
 
 def cheapest_of_the_best(

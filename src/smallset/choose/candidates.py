@@ -5,7 +5,7 @@ Whatever was found stays in a folder, so that a search that was stopped goes on 
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy import ndarray
 
 from smallset import contents
 from smallset.choose.asked import refuse_other
+from smallset.choose.timing import milliseconds
 from smallset.config import RunConfig, override
 from smallset.data.prepare import DataSource, Prepared, families_of, squares_of
 from smallset.errors import ConfigError
@@ -26,18 +27,17 @@ from smallset.learn.run import build_run
 from smallset.learn.settle import settle
 from smallset.learn.stages import Run
 from smallset.models.blocks import has_attention
-from smallset.models.forward import forward
 from smallset.models.probe import FOLDS, fit_head, held_out
 from smallset.models.registry import outline, resolve_weights, weight_sources
 from smallset.progress import Reporter
 from smallset.reading import read_arrays, read_json
-from smallset.record.measures import log_losses, temperature, tempered
+from smallset.record.measures import difference, log_losses, temperature, tempered
 
 DELETE = "delete the folder of the search, or that file, and search again"
-TRIED = 32  # pictures that a network is timed on, as many as it will see at a time
 FROM_SCRATCH = ("strong", "quick")
 """Recipes where no weights are at hand, the best first; beside pretrained networks the last one."""
 SHARE_OF_FEATURES = 0.4  # of the time, for looking at the pictures through all networks
+SHARE_OF_MIRROR = 0.15  # of the time that is left, for looking at the mirror images, too
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,11 @@ class Candidate:
     why: str = ""
     is_of_one_size: bool = False
     """Whether its network takes images of one size alone, as vision transformers do."""
+
+    @property
+    def parts(self) -> list[str]:
+        """Return its networks."""
+        return self.name.split("+")
 
 
 class Notebook:
@@ -115,6 +120,7 @@ class Heads:
         self.networks, self.config = networks, config
         self.folder, self.reporter = folder, reporter
         self.train_on, self.folds = "train+val", 0
+        self.mirrored = ""  # the candidate whose head averages a picture and its mirror image
         asked = [(self.head_settings(name), True) for name in networks]
         scratch = FROM_SCRATCH[-1:] if networks else FROM_SCRATCH
         asked += [({"recipe": recipe}, False) for recipe in scratch]
@@ -141,14 +147,20 @@ class Heads:
         weights = [self.networks[each] for each in name.split("+")]
         return {"model": name, "weights": "+".join(weights)}
 
-    def head_settings(self, name: str) -> dict[str, Any]:
-        """Return the settings of a head on a candidate, fitted to all images that may be used."""
-        return {**self.settings(name), "recipe": "head", "data.train_on": self.train_on}
+    def head_settings(self, name: str, *, mirror: bool = False) -> dict[str, Any]:
+        """Return the settings of a head on a candidate, fitted to all images that may be used.
 
-    def plan(self, name: str) -> Plan:
+        Args:
+            mirror: Whether it averages a picture and its mirror image.
+        """
+        twice = {"mirror": True} if mirror else {}
+        return {**self.settings(name), "recipe": "head", "data.train_on": self.train_on, **twice}
+
+    def plan(self, name: str, *, mirror: bool = False) -> Plan:
         """Return the plan of such a head."""
-        plan = partial(self.planner.plan, override(self.config, self.head_settings(name)))
-        return self.source.once("best", [name], plan)
+        settings = self.head_settings(name, mirror=mirror)
+        plan = partial(self.planner.plan, override(self.config, settings))
+        return self.source.once("best", [name, str(mirror)], plan)
 
     def judge(self, name: str) -> None:
         """Predict the images by a head on one network, or on several joined ones, out of fold."""
@@ -157,7 +169,7 @@ class Heads:
         began, parts = time.monotonic(), name.split("+")
         data = self.plan(parts[0]).data
         found = held_out(
-            [self.features(part) for part in parts],
+            [self.features(part, mirror=name == self.mirrored) for part in parts],
             data.given_labels[data.of("train")],
             num_classes=len(data.images.classes),
             seed=self.config.seed,
@@ -221,29 +233,37 @@ class Heads:
             data: With train and val apart.
         """
         rows = {split: self.places(name, data, split) for split in ("train", "val")}
-        blocks = np.concatenate([self.features(part) for part in name.split("+")], axis=1)
-        names = self.families()
+        mirror, names = name == self.mirrored, self.families()
+        blocks = [self.features(part, mirror=mirror) for part in name.split("+")]
+        vectors = np.concatenate(blocks, axis=1)
         labels = {split: data.given_labels[data.of(split)] for split in rows}
         head = fit_head(
-            blocks[rows["train"]], labels["train"], num_classes=len(data.images.classes),
+            vectors[rows["train"]], labels["train"], num_classes=len(data.images.classes),
             seed=self.config.seed, groups=[names[int(row)] for row in rows["train"]],
             balance=self.config.balance,
         )  # fmt: skip
-        logits = torch.from_numpy(blocks[rows["val"]]) @ head.weight.T + head.bias
+        logits = torch.from_numpy(vectors[rows["val"]]) @ head.weight.T + head.bias
         return logits.double().softmax(dim=1).numpy()
 
-    def features(self, name: str) -> Float[ndarray, "n d"]:
-        """Return what a network makes of train and val, from the folder or computed now."""
-        file = self.file(name).with_suffix(".features.npz")
-        if name not in self.vectors and not file.exists():
-            write_arrays(file, vectors=self.build(name).inputs.vectors("train"))
-        if name not in self.vectors:
-            self.vectors[name] = read_arrays(file, "vectors", fix=DELETE)["vectors"]
-        return self.vectors[name]
+    def features(self, name: str, *, mirror: bool = False) -> Float[ndarray, "n d"]:
+        """Return what a network makes of train and val, from the folder or computed now.
 
-    def build(self, name: str) -> Run:
+        Args:
+            mirror: Of the pictures and their mirror images, averaged.
+        """
+        known = f"{name}.mirror" if mirror else name
+        file = self._path(f"{known}.features")
+        if known not in self.vectors and not file.exists():
+            vectors = self.build(name, mirror=mirror).inputs.vectors("train")
+            write_arrays(file, vectors=vectors)
+        if known not in self.vectors:
+            self.vectors[known] = read_arrays(file, "vectors", fix=DELETE)["vectors"]
+        return self.vectors[known]
+
+    def build(self, name: str, *, mirror: bool = False) -> Run:
         """Return a run of a head on a candidate that has not begun."""
-        return build_run(self.plan(name), self.folder / "looking", self.reporter)
+        plan = self.plan(name, mirror=mirror)
+        return build_run(plan, self.folder / "looking", self.reporter)
 
     def families(self) -> list[str]:
         """Return a name per image that those which belong together share."""
@@ -253,6 +273,9 @@ class Heads:
 
     def file(self, name: str) -> Path:
         """Return where it is written what the head on a candidate said."""
+        return self._path(f"{name}.mirror" if name == self.mirrored else name)
+
+    def _path(self, name: str) -> Path:
         return self.folder / f"{name.replace(':', '-').replace('/', '-')}.npz"
 
 
@@ -303,6 +326,38 @@ class Bench(Heads):
                 others.append(Candidate(name, costs[name], state="left out", why=why))
         return taken, others
 
+    def try_mirror(self, winner: Candidate) -> tuple[Candidate, dict[str, Any] | None]:
+        """See whether the best head is better with mirror images, which cost a second look.
+
+        Returns:
+            The head that is taken, and what was found, as best.json has it; None where nothing was
+            tried: there is little time, or each image is to be judged by one kind of head.
+        """
+        known = self.notebook.known
+        if "mirror" not in known:
+            needed = winner.cost * len(self.plan(winner.parts[0]).data.images) / 1000
+            self.notebook.remember(mirror=needed < SHARE_OF_MIRROR * self.notebook.left())
+        if self.folds or not known["mirror"]:
+            return winner, None
+        data = self.plan(winner.parts[0]).data
+        labels = data.given_labels[data.of("train")]
+        said = [self.probs(winner.name)]
+        self.mirrored = winner.name
+        self.judge(winner.name)
+        said.append(self.probs(winner.name))
+        losses = [log_losses(tempered(each, temperature(each, labels)), labels) for each in said]
+        more, error = difference(losses[1], losses[0])
+        once, twice = (float(each.mean()) for each in losses)
+        kept = more < -error
+        self.reporter.line(
+            f"log-loss {twice:.4f} with mirror images averaged, {once:.4f} without, out of fold: "
+            f"{'kept' if kept else 'not kept'}"
+        )
+        if not kept:
+            self.mirrored = ""
+        taken = replace(winner, cost=2 * winner.cost) if kept else winner
+        return taken, {"kept": kept, "once": once, "twice": twice, "error": error}
+
     def look(self, name: str, cost: float) -> Candidate:
         """Judge a head on one network, or on several joined ones, if there is time."""
         late = self.notebook.left() < 0.2 * self.notebook.seconds
@@ -339,23 +394,3 @@ def choose_networks(asked: Sequence[str]) -> dict[str, str]:
         if not resolve_weights(name, networks[name]).is_pretrained:
             raise ConfigError(f"{name!r} has no pretrained weights; name a network that has")
     return networks
-
-
-def milliseconds(run: Run, *, train: bool = False) -> float:
-    """Return what one picture takes: a look, or a step of the last stage of training."""
-    size = run.plan.config.image_size or 224
-    images = torch.rand(TRIED, 3, size, size, device=run.inputs.device)
-    images = images.contiguous(memory_format=torch.channels_last)
-    if train:
-        lane, _ = run.state.begin_stage(len(run.state.stages) - 1, 0)
-        lane.train()
-    times: list[float] = []
-    for _ in range(3):
-        began = time.perf_counter()
-        with torch.set_grad_enabled(train):
-            logits = forward(run.state.model, images, bfloat16=run.inputs.bfloat16).logits
-        if train:
-            logits.logsumexp(dim=1).sum().backward()
-        float(logits.detach().sum())  # waits for a GPU
-        times.append(time.perf_counter() - began)
-    return 1000 * min(times) / TRIED

@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.special import softmax
 
-from smallset.choose.candidates import Bench, Candidate, milliseconds
+from smallset.choose.candidates import Bench, Candidate
+from smallset.choose.timing import milliseconds
 from smallset.config import override
 from smallset.errors import RunError
 from smallset.files import make_folder, write_arrays, write_json
@@ -21,7 +22,7 @@ from smallset.learn.folds import answer_val
 from smallset.learn.plan import Plan
 from smallset.learn.run import build_run
 from smallset.progress import Reporter
-from smallset.record.measures import log_losses, temperature, tempered
+from smallset.record.measures import difference, log_losses, temperature, tempered
 from smallset.record.record import Record
 
 MOST_EPOCHS, ENOUGH_STEPS = 30, 400
@@ -145,7 +146,8 @@ class Tuner(Trials):
         step = milliseconds(build_run(plan, self.work / "timing", Reporter()), train=True)
         fixed = leader.is_of_one_size or self.bench.config.image_size is not None
         left = self.bench.notebook.left()
-        return affordable(plan, leader, winner, step, left, fixed=fixed)
+        known = 2 if winner.name == self.bench.mirrored and leader.name in winner.parts else 1
+        return affordable(plan, leader, winner, step, left, fixed=fixed, known=known)
 
     def _joins(self, plan: Plan, leader: Candidate, winner: Candidate) -> bool:
         """Whether there is time to join the tuned network and the head."""
@@ -231,12 +233,6 @@ def chosen_of(
     return {"chosen": chosen, "log_loss": losses, "temperatures": temperatures, **error}
 
 
-def difference(one: Float[ndarray, " n"], other: Float[ndarray, " n"]) -> tuple[float, float]:
-    """Return by how much the mean of some losses is larger than that of others, and its error."""
-    more = one - other
-    return float(more.mean()), float(more.std() / len(more) ** 0.5)
-
-
 def joined_of(
     tuned: Float[ndarray, "n classes"],
     head: Float[ndarray, "n classes"],
@@ -248,7 +244,14 @@ def joined_of(
 
 
 def affordable(
-    plan: Plan, leader: Candidate, winner: Candidate, step: float, left: float, *, fixed: bool
+    plan: Plan,
+    leader: Candidate,
+    winner: Candidate,
+    step: float,
+    left: float,
+    *,
+    fixed: bool,
+    known: int = 1,
 ) -> dict[str, Any]:
     """Return the epochs of fine-tuning that there is time for, and what is saved on for them.
 
@@ -262,6 +265,7 @@ def affordable(
         step: Milliseconds that a training step takes per picture.
         left: Seconds that are left.
         fixed: Whether the size must stay as it is.
+        known: Views of which the search has the vectors of train and val, at that size.
     """
     size, folds = plan.config.image_size or 224, plan.config.data.folds
     train, val, test = (len(plan.data.of(split)) for split in ("train", "val", "test"))
@@ -275,9 +279,9 @@ def affordable(
             steps, looks, once = folds * train, train, look * 3 * train
         else:  # on train, scoring val after each epoch; all are scored at the end
             steps, looks = train + refit * (train + val), val + refit * val
-            known = 1 if side == size else 0  # vectors that the search has of train and val
+            unknown = max(0, views - known) if side == size else views
             passes = 1 if side == size else 2  # to join it, larger pictures are shown again
-            once = (views - known) * (train + val) + views * val
+            once = unknown * (train + val) + views * val
             once = look * (once + passes * views * (train + val + test))
         epoch, ratio = SLACK * (step * steps + look * looks) / 1000, (side / size) ** 2
         rest = left - RESERVE - once / 1000 * ratio - head_seconds(plan, winner)

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from smallset.choose.candidates import FROM_SCRATCH, Candidate, milliseconds
-from smallset.choose.finetune import RESERVE, SLACK, Trials, difference
+from smallset.choose.candidates import FROM_SCRATCH, Candidate
+from smallset.choose.finetune import RESERVE, SLACK, Trials
+from smallset.choose.timing import milliseconds
 from smallset.config import override
 from smallset.errors import RunError
 from smallset.learn.plan import Plan
 from smallset.learn.run import build_run
 from smallset.progress import Reporter
-from smallset.record.measures import log_losses, temperature, tempered
+from smallset.record.measures import difference, log_losses, temperature, tempered
 
 FRESH, SHORT = "fresh", "fresh-short"  # in the work folder
 RECIPE = FROM_SCRATCH[-1]

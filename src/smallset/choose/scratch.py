@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from smallset import contents
-from smallset.choose.candidates import FROM_SCRATCH, Bench, milliseconds
+from smallset.choose.candidates import FROM_SCRATCH, Bench
 from smallset.choose.finetune import RESERVE, SLACK
+from smallset.choose.timing import milliseconds
 from smallset.compare.execute import Resources, Task, Todo, Trainings, cores, find_execution
 from smallset.compute import resolve, torch_as_it_was
 from smallset.config import RunConfig, override

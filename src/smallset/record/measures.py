@@ -176,6 +176,12 @@ def cross_validated(right: Bool[ndarray, "repeats n"], *, folds: int) -> Interva
     return held_out_share(float(right.mean()) * images, images, folds=folds)
 
 
+def difference(one: Float[ndarray, " n"], other: Float[ndarray, " n"]) -> tuple[float, float]:
+    """Return by how much the mean of some losses is larger than that of others, and its error."""
+    more = one - other
+    return float(more.mean()), float(more.std() / len(more) ** 0.5)
+
+
 def held_out_share(count: float, total: int, *, folds: int) -> Interval:
     """Return a share of images that a network had not learnt from, with its interval.
 

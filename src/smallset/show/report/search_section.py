@@ -40,12 +40,13 @@ def search_section(record: Record) -> dict[str, Any] | None:
     if story["folds"]:  # without folds the estimate is that of a head
         count += bool(tuned) + bool(fresh)
     estimate = Interval(**story["estimate"]) if story["estimate"] else None
+    decided = tuned or fresh or story.get("mirror")
     return {
         "story": story,
         "sentences": _sentences(story, estimate, count),
         "candidates": [_row(story, each, best=n == 0) for n, each in enumerate(candidates)],
-        "choices": _choices(story) if tuned or fresh else [],
-        "rules": _rules(story) if tuned or fresh else [],
+        "choices": _choices(story) if decided else [],
+        "rules": _rules(story) if decided else [],
         "where": _where(story),
         "points": _points(story, candidates),
         "estimate": estimate,
@@ -138,7 +139,9 @@ def _choices(story: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what log-loss decided between."""
     tuned, fresh = story["finetune"], story.get("fresh")
     best = min(story["candidates"], key=lambda each: (-(each["accuracy"] or 0), each["cost"]))
-    head = text("a head on {name}", name=best["name"])
+    plain = text("a head on {name}", name=best["name"])
+    twice = text("a head on {name}, mirror images averaged", name=best["name"])
+    head, looks = (twice, 2) if _is_mirrored(story) else (plain, 1)
     chosen, rows = "head", {}
     if tuned:
         chosen, losses = tuned["choice"]["chosen"], tuned["choice"]["log_loss"]
@@ -146,12 +149,17 @@ def _choices(story: Mapping[str, Any]) -> list[dict[str, Any]]:
         name = text("{network}, fine-tuned, {epochs} epochs at {size} px", **tuned)
         rows = {
             "tuned": (name, tuned["tuned"], losses["tuned"], cost),
-            "head": (head, tuned["head"], losses["head"], best["cost"]),
+            "head": (head, tuned["head"], losses["head"], looks * best["cost"]),
         }
         if "joined" in losses:
-            rows["joined"] = (both, None, losses["joined"], cost and cost + best["cost"])
+            rows["joined"] = (both, None, losses["joined"], cost and cost + looks * best["cost"])
     elif fresh:
-        rows["head"] = (head, fresh["other"], fresh["log_loss"]["other"], best["cost"])
+        losses = fresh["log_loss"]
+        rows["head"] = (head, fresh["other"], losses["other"], looks * best["cost"])
+    elif mirror := story.get("mirror"):
+        rows["plain"] = (plain, None, mirror["once"], best["cost"])
+        rows["mirror"] = (twice, None, mirror["twice"], 2 * best["cost"])
+        chosen = "mirror" if mirror["kept"] else "plain"
     if fresh:
         name = text("{network} from scratch, {epochs} epochs at {size} px", **fresh)
         rows["fresh"] = (name, fresh["accuracy"], fresh["log_loss"]["fresh"], fresh["cost"])
@@ -172,10 +180,21 @@ def _tuned_cost(story: Mapping[str, Any]) -> float | None:
     return cost * (1 + tuned["settings"].get("mirror", True))
 
 
+def _is_mirrored(story: Mapping[str, Any]) -> bool:
+    """Whether the best head averages a picture and its mirror image."""
+    mirror = story.get("mirror")  # none in a search before 2026-11-27
+    return bool(mirror and mirror["kept"])
+
+
 def _rules(story: Mapping[str, Any]) -> list[Text]:
     """Say how log-loss decided."""
     said = [text("Log-loss decides: it says more than accuracy on few images, and smaller is "
                  "better.")]  # fmt: skip
+    if mirror := story.get("mirror"):
+        said.append(text("The head averages a picture and its mirror image if that is better by "
+                         "more than the standard error of the difference, {error:.4f}: out of "
+                         "fold it has {twice:.4f} with both and {once:.4f} with one.",
+                         **mirror))  # fmt: skip
     if tuned := story["finetune"]:
         choice = tuned["choice"]
         first, second = choice["temperatures"]
@@ -220,11 +239,15 @@ def _chosen(story: Mapping[str, Any]) -> Text | str:
         return text("{members} networks from scratch, joined ({name})",
                     members=story["members"], name=story["plain"]["name"])  # fmt: skip
     if not (tuned and tuned["kept"]):
+        if _is_mirrored(story):
+            return text("a head on {name}, mirror images averaged", name=story["estimate_of"])
         return story["chosen"]
     if tuned["choice"] and tuned["choice"]["chosen"] == "joined":
         # Without folds, which never join, the estimate is that of the best head.
-        return text("fine-tuned {network} & a head on {head}", network=tuned["network"],
-                    head=story["estimate_of"])  # fmt: skip
+        names = {"network": tuned["network"], "head": story["estimate_of"]}
+        if _is_mirrored(story):
+            return text("fine-tuned {network} & a head on {head}, mirror images averaged", **names)
+        return text("fine-tuned {network} & a head on {head}", **names)
     return text("fine-tuned {network}", network=tuned["network"])
 
 

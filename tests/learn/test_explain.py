@@ -82,3 +82,39 @@ def test_the_views_are_what_training_saw():
     expected = augmenter.change(moved.contiguous()).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(views[1], expected, atol=0.51)
     assert not np.array_equal(views[0], views[1])
+
+
+class ChangedInPlace(nn.Module):
+    """As torchvision's densenet ends: its last maps are changed after the module that gave them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        maps = torch.relu_(self.last(self.relu(self.relu(self.first(x)))))
+        return maps.mean(dim=(2, 3))
+
+
+def test_maps_changed_after_the_module_that_gave_them_are_explained_as_they_then_are():
+    torch.manual_seed(0)
+    inner, head, shown = ChangedInPlace(), nn.Linear(4, 2), images()
+    net = Classifier(inner, head).eval()
+    looks = looks_of(net, shown, np.array([0, 1, 0]))
+    pixels = (torch.from_numpy(shown).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    maps = inner.last(inner.first(pixels).relu()).relu()
+    alphas = head.weight[torch.tensor([0, 1, 0])] / 64
+    expected = (alphas[:, :, None, None] * maps).sum(dim=1).relu().detach()
+    expected /= expected.amax(dim=(1, 2)).clamp(min=1e-12)[:, None, None]
+    np.testing.assert_allclose(looks.maps, expected.numpy(), atol=1e-5)
+
+
+def test_no_graph_is_kept_of_what_comes_before_the_maps():
+    hung, before = [], nn.Identity()
+    before.register_forward_hook(lambda _m, _i, out: hung.append(out.requires_grad))
+    pooled = nn.Sequential(before, nn.AvgPool2d(2), Mean())
+    net = Classifier(pooled, nn.Linear(3, 2)).eval()
+    looks_of(net, images(), np.array([0, 1, 0]))
+    assert hung
+    assert not any(hung)

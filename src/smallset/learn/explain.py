@@ -1,7 +1,7 @@
 """Where a trained network looked, and what it was shown: for the report of a run."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ def explain(
     except SmallsetError as error:
         return None, [text("Grad-CAM is left out: {why}", why=str(error))]
     model.mirror = False  # a map belongs to the picture as it is
+    model.requires_grad_(False)  # slopes are those of maps
     predictions = record.predictions
     rows = [*wanted, *worst_mistakes(predictions, 8)]
     rows += [row for row in least_sure(predictions, 4) if row not in rows]
@@ -98,12 +99,14 @@ def grad_cam(
         Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2.
     """
     size, side, parts = images.shape[1], 0, []
-    normalise = Normalise(preprocessing)
+    normalise, place = Normalise(preprocessing), None
     for start in range(0, len(images), 32):
         batch = torch.from_numpy(images[start : start + 32].copy()).permute(0, 3, 1, 2)
-        maps, logits = _last_maps(model, normalise(batch.float()))
-        if maps is None:
+        batch = normalise(batch.float())
+        place = place or _last_place(model, batch[:1])
+        if place is None:
             return None
+        maps, logits = _maps_of(place, model, batch)
         at = torch.from_numpy(np.asarray(classes[start : start + 32], dtype=np.int64))
         (slopes,) = torch.autograd.grad(logits.gather(1, at[:, None]).sum(), maps)
         weights = slopes.mean(dim=(2, 3), keepdim=True)
@@ -115,23 +118,46 @@ def grad_cam(
     return Looks(np.concatenate(parts), side)
 
 
-def _last_maps(model: Classifier, images: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Run the network and return its last feature maps of more than one place, and the logits."""
-    seen: list[Tensor] = []
+def _is_map(output: object) -> bool:
+    return isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1
 
-    def keep(_module: nn.Module, _inputs: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
-            seen[:] = [output]
+
+def _last_place(model: Classifier, image: Tensor) -> nn.Module | None:
+    """Return the module that gives the last feature maps of more than one place."""
+    seen: list[nn.Module] = []
+
+    def keep(module: nn.Module, _inputs: object, output: object) -> None:
+        if _is_map(output):
+            seen[:] = [module]
 
     leaves = [m for m in model.modules() if not list(m.children())]
     hooks = [leaf.register_forward_hook(keep) for leaf in leaves]
     try:
-        # The slope is taken with respect to the maps, so they must hang on something.
-        logits = model(images.requires_grad_()).logits
+        with torch.no_grad():
+            model(image)
     finally:
         for hook in hooks:
             hook.remove()
-    return (seen[0] if seen else None), logits
+    return seen[0] if seen else None
+
+
+def _maps_of(place: nn.Module, model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Run the network and return what a module of it gave last, and the logits.
+
+    A graph is kept from there on alone: that of several joined networks takes gigabytes.
+    """
+    seen: list[Tensor] = []
+
+    def cut(_module: nn.Module, _inputs: object, output: Any) -> Any:
+        if not _is_map(output):
+            return output
+        # What comes next may change it in place, which a leaf of the graph does not allow.
+        seen[:] = [output.detach().requires_grad_().clone()]
+        return seen[0]
+
+    with place.register_forward_hook(cut):
+        logits = model(images).logits
+    return seen[0], logits
 
 
 def augmented(

@@ -27,7 +27,7 @@ from smallset.stats import Interval
 
 HEADS = {
     "recipe": "head", "weights": "none", "trains": "classifier", "image_size": 64,
-    "data.resize": "zoom",
+    "data.resize": "zoom", "compute.precision": "float32",  # what is compared is exact
 }  # fmt: skip
 
 
@@ -40,6 +40,7 @@ def members(split_folders, shared_cache, tmp_path_factory):
         base = {"figures.tsne": False, "figures.report": False}
         quick = {"model": "residual", "image_size": 32, "epochs": 3, "batches.size": 8}
         quick |= {"data.resize": "zoom", "recipe": "course-report"}
+        quick |= {"compute.precision": "float32"}
         two = {**HEADS, "model": "squeezenet1_1+shufflenet_v2_x0_5", "mirror": True}
         return [
             train_run(split_folders, override(RunConfig(), {**base, **settings}), folder / name)

@@ -74,6 +74,7 @@ def test_a_probe_of_a_run_is_balanced_by_the_given_labels(
     head = {
         "model": "squeezenet1_1", "weights": str(squeeze_file), "recipe": "head", "image_size": 64,
         "epochs": 20, "batches.size": 32, "penalty": 0.1, "data.noise_rate": 0.3,
+        "compute.precision": "float32",
     }  # fmt: skip
     records = {
         balance: train_run(

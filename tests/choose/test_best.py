@@ -984,12 +984,16 @@ def test_the_best_head_averages_mirror_images_where_that_is_better(
 
 
 def test_a_head_with_mirror_images_that_is_taken_alone_is_judged_by_heads_with_them(
-    split_folders, search, tmp_path, monkeypatch
+    split_folders, search, tmp_path, monkeypatch, visit
 ):
     monkeypatch.setattr(candidates, "difference", lambda *_: (-1.0, 0.001))
     monkeypatch.setattr(finetune.Tuner, "tune", lambda *_: None)
-    record, story = search(split_folders, tmp_path / "run", share_of_mirror=1.0)
+    config = override(RunConfig(), {"image_size": 64, "figures.tsne": False})
+    record, story = search(split_folders, tmp_path / "run", config=config, share_of_mirror=1.0)
     assert story["chosen"] == story["estimate_of"] + ", mirror images averaged"
+    said = visit(record.folder / "report.html").inner_text("#search")
+    assert "What log-loss decided" in said
+    assert "With or without fine-tuning" not in said
     assert record.config["config"]["mirror"]
     held = record.held_out
     assert held is not None

@@ -965,11 +965,19 @@ def test_the_best_head_averages_mirror_images_where_that_is_better(
 ):
     monkeypatch.setattr(candidates, "difference", lambda *_: (-gain, 0.001))
     monkeypatch.setattr(finetune, "difference", lambda *_: (0.0, 1.0))  # both are joined
+    reckoned, original = [], finetune.affordable
+
+    def affordable(*given, known, **more):
+        reckoned.append(known)
+        return original(*given, known=known, **more)
+
+    monkeypatch.setattr(finetune, "affordable", affordable)
     config = override(RunConfig(), {"image_size": 64, "figures.tsne": False})
     record, story = search(split_folders, tmp_path / "run", config=config, share_of_mirror=1.0)
     found, kept = story["mirror"], gain > 0
     assert found["kept"] == kept
     assert found["once"] != found["twice"]
+    assert reckoned == [2 if kept else 1]  # views whose vectors are there
     words = f"a head on {story['estimate_of']}" + ", mirror images averaged" * kept
     assert story["chosen"].endswith(words)
     assert ("mirror" in story["joined"]) == kept

@@ -111,7 +111,7 @@ def test_maps_changed_after_the_module_that_gave_them_are_explained_as_they_then
 
 
 def test_no_graph_is_kept_of_what_comes_before_the_maps():
-    hung, before = [], nn.Identity()
+    hung, before = [], nn.Conv2d(3, 3, 1)
     before.register_forward_hook(lambda _m, _i, out: hung.append(out.requires_grad))
     pooled = nn.Sequential(before, nn.AvgPool2d(2), Mean())
     net = Classifier(pooled, nn.Linear(3, 2)).eval()

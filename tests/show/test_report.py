@@ -510,6 +510,7 @@ def test_where_nothing_is_mistaken_no_cell_is_shown(run, visit):
         page.click(f"#confusion-tools button[data-value={view}]")
         assert page.inner_text("#matrix-place") == "No mistakes."
         assert page.inner_text("#cell-title") == page.inner_text("#cell-images") == ""
+        assert faults(page, "#confusion", WAYS[:1]) == []
     assert not page.locator("#matrix-intro").is_visible()
     assert not page.locator("#confusion-tools button[data-value=recall]").is_visible()
 

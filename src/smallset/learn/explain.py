@@ -42,7 +42,6 @@ def explain(
     except SmallsetError as error:
         return None, [text("Grad-CAM is left out: {why}", why=str(error))]
     model.mirror = False  # a map belongs to the picture as it is
-    model.requires_grad_(False)  # slopes are those of maps
     predictions = record.predictions
     rows = [*wanted, *worst_mistakes(predictions, 8)]
     rows += [row for row in least_sure(predictions, 4) if row not in rows]
@@ -93,6 +92,7 @@ def grad_cam(
     logit with respect to them, summed, and what speaks against the class is cut off.
 
     Args:
+        model: In eval mode; its parameters ask for no slopes from then on.
         classes: Which class to ask about, per image.
 
     Source:
@@ -100,6 +100,7 @@ def grad_cam(
     """
     size, side, parts = images.shape[1], 0, []
     normalise, place = Normalise(preprocessing), None
+    model.requires_grad_(False)  # else a graph begins at its first layer
     for start in range(0, len(images), 32):
         batch = torch.from_numpy(images[start : start + 32].copy()).permute(0, 3, 1, 2)
         batch = normalise(batch.float())

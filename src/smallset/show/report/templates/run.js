@@ -284,7 +284,8 @@ if (D.history.length > 1) {
     byId("cell-images").replaceChildren();
     // Before anything is chosen: the pair that is confused most.
     const first = pairs()[0];
-    if (!first && isOnlyWrong()) return;
+    byId("cell-title").hidden = !first && isOnlyWrong(); // else screen readers stop at nothing
+    if (byId("cell-title").hidden) return;
     const [i, j] = state.cell ?? (first ? first.slice(1) : [0, 0]);
     place
       .querySelector(`[data-i="${i}"][data-j="${j}"]`)
